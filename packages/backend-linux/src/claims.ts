@@ -1,29 +1,32 @@
 import type { Stats } from 'node:fs';
 import { BdevError, Status } from '@raidkit/bdev';
 
-/** Files and devices that this thread has open as bdevs, and under which names. The operating system's claims hold between processes. */
+/**
+ * Files and devices that this thread has open, and the names of their bdevs. The operating system's locks only exclude other
+ * processes.
+ */
 const claims = new Map<string, string>();
 
-/** What threads of one process have open, each thing once. */
+/** Files and devices that the threads of one process have open, each at most once. */
 export interface ClaimTable {
-  /** False if another thread has it. */
+  /** Returns false if another thread has it. */
   take(key: string): boolean;
   release(key: string): void;
 }
 
 let shared: ClaimTable | null = null;
 
-/** Has this thread agree with others of its process on what each has open. Before anything is opened. */
+/** Makes this thread's claims exclude those of other threads of the process. Must be called before anything is opened. */
 export function shareClaims(table: ClaimTable): void {
   shared = table;
 }
 
-/** The right to be the only bdev of this process over a file or device. */
+/** The exclusive right of a bdev of this process to a file or device. */
 export class ProcessClaim {
-  /** The same for the same device or file, under whatever path. */
+  /** Identifies the device or file, whatever path leads to it. */
   readonly key: string;
 
-  /** Throws EBUSY, naming the bdev that has it. */
+  /** Throws EBUSY, naming the bdev that has it open. */
   constructor(path: string, stats: Stats, bdevName: string) {
     this.key = stats.isBlockDevice() ? `device ${stats.rdev}` : `file ${stats.dev} ${stats.ino}`;
     const owner = claims.get(this.key);

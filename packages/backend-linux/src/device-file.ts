@@ -15,27 +15,27 @@ const openFile = promisify(open);
 const closeFile = promisify(close);
 const statFile = promisify(fstat);
 
-/** O_PATH: a descriptor that stands for what is there. Nothing is opened, so that neither a pipe nor a driver is waited for. */
+/** O_PATH: a descriptor that refers to the file without opening it, so that neither a pipe nor a driver can block. */
 const openPath = 0o10_000_000;
 
-/** How a file or device is to be opened. */
+/** Options of {@link DeviceFile.open}. */
 export interface DeviceFileOptions {
   /** Name of the bdev, for messages. */
   name: string;
   path: string;
   readOnly: boolean;
-  /** With O_DIRECT. Some file systems refuse that here, others at the first read; both with EINVAL. */
+  /** Opens with O_DIRECT. Some file systems refuse that at open, others at the first read; both with EINVAL. */
   isDirect: boolean;
-  /** Throws if what is at this path, free of links, is not to be opened. */
+  /** Throws if the file at this path, free of symbolic links, must not be opened. */
   check?: (realPath: string) => void;
   sys: Sys | null;
   log: Logger;
 }
 
-/** An open file or block device, ours alone until `close`. */
+/** An open file or block device, which no one else may use until `close`. */
 export class DeviceFile {
   readonly fd: number;
-  /** As it was given. */
+  /** The path as it was given. */
   readonly path: string;
   readonly realPath: string;
   readonly isBlockDevice: boolean;
@@ -56,8 +56,8 @@ export class DeviceFile {
   }
 
   /**
-   * Opens it for us alone: on a block device with O_EXCL, which fails while it is mounted, part of another device or open in
-   * this way elsewhere; on a file with flock(2), shared for reading. What is opened is what was looked at, not what may have taken
+   * Opens the file for exclusive use: a block device with O_EXCL, which fails while it is mounted, part of another device or
+   * open in this way elsewhere; a file with flock(2), shared if read-only. What was checked is what is opened, whatever takes
    * its path meanwhile. Rejects with a `BdevError` that says what to do.
    */
   static async open(options: DeviceFileOptions): Promise<DeviceFile> {
@@ -66,7 +66,7 @@ export class DeviceFile {
     let pathFd;
     try {
       realPath = await realpath(path);
-      // The path is resolved, so a symbolic link here is an attack.
+      // The path is resolved already, so a symbolic link here is an attack.
       pathFd = await openFile(realPath, openPath | constants.O_NOFOLLOW);
     } catch (error) {
       throw openError(path, errnoOf(error), readOnly, error);
@@ -76,7 +76,7 @@ export class DeviceFile {
       if (!stats.isBlockDevice() && !stats.isFile()) {
         throw new BdevError('ERR_BDEV_INVALID', Status.Invalid, `${path} is neither a block device nor a regular file`);
       }
-      // Where the descriptor leads to: between the two steps above, folders of the path may have become links.
+      // Read from the descriptor, because folders of the path may have become links between the two steps above.
       realPath = await readlink(`/proc/self/fd/${pathFd}`);
       options.check?.(realPath);
       const claim = new ProcessClaim(path, stats, options.name);
@@ -110,17 +110,17 @@ export class DeviceFile {
     }
   }
 
-  /** The same for the same device or file, under whatever path. */
+  /** Identifies the device or file, whatever path leads to it. */
   get key(): string {
     return this.#claim.key;
   }
 
-  /** What the kernel shows of the block device; null for a file, or without /sys. */
+  /** Information about the block device in /sys; null for a file, or without /sys. */
   info(): Promise<BlockDeviceInfo | null> {
     return this.isBlockDevice ? BlockDeviceInfo.find(this.#rdev) : Promise.resolve(null);
   }
 
-  /** Whether the device is still there, or the file still has a name; and its size in bytes, 0 of a device that is not there. */
+  /** Whether the device still exists, or the file still has a name; and its size in bytes, 0 for a device that is gone. */
   async look(): Promise<{ isPresent: boolean; sizeBytes: number }> {
     if (!this.isBlockDevice) {
       const { nlink, size } = await statFile(this.fd);
@@ -131,7 +131,7 @@ export class DeviceFile {
       : { isPresent: false, sizeBytes: 0 };
   }
 
-  /** Size in bytes as it is now. 0 for a device that has lost its medium. */
+  /** Current size in bytes. 0 for a device that has lost its medium. */
   async sizeBytes(): Promise<number> {
     if (!this.isBlockDevice) return (await statFile(this.fd)).size;
     if (this.#sys === null) return Number((await (await this.info())?.attribute('size')) ?? 0) * 512;
@@ -140,12 +140,12 @@ export class DeviceFile {
     return size;
   }
 
-  /** Size of a regular file in bytes, as it is now, without waiting. Negative errno if that cannot be found out. */
+  /** Current size of a regular file in bytes, synchronously. A negative errno if it cannot be read. */
   fileSizeNow(): number {
     return this.#sys === null ? fstatSync(this.fd).size : this.#sys.seekEnd(this.fd);
   }
 
-  /** The unit of I/O of a block device, in bytes. */
+  /** Logical block size of a block device, in bytes. */
   async logicalBlockSize(): Promise<number> {
     if (this.#sys === null) {
       const size = Number(await (await this.info())?.diskAttribute('queue/logical_block_size'));
@@ -156,7 +156,7 @@ export class DeviceFile {
     return size;
   }
 
-  /** Gives the claim back too. */
+  /** Closes the descriptor and releases the claim. */
   async close(): Promise<void> {
     try {
       this.onClosing();
@@ -166,7 +166,7 @@ export class DeviceFile {
     }
   }
 
-  /** The kernel opens such a device for writing and then fails every write. */
+  /** Refuses a read-only device, which the kernel opens for writing and then fails every write. */
   #refuseReadOnlyDevice(readOnly: boolean): void {
     if (!readOnly && this.#sys?.isBlockDeviceReadOnly(this.fd) === 1) throw openError(this.path, Errno.EROFS, false);
   }
@@ -188,7 +188,7 @@ export class DeviceFile {
   }
 }
 
-/** Opens what `pathFd` stands for, whatever has its path by now. */
+/** Opens the file that `pathFd` refers to, whatever is at its path by now. */
 async function openDescriptor(
   { path, readOnly, isDirect }: DeviceFileOptions,
   realPath: string,

@@ -4,19 +4,18 @@ import { RingOp, loadSys, whyNoSys } from '@raidkit/sys';
 import type { Ring, RingOwner, Sys } from '@raidkit/sys';
 import { LinuxDriver } from './linux-driver.js';
 
-/** Room for one message of the kernel's, in bytes: it writes at most 2 KiB of variables, and udev little more. */
+/** Buffer size for one message in bytes: the kernel writes at most 2 KiB of variables, and udev little more. */
 const mostBytes = 16 * 1024;
-/** Many messages come for one disk: least time from one word of them to the next, in milliseconds. */
+/** Least time between two notifications, in milliseconds, since there are many messages for one disk. */
 const restMs = 200;
 const { ENOBUFS } = constants.errno;
-/** Tags of operations. */
 const receiving = 0;
 const cancelling = 1;
 
 /**
- * Hears from the kernel, and from udev when it has made its links, that block devices have come, gone or changed. What a
- * message says of a device is not believed, nor even looked at: it is the time to look, and no more. Messages may be lost, so
- * the listener also looks from time to time.
+ * Listens for messages of the kernel, and of udev once it has made its links, that block devices have come, gone or changed.
+ * The contents of a message are not used; it only tells when to check. Messages may be lost, so the listener must also check
+ * periodically.
  */
 export class DeviceNews implements RingOwner {
   readonly #ring: Ring;
@@ -28,13 +27,13 @@ export class DeviceNews implements RingOwner {
   readonly #bytes = Buffer.from(new ArrayBuffer(mostBytes));
   readonly #addr: number;
   #inFlight = 0;
-  /** It has been told lately. */
+  /** Runs while the next notification has to wait. */
   #rest: TimerHandle | null = null;
   #isDue = false;
   #isStopping = false;
   #onStopped: () => void = () => undefined;
 
-  /** @param fd a socket that gives one message at a time; closed by {@link stop}. */
+  /** @param fd a socket that returns one message per receive; closed by {@link stop}. */
   constructor(runtime: Runtime, ring: Ring, fd: number, onNews: () => void) {
     const sys = loadSys();
     if (sys === null) throw new Error(whyNoSys());
@@ -48,7 +47,7 @@ export class DeviceNews implements RingOwner {
     this.#receive();
   }
 
-  /** Hears nothing from now on. Resolves when the ring and the socket are not used any more. */
+  /** Stops listening. Resolves when the ring and the socket are not used any more. */
   async stop(): Promise<void> {
     if (this.#isStopping) return;
     this.#isStopping = true;
@@ -71,7 +70,7 @@ export class DeviceNews implements RingOwner {
       return;
     }
     if (tag !== receiving) return;
-    // More came than the socket has room for: some of it may have been about block devices.
+    // The socket's buffer overflowed: some of the lost messages may have been about block devices.
     const isNews = result === -ENOBUFS || (result > 0 && this.#bytes.subarray(0, result).includes('\0SUBSYSTEM=block\0'));
     if (isNews) this.#tell();
     if (result > 0 || result === -ENOBUFS) this.#receive();
@@ -102,13 +101,13 @@ export class DeviceNews implements RingOwner {
   }
 }
 
-/** Calls `onNews` when block devices have come, gone or changed; or says why that cannot be heard, for a log line. */
+/** Calls `onNews` when block devices have come, gone or changed. Returns a string for a log line if that is not possible. */
 export function watchDevices(runtime: Runtime, ring: Ring, onNews: () => void): DeviceNews | string {
   const fd = loadSys()?.sockets.deviceEvents() ?? -38;
   return fd < 0 ? `netlink(7): errno ${-fd}` : new DeviceNews(runtime, ring, fd, onNews);
 }
 
-/** Has the size and presence of every file and device of the registry looked at now. Resolves when what was found has been told. */
+/** Checks the size and presence of every file and device of the registry now. Resolves when changes have been reported. */
 export async function rescanAll(registry: BdevRegistry): Promise<void> {
   await Promise.all(registry.list().flatMap(({ driver }) => (driver instanceof LinuxDriver ? [driver.rescan()] : [])));
 }

@@ -4,14 +4,17 @@ import { wholeUnits } from './engine.js';
 import type { EngineOp, IoEngine } from './engine.js';
 import { Errno } from './errors.js';
 
-/** Longest piece of one unmap or write zeroes: a device may take long for it, and the deadline is for the whole. */
+/**
+ * Largest step of one unmap or write zeroes, in bytes. A device may take long for a step, and the deadline is for the whole
+ * request.
+ */
 const deallocateBytes = 256 * 1024 * 1024;
 
-/** How a range is made to read as zeros, or is given up. Each falls back to the next in the order of `zeroing`. */
+/** Methods to zero or deallocate a range. Write zeroes tries PunchHole, WriteZeroes and WriteBuffer in this order. */
 const Method = { None: 0, PunchHole: 1, WriteZeroes: 2, WriteBuffer: 3, Discard: 4 } as const;
 type Method = (typeof Method)[keyof typeof Method];
 
-/** What operations need to know of their device, and tell it. */
+/** The device as its operations see it. */
 export interface OpHost {
   readonly fd: number;
   readonly engine: IoEngine;
@@ -19,20 +22,20 @@ export interface OpHost {
   readonly blockSize: number;
   readonly zeroAddr: number;
   readonly zeroBytes: number;
-  /** What the device or file system answered EOPNOTSUPP to: it is not asked again. */
+  /** These record what the device or file system answered with EOPNOTSUPP; it is not tried again. */
   cannotPunchHoles: boolean;
   cannotWriteZeroes: boolean;
   cannotDiscard: boolean;
-  /** First byte behind what the device has now. A regular file can be cut short at any time, and a write would extend it again. */
+  /** Current size of the device in bytes. A regular file can be truncated at any time, and a write would extend it again. */
   endBytes(): number;
-  /** The operation is over; it may be used for another I/O. */
+  /** The operation has ended and may be reused. */
   opDone(op: DeviceOp, io: BdevIo, status: Status): void;
 }
 
-/** The way of one request through the engine, in as many steps as that takes. Pooled. */
+/** Carries one request out on the engine, in as many steps as it takes. Pooled. */
 export class DeviceOp implements EngineOp {
   next: DeviceOp | null = null;
-  /** It has been handed to the engine, and not just waited. */
+  /** The operation was handed to the engine, rather than ended while it waited. */
   wasStarted = false;
   readonly #host: OpHost;
   #io: BdevIo | null = null;
@@ -55,12 +58,14 @@ export class DeviceOp implements EngineOp {
     if (io.type === IoType.WriteZeroes) this.#way = (io.flags & IoFlag.NoUnmap) === 0 ? Method.PunchHole : Method.WriteZeroes;
   }
 
-  /** Its deadline passed before it was started: nothing must reach the device any more. */
+  /** The request has timed out for its owner: no further step may reach the device. */
   get isUnwanted(): boolean {
     return this.#request().isUnwanted;
   }
 
-  /** Ends the operation if it must not reach the device: its deadline has passed, or it would extend a file that was cut short. */
+  /**
+   * Ends the operation and returns true if it must not reach the device: it has timed out, or would extend a truncated file.
+   */
   isRefused(): boolean {
     const { type, offsetBlocks, numBlocks } = this.#request();
     const isChange = type !== IoType.Flush && type !== IoType.Read;
@@ -93,7 +98,7 @@ export class DeviceOp implements EngineOp {
     else this.#afterDeallocate(result);
   }
 
-  // Not a getter: private getters are calls of the runtime, each as expensive as the rest of a step.
+  // Not a getter: a private getter is a call into V8's runtime, as expensive as the rest of a step.
   #request(): BdevIo {
     if (this.#io === null) throw new Error('an operation without a request was used');
     return this.#io;
@@ -109,7 +114,7 @@ export class DeviceOp implements EngineOp {
     else engine.write(fd, addr, this.#stepBytes, offsetBytes, this);
   }
 
-  /** A short count is followed by the rest, from the last whole unit on; less than one is the end of the device. */
+  /** After a short transfer, continues from the last whole unit. Less than one unit means the end of the device. */
   #afterTransfer(result: number): void {
     if (result < 0) {
       this.#end(result === -Errno.EAGAIN ? Status.NoMemory : -result);
@@ -152,7 +157,7 @@ export class DeviceOp implements EngineOp {
     }
   }
 
-  /** Passes over what the device is known not to do. An unmap has no second way: it is only advice. */
+  /** Skips methods that the device is known not to support. An unmap has no alternative: it is only a hint. */
   #chooseWay(): void {
     const host = this.#host;
     if (this.#request().type !== IoType.WriteZeroes) return;

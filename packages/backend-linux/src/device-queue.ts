@@ -1,6 +1,6 @@
 import type { DeviceOp } from './device-op.js';
 
-/** Operations of one device that wait for their turn: no more than `limit` are under way. */
+/** Queue of one device's operations: at most `limit` are in flight. */
 export class DeviceQueue {
   readonly #limit: number;
   #head: DeviceOp | null = null;
@@ -11,7 +11,7 @@ export class DeviceQueue {
     this.#limit = limit;
   }
 
-  /** Operations under way. */
+  /** Number of operations in flight. */
   get started(): number {
     return this.#started;
   }
@@ -29,7 +29,7 @@ export class DeviceQueue {
     this.#tail = op;
   }
 
-  /** One that was under way is over: starts the next. */
+  /** Called when an operation in flight has ended: starts the next. */
   finished(): void {
     this.#started--;
     while (this.#started < this.#limit) {
@@ -41,7 +41,7 @@ export class DeviceQueue {
     }
   }
 
-  /** Cancels all that have not been started. */
+  /** Cancels all operations that have not been started. */
   cancelWaiting(): void {
     for (let op = this.#shift(); op !== null; op = this.#shift()) op.cancel();
   }

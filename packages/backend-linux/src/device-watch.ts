@@ -1,7 +1,7 @@
 import type { Bdev, BdevRegistry, TimerHandle } from '@raidkit/bdev';
 import type { DeviceFile } from './device-file.js';
 
-/** Looks, from time to time, whether a device has another size or is gone, and tells its bdev. */
+/** Checks periodically whether a device has been resized or removed, and tells its bdev. */
 export class DeviceWatch {
   readonly #registry: BdevRegistry;
   readonly #bdev: Bdev;
@@ -12,7 +12,7 @@ export class DeviceWatch {
   #isStopped = false;
   #isUnlinked = false;
 
-  /** @param pollMs milliseconds between two looks; 0 for never. */
+  /** @param pollMs milliseconds between two checks; 0 for never. */
   constructor(registry: BdevRegistry, bdev: Bdev, file: DeviceFile, pollMs: number) {
     this.#registry = registry;
     this.#bdev = bdev;
@@ -27,7 +27,7 @@ export class DeviceWatch {
     this.#timer = null;
   }
 
-  /** Looks now. Resolves when what was found has been told; a look that is under way counts. */
+  /** Checks now. Resolves when changes have been reported; joins a check that is already running. */
   check(): Promise<void> {
     this.#running ??= this.#look().finally(() => {
       this.#running = null;
@@ -35,7 +35,7 @@ export class DeviceWatch {
     return this.#running;
   }
 
-  /** The device is gone: takes the bdev away, in a later turn, so that whose I/O showed it hears of that first. */
+  /** The device is gone: unregisters the bdev in a later turn, so that the I/O that revealed it completes first. */
   removed(reason: string): void {
     this.#registry.runtime.soon(() => {
       const { name, state } = this.#bdev;
@@ -86,7 +86,7 @@ export class DeviceWatch {
   #schedule(): void {
     if (this.#isStopped || this.#pollMs === 0) return;
     const { runtime } = this.#registry;
-    // All devices at the same time, so that an idle processor is woken once for all of them.
+    // All devices are checked at the same time, so that an idle processor is woken once for all.
     const delayMs = this.#pollMs - (runtime.now() % this.#pollMs);
     this.#timer = runtime.setWatchTimer(() => {
       void this.check().then(() => this.#schedule());

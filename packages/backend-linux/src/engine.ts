@@ -1,25 +1,23 @@
-/** Who started something on an engine, and is told when it is over. Pooled by its owner: one object for many operations. */
+/** Started an operation on an engine and is told when it ends. Pooled by its owner: one object serves many operations. */
 export interface EngineOp {
-  /** Called once for each operation, never from inside the call that started it. Bytes moved, or a negative errno. */
+  /** Called once for each operation, never from inside the call that started it, with the bytes moved or a negative errno. */
   onEngineDone(result: number): void;
 }
 
 /**
- * How I/O reaches the kernel. Everything is a number: a file descriptor, the address of the data in the runtime's memory,
- * bytes. A call may move fewer bytes than it was asked to, and 0 at the end of the file; the caller goes on from there.
- * Operations may end in any order. Until `onEngineDone` the engine may use both the memory and the file descriptor, whatever
- * the caller has been told meanwhile: neither may be given to another user.
+ * How I/O reaches the kernel. All arguments are numbers: a file descriptor, the address of the data in the runtime's memory,
+ * bytes. A call may move fewer bytes than requested, and 0 at the end of the file; the caller continues from there. Operations
+ * may end in any order. Until `onEngineDone` the engine may use both the memory and the file descriptor, even if the request
+ * has timed out meanwhile: neither may be given to another user.
  */
 export interface IoEngine {
   readonly name: string;
-  /**
-   * Operations that one device may have in flight, so that a device that never answers leaves room for the others.
-   */
+  /** Limit on a device's operations in flight, so that a device that never answers leaves room for others. */
   readonly maxInFlightPerDevice: number;
-  /** Whether the last three calls exist here; without it they answer EOPNOTSUPP. */
+  /** Whether `punchHole`, `writeZeroes` and `discard` work; otherwise they end with EOPNOTSUPP. */
   readonly canDeallocate: boolean;
 
-  /** A descriptor is open that calls will be about; whether past the page cache. */
+  /** A descriptor was opened for later calls; `isDirect` says whether it bypasses the page cache. */
   opened?(fd: number, isDirect: boolean): void;
   /** The descriptor is about to be closed; nothing is in flight on it. */
   closing?(fd: number): void;
@@ -27,18 +25,20 @@ export interface IoEngine {
   write(fd: number, addr: number, lengthBytes: number, offsetBytes: number, op: EngineOp): void;
   /** fdatasync(2). */
   flush(fd: number, op: EngineOp): void;
-  /** fallocate(2): the range reads as zeros and takes no space, on a file; the same on a block device that can do it cheaply. */
+  /** fallocate(2): makes the range read as zeros and take no space, on a file or on a block device that can do it cheaply. */
   punchHole(fd: number, offsetBytes: number, lengthBytes: number, op: EngineOp): void;
-  /** The range reads as zeros and keeps its space: fallocate(2) on a file, BLKZEROOUT on a block device. */
+  /** Makes the range read as zeros and keep its space: fallocate(2) on a file, BLKZEROOUT on a block device. */
   writeZeroes(fd: number, isBlockDevice: boolean, offsetBytes: number, lengthBytes: number, op: EngineOp): void;
-  /** BLKDISCARD: a block device may forget the range. */
+  /** BLKDISCARD: lets a block device discard the range. */
   discard(fd: number, offsetBytes: number, lengthBytes: number, op: EngineOp): void;
 }
 
-/** Blocks of devices and file systems have no more bytes: the kernel may stop within one of ours that has. */
+/**
+ * Devices and file systems have blocks of at most this many bytes: within a larger block of ours the kernel may stop halfway.
+ */
 const mostUnitBytes = 4096;
 
-/** How many of the bytes that were moved are whole units, which are blocks of ours or smaller: I/O can go on behind them. */
+/** Returns how many of the moved bytes form whole units (our block, or 4 KiB if that is less): I/O can continue behind them. */
 export function wholeUnits(bytes: number, blockSize: number): number {
   return bytes - (bytes % Math.min(blockSize, mostUnitBytes));
 }

@@ -2,16 +2,16 @@ import { constants } from 'node:os';
 import { BdevError, Status, statusName } from '@raidkit/bdev';
 import type { BdevErrorCode } from '@raidkit/bdev';
 
-/** What has no name in `Status`. */
+/** Errno numbers, including those that `Status` has no name for. */
 export const Errno = constants.errno;
 
-/** The positive errno of an error of Node's; EIO if it has none. */
+/** Returns the positive errno of an error of Node's; EIO if it has none. */
 export function errnoOf(error: unknown): number {
   const errno = (error as NodeJS.ErrnoException | null)?.errno;
   return errno === undefined ? Status.IoError : Math.abs(errno);
 }
 
-/** Why a path could not be opened, and what to do about it. */
+/** Makes an error that says why a path could not be opened, and what to do. */
 export function openError(path: string, errno: number, readOnly: boolean, cause?: unknown): BdevError {
   const options = cause === undefined ? {} : { cause };
   const refuse = (code: BdevErrorCode, what: string): BdevError => new BdevError(code, errno, `${path}: ${what}`, options);

@@ -1,21 +1,21 @@
 import type { Ring } from '@raidkit/sys';
 
-/** A huge page: what of the memory is in the kernel's hands lies in one piece, and no more of it is held than is in use anyway. */
+/** Size of a huge page: registered memory is then contiguous, and no more is pinned than is in use anyway. */
 const pieceBytes = 2 * 1024 * 1024;
 
 const unknown = -1;
 const refused = -2;
 
 /**
- * The runtime's memory as fixed buffers of a ring: piece by piece, each when it is first used. The kernel holds the memory of a
- * piece from then on; where it may not (RLIMIT_MEMLOCK), or cannot, there are none.
+ * Registers the runtime's memory as fixed buffers of a ring, piece by piece, each at its first use. The kernel pins a
+ * registered piece. If it may not (RLIMIT_MEMLOCK) or cannot, there are no fixed buffers.
  */
 export class FixedBuffers {
   readonly #ring: Ring;
-  /** Process addresses. */
+  /** Start and end of the memory, as process addresses. */
   readonly #startAddr: number;
   readonly #endAddr: number;
-  /** Address of the first piece: at or before the start. */
+  /** Address of the first piece, at or before the start. */
   readonly #firstAddr: number;
   readonly #pieces: Int32Array;
 
@@ -27,7 +27,7 @@ export class FixedBuffers {
     this.#pieces = new Int32Array(Math.ceil((this.#endAddr - this.#firstAddr) / pieceBytes)).fill(unknown);
   }
 
-  /** Number of the ring's buffer in which the range lies as a whole; below 0 if there is none. */
+  /** Index of the registered buffer that contains the whole range; below 0 if there is none. */
   find(addr: number, lengthBytes: number): number {
     const offset = addr - this.#firstAddr;
     const index = Math.floor(offset / pieceBytes);
@@ -41,7 +41,7 @@ export class FixedBuffers {
     const to = Math.min(this.#endAddr, this.#firstAddr + (index + 1) * pieceBytes);
     const buffer = this.#ring.registerBuffer(from, to - from);
     if (buffer >= 0) this.#pieces[index] = buffer;
-    // Another try would fare no better.
+    // Another attempt would fail too.
     else this.#pieces.fill(refused);
     return this.#pieces[index] ?? refused;
   }

@@ -5,24 +5,24 @@ import type { BlockDeviceInfo } from './sysfs.js';
 
 const uuidNamespace = '3d0c3a9e-5a0b-4a5e-9d0e-0c8f6f6e2c57';
 
-/** The uuid for a device or file that was given none: the same as long as its identity is. */
+/** Returns the uuid of a device or file that was given none. It is the same as long as the identity is. */
 export function uuidOf(identity: string): string {
   return v5(identity, uuidNamespace);
 }
 
-/** What a regular file is known by: its path, with symbolic links resolved. */
+/** Identity of a regular file: its path with symbolic links resolved. */
 export function fileIdentity(realPath: string): string {
   return `file:${realPath}`;
 }
 
-/** What is told of a world wide name or serial number that several disks have: it is not used. */
+/** Told of a world wide name or serial number that is not used because several disks have it. */
 export type OnShared = (value: string, otherDisks: readonly string[]) => void;
 
 /**
- * What a block device is known by, the best of: what the disk says of itself (world wide name, serial number), the uuid of
- * its mapping (device mapper, md), the file behind a loop device, its path. For a partition its own uuid, else its number
- * on the disk. What several disks have in common (a placeholder serial number, say) is no identity: those are known by where
- * they are plugged in, or by their paths.
+ * Identity of a block device, the best of: what the disk reports (world wide name, serial number), the uuid of its mapping
+ * (device mapper, md), the file behind a loop device, its path. A partition has its own uuid, else its number on the disk. A
+ * value that several disks share (such as a placeholder serial number) is not used: these disks are identified by where they
+ * are plugged in, or by their paths.
  */
 export async function blockDeviceIdentity(
   realPath: string,
@@ -38,7 +38,7 @@ export async function blockDeviceIdentity(
   return disk.startsWith('path:') ? disk : `${disk}:partition:${partition}`;
 }
 
-/** What the disk that a block device is, or is a partition of, is known by. */
+/** Identity of the disk that a block device is, or is a partition of. */
 export async function diskIdentity(
   realPath: string,
   info: BlockDeviceInfo,
@@ -71,19 +71,19 @@ export async function diskIdentity(
 }
 
 /**
- * Names that makers register (NAA, EUI-64, NVMe's uuid) and the kernel's own are given out once: two disks that show the same
- * one are two ways to one disk. A serial number, and a world wide name that is made of one (`t10.`), is whatever the disk says.
+ * Names that vendors register (NAA, EUI-64, NVMe's uuid) and those of the kernel are unique: two disks that show the same one
+ * are two paths to one disk. A serial number, or a world wide name derived from one (`t10.`), is whatever the disk reports.
  */
 function isIssuedOnce(kind: 'wwid' | 'serial' | 'dm' | 'md', value: string): boolean {
   return kind === 'dm' || kind === 'md' || (kind === 'wwid' && /^(naa|eui|uuid)\./.test(value));
 }
 
-/** The name of the link in `folder` that leads to `realPath`; null if there is none. */
+/** Name of the link in `folder` that leads to `realPath`; null if there is none. */
 async function nameOfLink(folder: string, realPath: string): Promise<string | null> {
   try {
     for (const name of (await readdir(folder)).sort()) if ((await realpath(join(folder, name))) === realPath) return name;
   } catch {
-    // No udev here.
+    // There is no udev on this system.
   }
   return null;
 }

@@ -2,8 +2,7 @@ import { readFile } from 'node:fs/promises';
 import type { BlockDeviceInfo } from './sysfs.js';
 
 /**
- * What uses the block device, as far as that can be found out: mounts and swap areas of this process's namespace, devices that
- * stand on it. For messages.
+ * Returns what uses the block device, for messages: mounts and swap areas of this process's namespace, or devices built on it.
  */
 export async function describeUse(path: string, info: BlockDeviceInfo | null): Promise<string> {
   const numbers = (await info?.deviceNumbers()) ?? [];
@@ -15,19 +14,19 @@ export async function describeUse(path: string, info: BlockDeviceInfo | null): P
   return 'in use by another program, or by another array';
 }
 
-/** Where one of the devices is mounted; null if nowhere. `mountinfo` is as proc_pid_mountinfo(5) says. */
+/** Mount point of one of the devices; null if none is mounted. `mountinfo` has the format of proc_pid_mountinfo(5). */
 export function mountPoint(mountinfo: string, path: string, numbers: readonly string[]): string | null {
   for (const line of mountinfo.split('\n')) {
     const [before = '', after = ''] = line.split(' - ');
     const [, , number = '', , where = ''] = before.split(' ');
-    // Some file systems have a device number of their own; the source is the device's path then.
+    // Some file systems have a device number of their own; their mount source is the device's path.
     const [, source = ''] = after.split(' ');
     if (numbers.includes(number) || unescape(source) === path) return unescape(where);
   }
   return null;
 }
 
-/** Blanks and the like are written as octal escapes. */
+/** Decodes the octal escapes that stand for blanks and similar characters. */
 function unescape(text: string): string {
   return text.replaceAll(/\\([0-7]{3})/g, (_match, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
 }

@@ -8,7 +8,7 @@ import { DeviceWatch } from './device-watch.js';
 import type { IoEngine } from './engine.js';
 import type { DirectIo } from './usable-file.js';
 
-/** What a driver is made of. */
+/** Options of {@link LinuxDriver}. */
 export interface LinuxDriverOptions {
   registry: BdevRegistry;
   file: DeviceFile;
@@ -16,21 +16,21 @@ export interface LinuxDriverOptions {
   blockSize: number;
   hasBlockSizeOverride: boolean;
   readOnly: boolean;
-  /** Unmap, and write zeroes without writing them, were asked for. */
+  /** Unmap, and write zeroes by deallocation, were requested. */
   fallocate: boolean;
   directIo: DirectIo;
   canUnmap: boolean;
   canWriteZeroes: boolean;
   pollMs: number;
-  /** The disk, or the file system of a file, by a name. */
+  /** Identity of the disk, or of a file's file system. */
   physicalDevice: string;
 }
 
-/** A file or block device as a bdev. Named in RPC answers as SPDK names its devices over the kernel's. */
+/** A file or block device as a bdev. RPC answers name it as SPDK names its own devices of this kind. */
 export class LinuxDriver implements BdevDriver, OpHost {
   readonly kind = 'aio';
   readonly productName = 'AIO disk';
-  /** Writes are followed by fdatasync(2). */
+  /** The layer follows such writes with fdatasync(2). */
   readonly hasForceUnitAccess = false;
   readonly fd: number;
   readonly engine: IoEngine;
@@ -43,11 +43,11 @@ export class LinuxDriver implements BdevDriver, OpHost {
   cannotDiscard = false;
   readonly #options: LinuxDriverOptions;
   readonly #transfers: DeviceQueue;
-  /** Apart from reads and writes: they take long, and the engine may have few threads for them. */
+  /** Unmaps and write zeroes have a queue of their own, because they take long and the engine may have few threads for them. */
   readonly #deallocations = new DeviceQueue(1);
   readonly #idle: DeviceOp[] = [];
   #flushError: Status = Status.Ok;
-  /** Size of a regular file in this turn of the event loop; -1 until an operation asks. Bytes. */
+  /** Size of a regular file in bytes, cached for this turn of the event loop; -1 until an operation needs it. */
   #endBytes = -1;
   #bdev: Bdev | null = null;
   #watch: DeviceWatch | null = null;
@@ -65,14 +65,14 @@ export class LinuxDriver implements BdevDriver, OpHost {
     this.#transfers = new DeviceQueue(engine.maxInFlightPerDevice);
   }
 
-  /** The device is registered: its size and presence are looked after from now on. */
+  /** Called once the device is registered: starts the checks of its size and presence. */
   attach(bdev: Bdev): void {
     const { registry, file, pollMs } = this.#options;
     this.#bdev = bdev;
     this.#watch = new DeviceWatch(registry, bdev, file, pollMs);
   }
 
-  /** What it is over: the device or file, and the disk. */
+  /** Identity of the device or file, and of its disk. */
   get identity(): string {
     return `${this.#options.file.key} on ${this.#options.physicalDevice}`;
   }
@@ -97,7 +97,7 @@ export class LinuxDriver implements BdevDriver, OpHost {
         io.complete(Status.Ok);
         return;
       case IoType.Flush:
-        // What the kernel could not write it has dropped: no later flush can make good for it.
+        // The kernel has dropped what it could not write, so no later flush can make up for it.
         if (this.#flushError !== Status.Ok) io.complete(this.#flushError);
         else if (this.#options.readOnly) io.complete(Status.Ok);
         else this.#transfers.push(this.#opFor(io));
@@ -140,7 +140,7 @@ export class LinuxDriver implements BdevDriver, OpHost {
 
   async destroy(): Promise<void> {
     this.#watch?.stop();
-    // What is left belongs to I/O that has been given up.
+    // What is left in flight has timed out for its owners.
     this.#transfers.cancelWaiting();
     this.#deallocations.cancelWaiting();
     const { file, registry } = this.#options;
@@ -148,7 +148,7 @@ export class LinuxDriver implements BdevDriver, OpHost {
       await file.close();
       return;
     }
-    // A write that the device has not let go of must not find the number given to another file. It keeps the claim too.
+    // A write in flight must not hit another file that gets the same descriptor number, so the device stays open and claimed.
     const name = this.#bdev?.name;
     registry.runtime.log.warn(
       { bdev: name, path: file.path },
@@ -172,7 +172,7 @@ export class LinuxDriver implements BdevDriver, OpHost {
     if (this.#bdev === null) return null;
     const { name, uuid } = this.#bdev;
     const size = hasBlockSizeOverride ? { block_size: blockSize } : {};
-    // Only if it was asked for: SPDK does not know it.
+    // Left out for the default, because SPDK does not know it.
     const direct = directIo === 'auto' ? {} : { direct_io: directIo };
     return {
       method: 'bdev_aio_create',
@@ -194,7 +194,7 @@ export class LinuxDriver implements BdevDriver, OpHost {
       registry.runtime.log.error({ bdev: this.#bdev?.name, path: file.path, errno: status }, message);
     }
     if (status === Status.Gone || status === Status.NoDevice) this.#watch?.removed(`I/O ended with errno ${status}`);
-    // The device may have shrunk, or gone.
+    // The device may have shrunk or gone.
     else if (status === Status.IoError) void this.#watch?.check();
   }
 }

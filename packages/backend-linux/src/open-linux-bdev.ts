@@ -15,39 +15,42 @@ export interface LinuxBdevOptions {
   /** Path of a block device or a regular file; symbolic links are followed. */
   path: string;
   /**
-   * Bytes; a power of two, 512 to 65,536, and no smaller than a device's own logical block size. Default: that, and 512 for
-   * a file.
+   * Bytes; a power of two, 512 to 65,536, and no smaller than a device's logical block size. Default: the logical block size,
+   * or 512 for a file.
    */
   blockSize?: number;
-  /** Default, and for the nil uuid: derived from what the device or file is known by. */
+  /**
+   * Default, also for the nil uuid: derived from the identity of the device or file (its world wide name, serial number, path
+   * …).
+   */
   uuid?: string;
   /** Default false. */
   readOnly?: boolean;
-  /** Support unmap, and write zeroes without writing them, by giving space back. Default false. */
+  /** Whether to support unmap and write zeroes by deallocating space. Default false. */
   fallocate?: boolean;
-  /** Default: what {@link useEngine} said, else one `PortableEngine` for all devices of a runtime. */
+  /** Default: the engine set by {@link useEngine}, else one `PortableEngine` for all devices of a runtime. */
   engine?: IoEngine;
   /** Default `auto`. */
   directIo?: DirectIo;
   /**
-   * Called with the path, free of links, of what is about to be opened, and nothing else is then, whatever takes that path meanwhile.
-   * What it throws is what the opening rejects with. Default: everything may be opened.
+   * Called with the path, free of symbolic links, of what is about to be opened; exactly that is opened, even if the path leads
+   * elsewhere meanwhile. An error that it throws is what the call rejects with. Default: everything may be opened.
    */
   check?: (realPath: string) => void;
-  /** Milliseconds between two looks at the device's size and presence; 0 for none. Default 5000. */
+  /** Milliseconds between two checks of the device's size and presence; 0 for none. Default 5000. */
   pollMs?: number;
 }
 
 const engines = new WeakMap<Runtime, IoEngine>();
 
-/** Has devices of this runtime that are opened from now on use `engine`, unless they are told otherwise. */
+/** Sets the engine of devices of this runtime that are opened from now on without an engine of their own. */
 export function useEngine(runtime: Runtime, engine: IoEngine): void {
   engines.set(runtime, engine);
 }
 
 /**
- * Opens a block device or regular file for this bdev alone and registers it; resolves when it has been examined. Close it
- * with `registry.unregister`. Rejects with a `BdevError` whose `errno` and message say what is in the way.
+ * Opens a block device or regular file for this bdev alone and registers it; resolves when it has been examined. Close it with
+ * `registry.unregister`. Rejects with a `BdevError` whose `errno` and message give the reason.
  */
 export async function openLinuxBdev(registry: BdevRegistry, options: LinuxBdevOptions): Promise<Bdev> {
   const { name, readOnly = false, fallocate = false, directIo = 'auto', pollMs = 5000 } = options;
@@ -83,13 +86,13 @@ export async function openLinuxBdev(registry: BdevRegistry, options: LinuxBdevOp
   }
 }
 
-/** Has the size and presence of the device looked at now. Resolves when what was found has been told. */
+/** Checks the device's size and presence now. Resolves when changes have been reported. */
 export function rescan(bdev: Bdev): Promise<void> {
   if (bdev.driver instanceof LinuxDriver) return bdev.driver.rescan();
   throw new BdevError('ERR_BDEV_NOT_FOUND', Status.NoDevice, `bdev ${bdev.name} is not over a file or device of Linux`);
 }
 
-/** What a device or file is, so that it can be told from another one that has come to have the same path. Null for other bdevs. */
+/** Identifies the device or file below a bdev, to notice when another one has taken its path. Null for other bdevs. */
 export function identityOf(bdev: Bdev): string | null {
   return bdev.driver instanceof LinuxDriver ? bdev.driver.identity : null;
 }
@@ -117,7 +120,7 @@ async function physicalDevice(file: DeviceFile): Promise<string> {
   return `file system:${(await stat(file.realPath)).dev}`;
 }
 
-/** A file system shows only when asked; a device says so beforehand. */
+/** A block device reports whether it can discard; a file system shows it only when asked to. */
 async function canDiscard(file: DeviceFile): Promise<boolean> {
   const info = await file.info();
   if (info === null) return true;

@@ -8,7 +8,7 @@ import type { EngineOp, IoEngine } from './engine.js';
 const { EIO, EOPNOTSUPP } = constants.errno;
 const { PUNCH_HOLE, KEEP_SIZE, ZERO_RANGE } = FallocateMode;
 
-/** One operation under way: `callback` is bound once, and the object is used again and again. */
+/** One operation in flight. Its callback is bound once, and the object is reused. */
 class Call {
   op: EngineOp | null = null;
   readonly callback: (error: NodeJS.ErrnoException | null, bytes?: number) => void;
@@ -20,15 +20,15 @@ class Call {
   }
 }
 
-/** Threads that serve all of Node's file I/O: `UV_THREADPOOL_SIZE`, which must be set before the process's first I/O. */
+/** Size of Node's thread pool for file I/O: `UV_THREADPOOL_SIZE`, which must be set before the process's first I/O. */
 function threadPoolSize(): number {
   const asked = Number.parseInt(process.env.UV_THREADPOOL_SIZE ?? '', 10);
   return Number.isNaN(asked) ? 4 : Math.min(Math.max(asked, 1), 1024);
 }
 
 /**
- * I/O through Node's own thread pool: works everywhere. A device that hangs keeps its threads; half of the pool at most, so
- * with more than one such device at a time a larger pool is needed.
+ * I/O through Node's thread pool, which works everywhere. A device that hangs blocks its threads. It can block at most half of
+ * the pool, so a larger pool is needed where several devices may hang at once.
  */
 export class PortableEngine implements IoEngine {
   readonly name = 'portable';

@@ -8,7 +8,7 @@ import { FixedBuffers } from './fixed-buffers.js';
 const { EOPNOTSUPP } = constants.errno;
 const { PUNCH_HOLE, KEEP_SIZE, ZERO_RANGE } = FallocateMode;
 
-/** I/O through a ring of the runtime's thread: no other thread, no copy, no object per operation. */
+/** I/O through the io_uring of the runtime's thread, without another thread, a copy, or an object per operation. */
 export class RingEngine implements IoEngine, RingOwner {
   readonly name = 'uring';
   readonly maxInFlightPerDevice = 512;
@@ -16,16 +16,16 @@ export class RingEngine implements IoEngine, RingOwner {
   readonly #ring: Ring;
   readonly #owner: number;
   readonly #runtime: Runtime;
-  /** Where the runtime's memory lies in the process. */
+  /** Address of the runtime's memory in the process. */
   readonly #memoryAddr: number;
   readonly #fixedBuffers: FixedBuffers;
-  /** By descriptor: whether it goes past the page cache, where alone fixed buffers help. */
+  /** By descriptor: whether it bypasses the page cache. Only then do fixed buffers help. */
   readonly #isDirect: boolean[] = [];
-  /** By tag. */
+  /** Operations in flight, by tag. */
   readonly #ops: (EngineOp | null)[] = [];
   readonly #freeTags: number[] = [];
 
-  /** @param ring of the thread that the runtime is of. */
+  /** @param ring the ring of the thread that the runtime belongs to. */
   constructor(runtime: Runtime, ring: Ring) {
     const sys = loadSys();
     if (sys === null) throw new Error(whyNoSys());
@@ -37,7 +37,7 @@ export class RingEngine implements IoEngine, RingOwner {
   }
 
   opened(fd: number, isDirect: boolean): void {
-    // No holes, which would make it slow to look at.
+    // An array with holes would be slow to index.
     while (this.#isDirect.length < fd) this.#isDirect.push(false);
     this.#isDirect[fd] = isDirect;
     this.#ring.registerFile(fd);
@@ -63,12 +63,12 @@ export class RingEngine implements IoEngine, RingOwner {
     this.#fallocate(fd, PUNCH_HOLE | KEEP_SIZE, offsetBytes, lengthBytes, op);
   }
 
-  /** fallocate(2) on a block device is BLKZEROOUT. */
+  /** On a block device, fallocate(2) does the same as BLKZEROOUT. */
   writeZeroes(fd: number, _isBlockDevice: boolean, offsetBytes: number, lengthBytes: number, op: EngineOp): void {
     this.#fallocate(fd, ZERO_RANGE | KEEP_SIZE, offsetBytes, lengthBytes, op);
   }
 
-  /** Kernels before 6.12 have it as a blocking call only, which would hold up all devices: there, discards are left out. */
+  /** Before 6.12 the kernel only has a blocking call for this, which would delay all devices; there, discards are refused. */
   discard(fd: number, offsetBytes: number, lengthBytes: number, op: EngineOp): void {
     const tag = this.#tagFor(op);
     if (this.#ring.supports(RingOp.URING_CMD)) this.#ring.discard(fd, offsetBytes, lengthBytes, this.#owner, tag);
@@ -99,7 +99,7 @@ export class RingEngine implements IoEngine, RingOwner {
     else this.#ring.prepareFixed(fixedOp, fd, offsetBytes, processAddr, lengthBytes, buffer, this.#owner, tag);
   }
 
-  /** The length goes where other operations have the address, and the mode where they have the length. */
+  /** FALLOCATE takes the length in the address field and the mode in the length field. */
   #fallocate(fd: number, mode: number, offsetBytes: number, lengthBytes: number, op: EngineOp): void {
     this.#ring.prepare(RingOp.FALLOCATE, fd, offsetBytes, lengthBytes, mode, 0, this.#owner, this.#tagFor(op));
   }

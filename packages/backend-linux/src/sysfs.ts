@@ -1,7 +1,7 @@
 import { readFile, readdir, realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 
-/** A device number as /sys and /proc write it, `8:1`. The bits are those of `makedev` (major(3)) in `st_rdev`. */
+/** A device number as /sys and /proc write it, `8:1`. `rdev` is encoded as `st_rdev`, see makedev in major(3). */
 export function deviceNumber(rdev: number): string {
   const number = BigInt(rdev);
   const major = ((number >> 8n) & 0xfffn) | ((number >> 32n) & 0xffff_f000n);
@@ -9,11 +9,11 @@ export function deviceNumber(rdev: number): string {
   return `${major}:${minor}`;
 }
 
-/** What the kernel shows of a block device under /sys. */
+/** Information about a block device under /sys. */
 export class BlockDeviceInfo {
   /** Folder of the device, or of the partition. */
   readonly folder: string;
-  /** The same, or of the disk that has the partition. */
+  /** Folder of the whole disk. */
   readonly diskFolder: string;
   readonly #sys: string;
 
@@ -23,7 +23,7 @@ export class BlockDeviceInfo {
     this.#sys = sys;
   }
 
-  /** Null if there is no such device any more (or no /sys). */
+  /** Returns null if the device does not exist any more, or there is no /sys. */
   static async find(rdev: number, sys = '/sys'): Promise<BlockDeviceInfo | null> {
     let folder;
     try {
@@ -35,7 +35,7 @@ export class BlockDeviceInfo {
     return new BlockDeviceInfo(folder, isPartition ? dirname(folder) : folder, sys);
   }
 
-  /** `sda1`. */
+  /** Kernel name, such as `sda1`. */
   get name(): string {
     return basename(this.folder);
   }
@@ -45,14 +45,15 @@ export class BlockDeviceInfo {
     return text(join(this.folder, path));
   }
 
-  /** The same of the whole disk. */
+  /** As {@link attribute}, for the whole disk. */
   diskAttribute(path: string): Promise<string> {
     return text(join(this.diskFolder, path));
   }
 
   /**
-   * The serial number of the whole disk, as it is printed on it; null if the kernel does not say it. SCSI and SATA disks have it in a
-   * page of vital product data: four bytes, of which the second is the page's number and the last two its length, and the text.
+   * The serial number printed on the whole disk; null if the kernel does not report it. SCSI and SATA disks have it in a page
+   * of vital product data: four bytes, of which the second is the page's number and the last two are the text's length, and the
+   * text.
    */
   async serial(): Promise<string | null> {
     for (const path of ['serial', 'device/serial']) {
@@ -75,7 +76,7 @@ export class BlockDeviceInfo {
     const found: string[] = [];
     for (const number of await names(numbers)) {
       const folder = await realpath(join(numbers, number)).catch(() => this.diskFolder);
-      // A partition has no such file: its disk is looked at by itself.
+      // A partition has no such file; its disk has an entry of its own.
       if (folder !== this.diskFolder && (await text(join(folder, path))) === value) found.push(basename(folder));
     }
     return found;
@@ -90,7 +91,7 @@ export class BlockDeviceInfo {
     return numbers;
   }
 
-  /** Names of the devices that stand on this one or its partitions: `dm-0`, `md127`. */
+  /** Names of devices built on this one or its partitions: `dm-0`, `md127`. */
   async holders(): Promise<string[]> {
     const holders = await names(join(this.folder, 'holders'));
     for (const name of await names(this.folder)) holders.push(...(await names(join(this.folder, name, 'holders'))));

@@ -5,31 +5,31 @@ import { DeviceFile } from './device-file.js';
 import { wholeUnits } from './engine.js';
 import type { IoEngine } from './engine.js';
 
-/** Whether to go past the page cache: where possible, or fail, or not at all. */
+/** Whether I/O bypasses the page cache (O_DIRECT): if possible, always (opening fails otherwise), or never. */
 export type DirectIo = 'auto' | 'require' | 'never';
 
-/** Largest block that a bdev has, in bytes. */
+/** Largest block size of a bdev, in bytes. */
 const mostBlockBytes = 65_536;
 
-/** What is wanted of a file. */
+/** Options of {@link openUsable}. */
 export interface UsableFileOptions {
   name: string;
   path: string;
   blockSize?: number;
   readOnly?: boolean;
   directIo?: DirectIo;
-  /** Throws if what is at this path, free of links, is not to be opened. */
+  /** Throws if the file at this path, free of symbolic links, must not be opened. */
   check?: (realPath: string) => void;
 }
 
-/** An open file that I/O has been tried on. */
+/** An open file that has passed a trial read. */
 export interface UsableFile {
   file: DeviceFile;
   blockSize: number;
   numBlocks: number;
 }
 
-/** Opens the file, past the page cache if that is wanted and works. The caller closes it. */
+/** Opens the file, bypassing the page cache if that is wanted and works. The caller closes it. */
 export async function openUsable(runtime: Runtime, engine: IoEngine, options: UsableFileOptions): Promise<UsableFile> {
   const { name, path, directIo = 'auto' } = options;
   if (directIo === 'never') return tryToOpen(runtime, engine, options, false);
@@ -97,7 +97,7 @@ async function chooseBlockSize(file: DeviceFile, wanted: number | undefined): Pr
   return wanted ?? smallest;
 }
 
-/** Reads the first block as all later I/O will. */
+/** Reads the first block in the same way as later I/O. */
 async function probe(runtime: Runtime, engine: IoEngine, file: DeviceFile, blockSize: number): Promise<Status> {
   const { memory } = runtime;
   const addr = memory.allocRegion(blockSize);

@@ -1,8 +1,8 @@
 import type { Bdev, BdevDescriptor, BdevIo, BdevRegistry, IoOwner } from '@raidkit/bdev';
 
 /**
- * What a device that stands on another one has of it: an exclusive claim, and a way for I/O to go down. When the base
- * goes, the upper device is unregistered; when the base changes its size, so does the upper device.
+ * A device's link to the base below it: an exclusive claim, and the path of its I/O. When the base is removed, the upper device
+ * is unregistered; when the base is resized, so is the upper device.
  */
 export class BaseLink {
   readonly base: Bdev;
@@ -31,7 +31,7 @@ export class BaseLink {
     }
   }
 
-  /** Registers the device that stands on this base, and resolves when it has been examined. Releases the base if that fails. */
+  /** Registers the upper device, and resolves when it has been examined. Releases the base if that fails. */
   register(upper: Bdev): Promise<void> {
     try {
       const examined = this.#registry.register(upper);
@@ -43,12 +43,15 @@ export class BaseLink {
     }
   }
 
-  /** I/O of the upper device that the base has now. */
+  /** Number of I/Os in flight to the base. */
   get inFlight(): number {
     return this.#inFlight;
   }
 
-  /** A request to the base, like `io`, that {@link send} starts; `owner` hears of its end and calls {@link done}. */
+  /**
+   * Returns a copy of `io` for the base, to be started by {@link send}. `owner` is told when it ends and must call {@link
+   * done}.
+   */
   copyOf(io: BdevIo, owner: IoOwner): BdevIo {
     const child = this.#registry.ios.get();
     child.type = io.type;
@@ -67,7 +70,7 @@ export class BaseLink {
     this.#descriptor.submit(child);
   }
 
-  /** Takes a child that is done, and gives the request of the upper device that it was for. */
+  /** Puts back a child that is done and returns the upper device's request that it was made for. */
   done(child: BdevIo): BdevIo {
     const io = child.context as BdevIo;
     this.#registry.ios.put(child);
@@ -77,8 +80,8 @@ export class BaseLink {
   }
 
   /**
-   * Gives the base up: at once, or when the last I/O has come back. Until then an old write may still reach it, so no other
-   * user may have it.
+   * Closes the base: at once, or when the last I/O has completed. Until then an old write may still reach it, so no other user
+   * may have it.
    */
   release(): void {
     this.#isReleased = true;

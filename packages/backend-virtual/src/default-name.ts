@@ -2,7 +2,10 @@ import type { BdevRegistry } from '@raidkit/bdev';
 
 const next = new WeakMap<BdevRegistry, Map<string, number>>();
 
-/** `Malloc0`, `Malloc1` … for a device without a name. No number comes twice, as a request may still wait for the old one. */
+/**
+ * Returns a name such as `Malloc0` for a device without one. No number is used twice, since a request may still wait for the
+ * old device.
+ */
 export function defaultName(registry: BdevRegistry, prefix: string): string {
   let counters = next.get(registry);
   if (counters === undefined) next.set(registry, (counters = new Map<string, number>()));

@@ -3,13 +3,13 @@ import type { BdevDriver, BdevIo, BdevRegistry, IoOwner, JsonObject, Runtime } f
 import { BaseLink } from './base-link.js';
 import { derivedUuid, givenUuid } from './uuid.js';
 
-/** SPDK's namespace for this kind of device, so that the same base gives the same uuid under both. */
+/** SPDK's namespace for this kind of device, so that both derive the same uuid from the same base. */
 const uuidNamespace = '4009b574-6430-4f1b-bc40-ace811091027';
 
 /** One read, and one write, in this many takes the longer time. */
 const p99Every = 100;
 
-/** Times in microseconds by which completions are held back after the base is done. */
+/** Delays in microseconds that are added to completions of the base. */
 export interface DelayLatencies {
   avgReadUs: number;
   /** For one read in a hundred; not below `avgReadUs`. */
@@ -23,14 +23,14 @@ export interface DelayLatencies {
 export interface DelayOptions extends DelayLatencies {
   baseBdevName: string;
   name: string;
-  /** Default, and for the nil uuid: derived from the base's, the same each time. */
+  /** Default, also for the nil uuid: derived from the base's uuid, the same each time. */
   uuid?: string;
 }
 
 class DelayDriver implements BdevDriver, IoOwner {
   readonly kind = 'delay';
   readonly productName = 'delay';
-  /** The base's layer sees to it. */
+  /** The base's bdev layer takes care of forced unit access. */
   readonly hasForceUnitAccess = true;
   readonly #runtime: Runtime;
   readonly #link: BaseLink;
@@ -81,7 +81,7 @@ class DelayDriver implements BdevDriver, IoOwner {
     return { method: 'bdev_delay_create', params: this.#values() };
   }
 
-  /** An average does not come to be above its p99, nor the other way round: the one that is not named goes with it. */
+  /** Sets the given latencies. An average must not exceed its p99: if only one of the two is given, the other is adjusted. */
   setLatencies(given: Partial<DelayLatencies>): void {
     const now = { ...this.#latencies, ...given };
     checkTimes(this.#name, now);
@@ -99,7 +99,7 @@ class DelayDriver implements BdevDriver, IoOwner {
   #delayUs(type: IoType): number {
     const { avgReadUs, p99ReadUs, avgWriteUs, p99WriteUs } = this.#latencies;
     if (type === IoType.Read) return ++this.#reads % p99Every === 0 ? p99ReadUs : avgReadUs;
-    // Where the base has no write zeroes its layer writes them, so they take what writes take.
+    // If the base lacks write zeroes, its layer writes zeros, so they take as long as writes.
     const isWrite = type === IoType.Write || type === IoType.WriteZeroes;
     if (isWrite) return ++this.#writes % p99Every === 0 ? p99WriteUs : avgWriteUs;
     return 0;
@@ -118,7 +118,10 @@ class DelayDriver implements BdevDriver, IoOwner {
   }
 }
 
-/** A slow device over another one, which it claims. Otherwise as `createPassthruBdev`; EINVAL also for bad latencies. */
+/**
+ * Creates a device that slows down another one, which it claims. Otherwise as `createPassthruBdev`; EINVAL also for bad
+ * latencies.
+ */
 export async function createDelayBdev(registry: BdevRegistry, options: DelayOptions): Promise<Bdev> {
   const { baseBdevName, name } = options;
   checkLatencies(options);
@@ -133,7 +136,10 @@ export async function createDelayBdev(registry: BdevRegistry, options: DelayOpti
   return bdev;
 }
 
-/** Sets some of a delay bdev's times, from its next completion on. Throws a `BdevError`: ENODEV if it is none, EINVAL. */
+/**
+ * Sets some latencies of a delay bdev, effective from the next completion. Throws a `BdevError`: ENODEV if it is not one,
+ * EINVAL.
+ */
 export function setDelay(bdev: Bdev, latencies: Partial<DelayLatencies>): void {
   if (!(bdev.driver instanceof DelayDriver))
     throw new BdevError('ERR_BDEV_NOT_FOUND', Status.NoDevice, `bdev ${bdev.name} is no delay bdev`);
@@ -148,7 +154,7 @@ function checkLatencies(options: DelayOptions): void {
 }
 
 function checkTimes(name: string, { avgReadUs, p99ReadUs, avgWriteUs, p99WriteUs }: DelayLatencies): void {
-  // A timer of 2^31 ms and more would fire at once.
+  // A timer of 2^31 ms or more would fire at once.
   if ([avgReadUs, p99ReadUs, avgWriteUs, p99WriteUs].every((us) => us >= 0 && us < 2 ** 31 * 1000)) return;
   const message = `delay bdev ${name}: latencies are microseconds from 0 to 2^31 ms`;
   throw new BdevError('ERR_BDEV_INVALID', Status.Invalid, message);

@@ -5,11 +5,12 @@ import { derivedUuid, givenUuid } from './uuid.js';
 
 const uuidNamespace = '0b7f0cf5-6f0a-4c7e-9a52-6f5a3c1f2d11';
 
-/** What an injection hits. Write zeroes count as writes. `clear` ends all injections and releases what is stuck. */
+/** Which I/O an injection applies to. Write zeroes count as writes. `clear` ends all injections and releases pending I/O. */
 export type InjectIoType = 'read' | 'write' | 'unmap' | 'flush' | 'reset' | 'all' | 'clear';
 /**
- * What happens to a hit I/O: it fails with EIO; it is refused with "out of resources" (the bdev layer tries again); it gets
- * stuck until a `clear`, {@link releasePending} or the device's removal, and fails then; one byte of its data changes.
+ * What an injection does to an I/O: `failure` fails it with EIO; `nomem` reports no resources, so that the bdev layer tries
+ * again; `pending` holds it until a `clear`, {@link releasePending} or the device's removal, and then fails it; `corrupt_data`
+ * changes one byte of its data.
  */
 export type InjectErrorType = 'failure' | 'nomem' | 'pending' | 'corrupt_data';
 
@@ -18,11 +19,11 @@ export interface InjectOptions {
   ioType: InjectIoType;
   /** Not needed to `clear`. */
   errorType?: InjectErrorType;
-  /** How many I/Os are hit, of each type; 0 to 2^32 - 1. Default 1. */
+  /** Number of I/Os of each type that are affected; 0 to 2^32 - 1. Default 1. */
   num?: number;
-  /** Only I/O that finds this many others of the device in flight is hit. Default 0. */
+  /** Only I/O that finds at least this many others of the device in flight is affected. Default 0. */
   queueDepth?: number;
-  /** For `corrupt_data`: byte of the request's data; a shorter request is left alone. Default 0. */
+  /** For `corrupt_data`: offset of the byte in the request's data; shorter requests are not affected. Default 0. */
   corruptOffset?: number;
   /** For `corrupt_data`: 1 to 255, combined with the byte by exclusive or. Default 255. */
   corruptValue?: number;
@@ -45,12 +46,12 @@ const typesOf: Readonly<Record<Exclude<InjectIoType, 'clear'>, readonly IoType[]
   all: [IoType.Read, IoType.Write, IoType.WriteZeroes, IoType.Unmap, IoType.Flush, IoType.Reset],
 };
 
-/** Where a child is, in `BdevIo.tag`. */
+/** What to do when a child I/O completes; kept in its `BdevIo.tag`. */
 const Step = {
   Plain: 0,
-  /** Done, one byte of what was read changes. */
+  /** Change one byte of what was read. */
   CorruptRead: 1,
-  /** Done, the block with the byte is written again, changed. */
+  /** Write the block that contains the byte again, changed. */
   BeforeCorruptBlock: 2,
   CorruptBlock: 3,
 } as const;
@@ -58,14 +59,14 @@ const Step = {
 class ErrorDriver implements BdevDriver, IoOwner {
   readonly kind = 'error';
   readonly productName = 'Error Injection Disk';
-  /** The base's layer sees to it. */
+  /** The base's bdev layer takes care of forced unit access. */
   readonly hasForceUnitAccess = true;
   readonly #registry: BdevRegistry;
   readonly #link: BaseLink;
   readonly #uuid: string;
   readonly #injections = new Map<IoType, Injection>();
   #pending: BdevIo[] = [];
-  /** The device itself, open only to hear of its removal: what is stuck must end then. */
+  /** A descriptor of this device itself, to learn of its removal: pending I/O must end then. */
   #self: BdevDescriptor | null = null;
 
   constructor(registry: BdevRegistry, link: BaseLink, uuid: string) {
@@ -98,7 +99,7 @@ class ErrorDriver implements BdevDriver, IoOwner {
     check(Number.isSafeInteger(corruptOffset) && corruptOffset >= 0, `corruptOffset must be 0 or more, not ${corruptOffset}`);
     const isByte = Number.isInteger(corruptValue) && corruptValue > 0 && corruptValue < 256;
     check(isByte, `corruptValue must be 1 to 255, not ${corruptValue}`);
-    // One record for all types of a name but `all`, so that write and write zeroes count together.
+    // Types that were named together share one record, except for `all`, so that writes and write zeroes count together.
     let injection = { errorType, left: num, queueDepth, corruptOffset, corruptValue };
     for (const type of typesOf[options.ioType]) {
       if (options.ioType === 'all' && type !== IoType.WriteZeroes) injection = { ...injection };
@@ -110,7 +111,7 @@ class ErrorDriver implements BdevDriver, IoOwner {
     return this.#pending.length;
   }
 
-  /** In a later turn, so that no callback runs inside a control call. */
+  /** Done in a later turn, so that no callback runs inside a control call. */
   releasePending(): void {
     const released = this.#pending;
     if (released.length === 0) return;
@@ -202,7 +203,9 @@ class ErrorDriver implements BdevDriver, IoOwner {
     this.#link.send(child);
   }
 
-  /** The caller's buffer may not change (a mirror writes it to its other legs), so the bad block goes out as a second write. */
+  /**
+   * The caller's buffer must not change (a mirror writes it to its other members), so the bad block is sent as a second write.
+   */
   #sendCorruptBlock(io: BdevIo): void {
     const { blockSize } = this.#link.base;
     const { u8 } = this.#registry.runtime.memory;
@@ -234,11 +237,11 @@ class ErrorDriver implements BdevDriver, IoOwner {
 /** Options of {@link createErrorBdev}. */
 export interface ErrorOptions {
   baseBdevName: string;
-  /** Default, and for the nil uuid: derived from the base's, the same each time. */
+  /** Default, also for the nil uuid: derived from the base's uuid, the same each time. */
   uuid?: string;
 }
 
-/** A device named `EE_<base>` over another one, which it claims; {@link injectError} makes it fail. */
+/** Creates a device named `EE_<base>` over another one, which it claims; {@link injectError} makes it fail. */
 export async function createErrorBdev(registry: BdevRegistry, options: ErrorOptions): Promise<Bdev> {
   const name = `EE_${options.baseBdevName}`;
   const given = givenUuid(options.uuid);
@@ -254,17 +257,17 @@ export async function createErrorBdev(registry: BdevRegistry, options: ErrorOpti
   return bdev;
 }
 
-/** Makes the device misbehave from its next I/O on. Throws a `BdevError`: ENODEV if it is no error bdev, EINVAL. */
+/** Injects errors from the device's next I/O on. Throws a `BdevError`: ENODEV if it is not an error bdev, EINVAL. */
 export function injectError(bdev: Bdev, options: InjectOptions): void {
   errorDriver(bdev).inject(options);
 }
 
-/** Lets what an injection of `pending` holds fail with EIO, in a later turn. */
+/** Fails the I/O that a `pending` injection holds with EIO, in a later turn. */
 export function releasePending(bdev: Bdev): void {
   errorDriver(bdev).releasePending();
 }
 
-/** I/O that an injection of `pending` holds. */
+/** Number of I/Os that a `pending` injection holds. */
 export function pendingCount(bdev: Bdev): number {
   return errorDriver(bdev).pendingCount;
 }

@@ -1,7 +1,7 @@
-/** Memory is taken and given back in pieces of this many bytes. A multiple of every block size. */
+/** Memory is allocated and freed in pieces of this many bytes, a multiple of every block size. */
 const chunkBytes = 1024 * 1024;
 
-/** Bytes of a device that lies in memory: zeros that cost nothing until they are written. */
+/** Contents of a device in memory: zeros that take no memory until they are written. */
 export class MallocStorage {
   readonly #chunks: (Uint8Array | null)[];
 
@@ -20,7 +20,7 @@ export class MallocStorage {
     }
   }
 
-  /** Throws a RangeError if the system has no memory left; what came before the missing piece is written then. */
+  /** Throws a RangeError if the system has no memory left; what precedes the missing piece is written by then. */
   write(offsetBytes: number, source: Uint8Array, addr: number, lengthBytes: number): void {
     for (let done = 0; done < lengthBytes;) {
       const start = (offsetBytes + done) % chunkBytes;
@@ -32,7 +32,7 @@ export class MallocStorage {
     }
   }
 
-  /** Makes the range read as zeros, and gives memory back where it can. */
+  /** Makes the range read as zeros and frees memory where possible. */
   zero(offsetBytes: number, lengthBytes: number): void {
     for (let done = 0; done < lengthBytes;) {
       const start = (offsetBytes + done) % chunkBytes;

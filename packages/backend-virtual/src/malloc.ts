@@ -5,21 +5,21 @@ import { defaultName } from './default-name.js';
 import { MallocStorage } from './malloc-storage.js';
 import { givenUuid } from './uuid.js';
 
-/** The largest device, in bytes; memory is taken when a piece is first written. */
+/** Largest device in bytes; memory is allocated when a piece is first written. */
 export const maxMallocBytes = 2 ** 33;
 
 /** Options of {@link createMallocBdev}. */
 export interface MallocOptions {
   /** Default: `Malloc0`, `Malloc1` … */
   name?: string;
-  /** Default, and for the nil uuid: a random one. */
+  /** Default, also for the nil uuid: a random one. */
   uuid?: string;
   /** Bytes; a power of two, 512 to 65,536. */
   blockSize: number;
   numBlocks: number;
   /** Blocks; 0, the default, for none. Reads and writes are split at its multiples. */
   optimalIoBoundary?: number;
-  /** Bytes; shown and saved, without effect. Default: `blockSize`. */
+  /** In bytes; shown and saved, without effect. Default: `blockSize`. */
   physicalBlockSize?: number;
 }
 
@@ -97,8 +97,8 @@ class MallocDriver implements BdevDriver {
 }
 
 /**
- * A device in memory, registered; resolves when it has been examined. All zeros at first, gone when it is unregistered.
- * Rejects with a `BdevError`: EINVAL, EEXIST, or ENOMEM above {@link maxMallocBytes} or the machine's memory.
+ * Creates and registers a device in memory; resolves when it has been examined. It is all zeros at first and lost when it is
+ * unregistered. Rejects with a `BdevError`: EINVAL, EEXIST, or ENOMEM above {@link maxMallocBytes} or the machine's memory.
  */
 export async function createMallocBdev(registry: BdevRegistry, options: MallocOptions): Promise<Bdev> {
   const { blockSize, numBlocks, optimalIoBoundary = 0, physicalBlockSize = blockSize } = options;

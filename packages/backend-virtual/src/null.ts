@@ -7,16 +7,16 @@ import { givenUuid } from './uuid.js';
 export interface NullOptions {
   /** Default: `Null0`, `Null1` … */
   name?: string;
-  /** Default, and for the nil uuid: a random one. */
+  /** Default, also for the nil uuid: a random one. */
   uuid?: string;
   /** Bytes; a power of two, 512 to 65,536. */
   blockSize: number;
   numBlocks: number;
-  /** Bytes; shown and saved, without effect. Default: `blockSize`. */
+  /** In bytes; shown and saved, without effect. Default: `blockSize`. */
   physicalBlockSize?: number;
 }
 
-/** Forgets what is written. Reads give zeros, so that a reply never shows data of another request. */
+/** Discards writes. Reads return zeros, so that a reply never shows data of another request. */
 class NullDriver implements BdevDriver {
   readonly kind = 'null';
   readonly productName = 'Null disk';
@@ -63,7 +63,7 @@ class NullDriver implements BdevDriver {
   }
 }
 
-/** A device that holds nothing, registered; resolves when it has been examined. */
+/** Creates and registers a null device; resolves when it has been examined. */
 export async function createNullBdev(registry: BdevRegistry, options: NullOptions): Promise<Bdev> {
   const { blockSize, numBlocks, physicalBlockSize = blockSize } = options;
   const uuid = givenUuid(options.uuid) ?? newUuid(registry.runtime);
@@ -75,7 +75,7 @@ export async function createNullBdev(registry: BdevRegistry, options: NullOption
   return bdev;
 }
 
-/** Makes a null device larger. Throws a `BdevError`: ENODEV if it is none, EINVAL for a smaller or impossible size. */
+/** Enlarges a null device. Throws a `BdevError`: ENODEV if it is not one, EINVAL for a smaller or impossible size. */
 export function resizeNullBdev(bdev: Bdev, numBlocks: number): void {
   if (!(bdev.driver instanceof NullDriver)) {
     throw new BdevError('ERR_BDEV_NOT_FOUND', Status.NoDevice, `bdev ${bdev.name} is not a null bdev`);

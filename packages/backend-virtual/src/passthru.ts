@@ -3,21 +3,21 @@ import type { BdevDriver, BdevIo, BdevRegistry, IoOwner, IoType, JsonObject } fr
 import { BaseLink } from './base-link.js';
 import { derivedUuid, givenUuid } from './uuid.js';
 
-/** SPDK's namespace for this kind of device, so that the same base gives the same uuid under both. */
+/** SPDK's namespace for this kind of device, so that both derive the same uuid from the same base. */
 const uuidNamespace = '7e25812e-c8c0-4d3f-8599-16d790555b85';
 
 /** Options of {@link createPassthruBdev}. */
 export interface PassthruOptions {
   baseBdevName: string;
   name: string;
-  /** Default, and for the nil uuid: derived from the base's, the same each time. */
+  /** Default, also for the nil uuid: derived from the base's uuid, the same each time. */
   uuid?: string;
 }
 
 class PassthruDriver implements BdevDriver, IoOwner {
   readonly kind = 'passthru';
   readonly productName = 'passthru';
-  /** The base's layer sees to it. */
+  /** The base's bdev layer takes care of forced unit access. */
   readonly hasForceUnitAccess = true;
   readonly #link: BaseLink;
   readonly #name: string;
@@ -61,8 +61,8 @@ class PassthruDriver implements BdevDriver, IoOwner {
 }
 
 /**
- * A device that hands everything to another one, which it claims; registered, resolves when it has been examined. Rejects
- * with a `BdevError`: ENODEV without such a base, EPERM if that is claimed or open for writing, EEXIST, EINVAL.
+ * Creates and registers a device that passes everything to another one, which it claims; resolves when it has been examined.
+ * Rejects with a `BdevError`: ENODEV if there is no such base, EPERM if it is claimed or open for writing, EEXIST, EINVAL.
  */
 export async function createPassthruBdev(registry: BdevRegistry, options: PassthruOptions): Promise<Bdev> {
   const { baseBdevName, name } = options;

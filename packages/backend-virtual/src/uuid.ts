@@ -1,9 +1,7 @@
 import { BdevError, Status, isUuid, nullUuid } from '@raidkit/bdev';
 import { v5 } from 'uuid';
 
-/**
- * The uuid that was asked for, in lower case; `undefined` if none was, for which the null uuid stands too.
- */
+/** The requested uuid in lower case; `undefined` for no uuid or the null uuid. */
 export function givenUuid(uuid: string | undefined): string | undefined {
   if (uuid === undefined) return undefined;
   const lower = uuid.toLowerCase();
@@ -13,7 +11,7 @@ export function givenUuid(uuid: string | undefined): string | undefined {
   return lower === nullUuid ? undefined : lower;
 }
 
-/** The version 5 uuid that `namespace` and the 16 bytes of `uuid` always give. */
+/** Returns the version 5 uuid of the 16 bytes of `uuid` in `namespace`. */
 export function derivedUuid(namespace: string, uuid: string): string {
   return v5(Buffer.from(uuid.replaceAll('-', ''), 'hex'), namespace);
 }
