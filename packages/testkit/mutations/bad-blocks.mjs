@@ -86,8 +86,8 @@ export const badBlocks = [
   {
     id: 'bad-blocks-forgotten-at-a-start',
     file: 'core/src/bitmap/bitmap-load.ts',
-    line: 'did not make bad blocks good.\n  await loadBadBlocks(array, extension, newest, failure, force);',
-    becomes: 'did not make bad blocks good.\n  void newest; void failure; void loadBadBlocks;',
+    line: 'has not repaired bad blocks.\n  await loadBadBlocks(array, extension, newest, failure, force);',
+    becomes: 'has not repaired bad blocks.\n  void newest; void failure; void loadBadBlocks;',
     loses: 'bad blocks read as data after a restart',
     suites,
   },

@@ -18,8 +18,8 @@ export const regions = [
   {
     id: 'clean-without-flush',
     file: 'core/src/bitmap/write-intent-bitmap.ts',
-    line: 'await client.flush();\n      });\n      // One that',
-    becomes: '});\n      // One that',
+    line: 'await client.flush();\n      });\n      // A member that failed before',
+    becomes: '});\n      // A member that failed before',
     loses:
       'a region is on record as clean before what was written there is on stable media: a power cut leaves copies different',
     scenario: 'regions become clean, and are written again',
@@ -85,8 +85,8 @@ export const regions = [
   {
     id: 'bits-before-departure',
     file: 'core/src/bitmap/write-intent-bitmap.ts',
-    line: 'await this.#array.leaveRecorded();\n        // What another flush has lost meanwhile',
-    becomes: '// What another flush has lost meanwhile',
+    line: 'await this.#array.leaveRecorded();\n        // If another flush was lost meanwhile',
+    becomes: '// If another flush was lost meanwhile',
     loses: 'a member that failed while a region was given its zeros is found after a crash as one that holds them',
     scenario: 'first write',
   },

@@ -16,24 +16,24 @@ import type { Slot } from '../members/slot.js';
 import { RegionState } from '../bitmap/region-state.js';
 import type { GrowingSums } from '../sync/host.js';
 
-/** An array whose members' blocks have sums. */
+/** An array with checksums. */
 export interface SummedHost extends MembersHost, MapLife {
   readonly isReadOnly: boolean;
   readonly bitmap: Pick<RegionStates, 'regionBlocks' | 'states'> | null;
   readonly consistency: Pick<Consistency, 'isUnstable'>;
-  /** The blocks of the slot's member are not what they should be. False if that is known already. */
+  /** Notes that blocks of the slot's member do not match their checksums. Returns false if that is known already. */
   noteDamage(slot: number, memberOffset: number, numBlocks: number): boolean;
-  /** Has blocks of the slot's member rewritten from redundancy. */
+  /** Requests a repair of blocks of the slot's member from redundancy. */
   requestRepair(slot: number, memberOffset: number, numBlocks: number): void;
 }
 
-/** A device whose blocks get sums, as a member of a slot or about to be one. */
+/** A device that gets checksums: the member of a slot, or its replacement. */
 interface SummedDevice {
   readonly descriptor: BdevDescriptor;
   readonly dataOffset: number;
 }
 
-/** An array's sums: what they are made with, and those of each member. From the array's start to its end. */
+/** The checksums of an array: its key, and the checksums of each member. It exists from the array's start to its end. */
 export class ArraySums implements GrowingSums {
   readonly #array: SummedHost;
   readonly #format: ChecksumPages;
@@ -42,24 +42,27 @@ export class ArraySums implements GrowingSums {
   readonly #keyAddr: number;
   readonly #salt: string;
   #summedBlocks: number;
-  /** They are being given up: no block is given one any more that only has to have one. */
+  /** Checksums are being turned off, so blocks that lack one no longer need to get one. */
   isEnding = false;
-  /** Headers have none from now on: what they alone know is on the list of bad blocks. */
+  /** Headers no longer record checksums. Damage that only checksums showed is on the list of bad blocks. */
   isOffRecord = false;
-  /** Where pages begin, in blocks of the devices from the data offset on; 0: at the end of each data area. */
+  /** First block of the pages, in blocks behind the data offset; 0 if they are at the end of each data area. */
   #areaAt: number;
-  /** Pages are moving there; on record or not. */
+  /** The pages are moving to `to`; `isRecorded` if a superblock update may have recorded that. */
   #move: { to: number; isRecorded: boolean } | null = null;
-  /** Data areas have been told of so many blocks, if that is more than the slots have. */
+  /** Size in blocks that the members' data areas have been extended to, if that is more than the slots record. */
   #dataSize = 0;
-  /** The checksums of members and of devices that take their places. */
+  /** The checksums of all members and of replacements. */
   readonly #open = new Set<MemberSums>();
-  /** See {@link SumsHeader.tags}. A slot keeps its own, whatever place it comes to. */
+  /** See {@link SumsHeader.tags}. A slot keeps its tag if its index changes. */
   readonly #tags = new Map<Slot, number>();
   readonly #isForeign: boolean;
   #isClosed = false;
 
-  /** `isForeign`: another program ran the array since it was stopped. Throws `ERR_RAID_MEMORY` if there is none for it. */
+  /**
+   * `isForeign`: another program has run the array since it was stopped. Throws `ERR_RAID_MEMORY` if there is not enough
+   * memory.
+   */
   constructor(
     array: SummedHost,
     format: ChecksumPages,
@@ -73,7 +76,7 @@ export class ArraySums implements GrowingSums {
     this.#summedBlocks = summedBlocks;
     this.#areaAt = areaAt * (summedBytes / array.blockSize);
     this.#isForeign = isForeign;
-    // No sum counts for what other software has written, and the tags may belong to other slots.
+    // Checksums of blocks that other software has written are not valid, and the tags may belong to other slots.
     array.slots.forEach((slot, place) => this.#tags.set(slot, isForeign ? place : (tags[place] ?? place)));
     this.#shared = memory.take(format);
     const buffers = array.registry.runtime.memory;
@@ -86,7 +89,7 @@ export class ArraySums implements GrowingSums {
     makeBlockSumKey(Buffer.from(salt, 'hex'), key);
   }
 
-  /** For the header of each member. */
+  /** Returns the header's record of the checksums. */
   header(): SumsHeader | null {
     if (this.isOffRecord) return null;
     const { slots } = this.#array;
@@ -109,7 +112,7 @@ export class ArraySums implements GrowingSums {
     return this.#move?.to ?? null;
   }
 
-  /** How many blocks from the data offset on a member with so many of data needs. */
+  /** Returns how many blocks behind its data offset a member with a data area of this size needs. */
   blocksNeeded(dataSize: number): number {
     const { blockSize } = this.#array;
     const areaAt = Math.max(this.#areaAt > 0 ? this.#areaAt : dataSize, this.#move?.to ?? 0);
@@ -145,7 +148,7 @@ export class ArraySums implements GrowingSums {
   }
 
   async cancelMove(): Promise<void> {
-    // What a round may have told some of them holds until another one has told all.
+    // If an update may have recorded the move on some members, it stays in force until another update has told all of them.
     if (this.#move === null || this.#move.isRecorded) return;
     this.#move = null;
     await Promise.all([...this.#devices()].map((sums) => sums.cancelMove()));
@@ -157,7 +160,7 @@ export class ArraySums implements GrowingSums {
   }
 
   countFrom(dataSize: number): void {
-    // Blocks in front of these may have none yet: then these wait for their turn, too.
+    // Blocks before these may have no checksums yet. Then these are summed later too.
     if (this.isComplete) this.countTo(dataSize);
   }
 
@@ -174,19 +177,19 @@ export class ArraySums implements GrowingSums {
   }
 
   /**
-   * From now on the slot's device, which is open and has its sizes, is verified. `isKnown`: it holds what the map says of a member
-   * of its slot; else none of the sums that it has counts.
+   * Verifies I/O on the slot's device from now on. The device must be open and its sizes set. `isKnown`: the map describes the
+   * device's contents; if not, none of its existing checksums is valid.
    */
   open(slot: Slot, isKnown: boolean): void {
     if (slot.descriptor !== null) slot.sums = this.#make(slot, slot as Slot & { descriptor: BdevDescriptor }, isKnown);
   }
 
-  /** As {@link open}, of a device that is to take the place of the slot's member. */
+  /** As {@link open}, for a device that will replace the slot's member. */
   openFor(slot: Slot, replacement: Replacement): void {
     replacement.sums = this.#make(slot, replacement, false);
   }
 
-  /** Gives back what it has; every member's sums are closed. */
+  /** Frees the memory. The checksums of every member must be closed. */
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
@@ -220,7 +223,7 @@ export class ArraySums implements GrowingSums {
     return sums;
   }
 
-  /** One that came later has the first that none of the others has. */
+  /** Returns the slot's tag. A slot that was added later gets the lowest unused one. */
   #tagOf(slot: Slot): number {
     const known = this.#tags.get(slot);
     if (known !== undefined) return known;
@@ -233,7 +236,7 @@ export class ArraySums implements GrowingSums {
     return tag;
   }
 
-  /** Those that are not closed. */
+  /** The checksums that are not closed. */
   *#devices(): Iterable<MemberSums> {
     for (const sums of this.#open) {
       if (sums.isClosed) this.#open.delete(sums);
@@ -266,7 +269,7 @@ export class ArraySums implements GrowingSums {
     };
   }
 
-  /** What is found in one turn is told together. */
+  /** Damage that is found in one turn is reported together. */
   #listenerOf(slot: Slot, { bdev }: BdevDescriptor, dataOffset: number, isMember: () => boolean): SumsListener {
     const array = this.#array;
     const perSum = summedBytes / array.blockSize;
@@ -284,7 +287,7 @@ export class ArraySums implements GrowingSums {
     };
     return {
       onDamage(block) {
-        // One that goes away, or is none of the array's yet, is not to blame.
+        // A device that disappears, or that is not a member yet, is not reported.
         if (!isMember() || bdev.state !== 'registered') return;
         // A block that is read again before it is repaired, listed or written is counted once.
         if (slot.isInSync && !array.noteDamage(slot.index, block * perSum, perSum)) return;
@@ -302,7 +305,7 @@ export class ArraySums implements GrowingSums {
         if (!isMember() || bdev.state !== 'registered') return;
         const [at, count] = [block * perSum, perSum];
         if (slot.isInSync) {
-          // The repair does not wait for a read: the other members may be gone before one comes.
+          // The repair does not wait for a read, because the other members may have left by then.
           array.noteDamage(slot.index, at, count);
           array.requestRepair(slot.index, at, count);
         } else if (slot.isRebuilding && !array.badBlocks.has(slot.index, at, count)) {
@@ -314,7 +317,7 @@ export class ArraySums implements GrowingSums {
         array.state === 'offline' ||
         array.failMember(slot.index, 'a page of its checksums was not read in time'),
       onPageNotWritten(status) {
-        // It has lost nothing for a lack of space: the page stays in memory.
+        // With ENOSPC nothing is lost, because the page stays in memory.
         if (isMember() && status !== Status.NoSpace)
           array.failMember(slot.index, 'a page of its checksums could not be written');
       },

@@ -11,107 +11,115 @@ import type { ProcessView } from '../sync/process-view.js';
 import type { ProcessRecord } from '../sync/task.js';
 
 /**
- * An array, to be looked at; what it says is of now. {@link RaidArrays} changes it, by its name. The object is the same as long as
- * the array is up.
+ * Read-only view of an array; its properties are always current. {@link RaidArrays} changes arrays, by name. The object stays
+ * the same as long as the array is online.
  */
 export interface ArrayView {
-  /** Under which it is listed, and has its volume; unique. */
+  /** Unique name of the array and its volume. */
   readonly name: string;
   /** The name in its superblocks. */
   readonly recordedName: string;
-  /** The null uuid before the array has come online for the first time. */
+  /** The null uuid until the array has come online for the first time. */
   readonly uuid: string;
-  /** Uuid of the array of which this one's volume is a member; the null uuid: of none. Null: not known. */
+  /** Uuid of the array that uses this array's volume as a member; the null uuid if there is none. Null if unknown. */
   readonly outerUuid: string | null;
   readonly module: RaidModule;
-  /** As given at creation, with the level's defaults. */
+  /** The level's options as given at creation, completed by the level. */
   readonly options: LevelOptions;
-  /** Which copies are read, where a level has a choice of them. */
+  /** How reads choose among copies. */
   readonly readPolicy: ReadPolicy;
   readonly stripSizeKb: number;
   readonly state: RaidState;
-  /** Being created, or brought online: the volume is not there yet. */
+  /** Being created or started: the volume does not exist yet. */
   readonly isStarting: boolean;
-  /** Started to be looked at: nothing is written to its members, not even metadata. */
+  /** Started read-only: nothing is written to its members, not even metadata. */
   readonly isReadOnly: boolean;
-  /** Made from superblocks, so its members are known by uuid, not by name. */
+  /** Made from superblocks, so its members are identified by uuid rather than by name. */
   readonly isAssembled: boolean;
   readonly hasSuperblock: boolean;
-  /** Its members' blocks have checksums; of an array that is put together, known once it is being started. */
+  /** Whether members' blocks have checksums. For an assembled array this is known once its start has begun. */
   readonly hasIntegrity: boolean;
-  /** Where pages of checksums begin on members, and where they move, if they do: blocks behind the data offset. Null: there are none. */
+  /**
+   * First block of the pages with checksums, and the block that they are moving to or null, in blocks behind the data offset.
+   * Null if the array has no checksums or is not started.
+   */
   readonly sums: {
     readonly areaAt: number;
     readonly movesTo: number | null;
-    /** Blocks of each data area, from its start on, that have been given checksums; behind them those that were written have some. */
+    /**
+     * Blocks at the start of each data area that have been given checksums. Later blocks have one if they were written since.
+     */
     readonly summedTo: number;
     readonly isComplete: boolean;
-    /** They are being turned off. */
+    /** Checksums are being turned off. */
     readonly isEnding: boolean;
   } | null;
-  /** It has checksums, and not all that was ever written has some that count. */
+  /** The array has checksums, but not all data that was ever written has a valid one. */
   readonly isUnproven: boolean;
-  /** It has none, and is to have them as soon as its members have room behind their data. */
+  /** The array has no checksums and gets them as soon as its members have room behind their data. */
   readonly wantsIntegrity: boolean;
-  /** Its members carry a header, and what goes with it, behind the superblock. */
+  /** Its members have a header behind the superblock, with the metadata that belongs to it. */
   readonly hasHeaders: boolean;
-  /** Why the array cannot start, for people; null if nothing is known to be wrong. */
+  /** Why the array cannot start, as a message for people; null if no reason is known. */
   readonly startError: string | null;
-  /** Name of the array whose background work, on the same device, this one's waits for; null if none. */
+  /**
+   * Name of the array with a device in common whose background process must end before this array's begins; null if there is
+   * none.
+   */
   readonly waitsFor: string | null;
   readonly slots: readonly SlotView[];
   readonly numSlots: number;
-  /** Members that are there, targets of a rebuild included. */
+  /** Number of members that are in sync or being filled. */
   readonly numDiscovered: number;
-  /** Members with which the array is complete enough to start; while online, members that it has. */
+  /** Before the start, the number of members that the array waits for; while it is online, the number of its members. */
   readonly numOperational: number;
-  /** Members that hold the array's data. */
+  /** Number of members that are in sync. */
   readonly numInSync: number;
   /** Fewest members with which the array can be online, if they are the right ones. */
   readonly minOperational: number;
-  /** How many more members the array can lose, whichever they are; -1 if it lacks data already. */
+  /** Number of further members that the array can lose, whichever they are; -1 if data is unavailable already. */
   readonly canLose: number;
-  /** Bytes; 0 until the first member is there. */
+  /** Block size in bytes; 0 until the first member has joined. */
   readonly blockSize: number;
-  /** Size of the volume, in blocks; 0 until the level is started. */
+  /** Size of the volume in blocks; 0 until the level has been started. */
   readonly numBlocks: number;
-  /** What the level's `resize` has returned; null while the level is not started. */
+  /** The geometry in use; null until the level has been started. */
   readonly currentGeometry: RaidGeometry | null;
-  /** The level's own side; null while it is not started. */
+  /** The level's instance for this array; null until it has been started. */
   readonly level: RaidLevel | null;
-  /** The volume, while online; else null. */
+  /** The volume's bdev while the array is online; else null. */
   readonly bdev: Bdev | null;
-  /** The process that is running; null if none is. */
+  /** The process that is running; null if there is none. */
   readonly process: ProcessView | null;
-  /** Resolves when the running process, if any, has ended and what it leads to is done. */
+  /** Resolves when the running process, if any, and what follows from its end are done. */
   readonly processEnded: Promise<void>;
-  /** The last processes, newest first. */
+  /** The last processes, the newest first. */
   readonly history: readonly ProcessRecord[];
-  /** Resolves when the array has grown as far as it could when this was asked. */
+  /** Resolves when growth that was requested before this was read has ended. */
   readonly resizing: Promise<void>;
-  /** Null for an array that keeps none. */
+  /** Null for an array without a write-intent bitmap. */
   readonly bitmap: BitmapView | null;
   readonly badBlocks: BadBlocksView;
   readonly gatheredWrites: Readonly<GatheredWrites>;
   readonly registry: BdevRegistry;
-  /** Devices, by uuid, whose superblocks say that they are members, and that those that are there do not know. */
+  /** Devices, by uuid, whose superblocks say that they are members, while the array's members do not know them. */
   readonly strangers: ReadonlyMap<string, { readonly message: string }>;
-  /** All data is there with the members of those slots for which this holds. */
+  /** Whether all data is available with only the members of those slots for which `isThere` is true. */
   canRunWith(isThere: (slot: SlotView) => boolean): boolean;
-  /** For people: why the array cannot be online with the members of those slots. */
+  /** Returns a message that says why the array cannot be online with only the members of those slots. */
   whyNotWith(isThere: (slot: SlotView) => boolean): string;
-  /** The array can go on if the slots' members leave. */
+  /** Whether the array can continue without the members of these slots. */
   canDoWithout(...slots: readonly SlotView[]): boolean;
   /** Whether redundancy may disagree with the data in these blocks of members' data areas. */
   isInconsistent(memberOffset: number, numBlocks: number): boolean;
-  /** How array and member blocks correspond. Throws for a level without redundancy. */
+  /** Returns the stripe of the geometry. Throws for a level without redundancy. */
   stripe(): { readonly arrayBlocks: number; readonly memberBlocks: number };
-  /** The blocks of every member's data area on which these blocks of the array depend. */
+  /** Returns the blocks of every member's data area on which these array blocks depend. */
   memberRange(start: number, end: number): { readonly from: number; readonly to: number };
-  /** What the level says of the array, for people: at most 32 facts. Empty while it is not started. */
+  /** Returns the level's facts about the array, for people: at most 32. Empty until the level has been started. */
   describeLevel(): LevelDescription;
-  /** As `bdev_get_bdevs` shows it under `raid`. */
+  /** Returns the value that `bdev_get_bdevs` shows under `raid`. */
   describe(): JsonObject;
-  /** The call that would make the array again; null for one that its superblocks bring back. */
+  /** Returns the RPC call that recreates the array; null if it is assembled from superblocks. */
   describeConfig(): { readonly method: string; readonly params: JsonObject } | null;
 }

@@ -40,29 +40,29 @@ import { defaultReadPolicy } from '../format/read-policy.js';
 import type { ReadPolicy } from '../format/read-policy.js';
 import type { ExtensionStore, SuperblockStore } from '../format/store.js';
 
-/** What makes an array, apart from its members. */
+/** Parameters of an array, apart from its members. */
 export interface RaidArrayOptions {
-  /** Under which it is listed. */
+  /** Unique name of the array and its volume. */
   name: string;
-  /** In its superblocks. Default: the same. */
+  /** The name in its superblocks. Default: `name`. */
   recordedName?: string;
-  /** The null uuid: one is made when the array comes online. */
+  /** With the null uuid, a uuid is generated when the array comes online. */
   uuid: string;
   module: RaidModule;
   stripSizeKb: number;
   slotNames: readonly (string | null)[];
-  /** Null: an array without superblocks. */
+  /** Null for an array without superblocks. */
   store: SuperblockStore | null;
   levelOptions: LevelOptions;
-  /** Its members' blocks are to have checksums. Default false. */
+  /** The array is to have checksums. Default false. */
   hasIntegrity?: boolean;
-  /** What members carry already does not matter. */
+  /** Metadata that members already have does not prevent the start. Default false. */
   isForced?: boolean;
-  /** Default: not known. */
+  /** See `ExtensionHeader`. Default: unknown. */
   outerUuid?: string;
 }
 
-/** What an array tells the service that has it. */
+/** The service that manages an array, as the array sees it. */
 export interface RaidArrayHost {
   readonly registry: BdevRegistry;
   readonly ios: RaidIoPool;
@@ -71,71 +71,76 @@ export interface RaidArrayHost {
   readonly routesReads: boolean;
   readonly gathersWrites: boolean;
   emit(event: RaidEvent): void;
-  /** A member is leaving for a reason of the array's own: bring it to its end. */
+  /** The array is taking this member out because of an error. The service must complete its departure. */
   onMemberFailed(array: RaidArray, slot: Slot, reason: string): void;
-  /** The level has thrown: the array goes offline. */
+  /** The level threw an exception. The service takes the array offline. */
   onLevelThrew(array: RaidArray, reason: string): void;
-  /** It has grown as far as it could, and is to have checksums: there may be room for them now. */
+  /** The array has grown as far as it could and is waiting for room for checksums, which there may be now. */
   onRoomForSums(array: RaidArray): void;
-  /** Redundancy has come to be in doubt somewhere: a resync is due as soon as it can be done. */
+  /** Redundancy has become inconsistent somewhere. A resync is needed as soon as possible. */
   onInconsistent(array: RaidArray): void;
 }
 
-/** One array: its slots and its state. What I/O does is in `RequestPath`; which members join and leave is decided in `RaidArrays`. */
+/** One array: its slots and its state. `RequestPath` handles I/O, and `RaidArrays` decides which members join and leave. */
 export class RaidArray implements ArrayView, RedundantContext, QueueHost {
-  /** Under which it is listed, and has its volume; unique. Does not change while the array is up. */
+  /** Unique name of the array and its volume. It does not change while the array is online. */
   name: string;
   /** The name in its superblocks. */
   readonly recordedName: string;
   uuid: string;
   readonly module: RaidModule;
   readonly stripSizeKb: number;
-  /** As given at creation; of an array that is put together, known once it is being started. */
+  /** The level's options as given at creation. For an assembled array they are known once its start has begun. */
   options: LevelOptions;
   readonly slots: Slot[];
   readonly metadata: SuperblockWriter;
-  /** Stands behind the volume's bdev. */
+  /** The driver of the volume's bdev. */
   readonly io: RequestPath;
   readonly answers: IoTimeouts;
   readonly store: SuperblockStore | null;
-  /** Where the array is in its life. */
+  /** Owner of the array's phase. */
   readonly lifecycle: Lifecycle;
   level: RaidLevel | null = null;
   /** The volume's bdev while online. */
   bdev: Bdev | null = null;
-  /** Name of the array whose background work, on the same device, this one's waits for; null if none. */
+  /**
+   * Name of the array with a device in common whose background process must end before this array's begins; null if there is
+   * none.
+   */
   waitsFor: string | null = null;
   /**
-   * The array of which this one's volume is a member, as its headers say it: its uuid. The null uuid: of none. Null: not known.
+   * Uuid of the array that uses this array's volume as a member, as recorded in headers; the null uuid if there is none. Null
+   * if unknown.
    */
   outerUuid: string | null;
-  /** Started to be looked at: nothing is written to its members, not even metadata. */
+  /** Started read-only: nothing is written to its members, not even metadata. */
   isReadOnly = false;
   readonly isForced: boolean;
-  /** Checksums of its members' blocks. */
+  /** Whether the members' blocks have checksums. */
   readonly integrity: Integrity;
   readonly assembly = new AssemblyFacts();
-  /** Made from superblocks, so its members are known by uuid, not by name. */
+  /** Made from superblocks, so its members are identified by uuid rather than by name. */
   isAssembled = false;
   /**
-   * The array is being started with redundancy in doubt: what a member holds could not be told without it, so none is let go.
+   * The array is being started while redundancy is inconsistent. A member's data could not be reconstructed, so no member may
+   * be taken out.
    */
   mustKeepAll = false;
   readonly routesReads: boolean;
   readonly gathersWrites: boolean;
   /** Where redundancy may disagree with the data. */
   readonly consistency: Consistency;
-  /** Blocks of members that do not hold what they should. */
+  /** Blocks of members that do not hold the data they should. */
   readonly badBlocks = new BadBlocks();
-  /** What is known of the array's regions; null for an array that keeps no map. */
+  /** State of the array's regions; null for an array without a map. */
   bitmap: WriteIntentBitmap | null = null;
-  /** Keeps what an absent member would hold, while its absence is recorded; null for an array without one. */
+  /** Journals the data of absent members while their absence is recorded; null for an array without a journal. */
   journal: Journal | null = null;
-  /** The array's size as its superblock has it; null for a new array. Blocks. */
+  /** Size of the array in blocks as its superblock has it; null for a new array. */
   recordedBlocks: number | null = null;
   /**
-   * The level has been started, and the map is loaded, or, if it is a new one, on the members: from then on a record of the array
-   * is true. Before that, a member that leaves is recorded as out at the end of the start.
+   * The level has been started, and the map has been loaded or, if it is new, written to the members, so a record of the array
+   * would be correct. A member that leaves earlier is recorded as out at the end of the start.
    */
   isRecordable = false;
   readonly processes: ProcessQueue;
@@ -147,7 +152,7 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
   #membership = 0;
   #lostFlushes = 0;
   #startError: string | null = null;
-  /** Growth under way; one follows another. */
+  /** Growth in progress. One growth follows another. */
   #resizing: Promise<void> = Promise.resolve();
   readonly #host: RaidArrayHost;
   readonly #gate: CommitBarrier;
@@ -181,27 +186,27 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
     });
   }
 
-  /** The process that is running; null if none is. */
+  /** The process that is running; null if there is none. */
   get process(): RaidProcess | null {
     return this.processes.current;
   }
 
-  /** Resolves when the running process, if any, has ended and what it leads to is done. */
+  /** Resolves when the running process, if any, and what follows from its end are done. */
   get processEnded(): Promise<void> {
     return this.processes.ended;
   }
 
-  /** The last processes, newest first. */
+  /** The last processes, the newest first. */
   get history(): readonly ProcessRecord[] {
     return this.processes.history;
   }
 
-  /** Resolves when the array has grown as far as it could when this was asked. */
+  /** Resolves when growth that was requested before this call has ended. */
   get resizing(): Promise<void> {
     return this.#resizing;
   }
 
-  /** Grows if all members have room for that; begins by itself, and one growth follows another. */
+  /** Starts a growth if all members have room for it, after any growth in progress. */
   growIfPossible(): void {
     this.afterGrowth(() => grow(this))
       .catch((error: unknown) => {
@@ -212,7 +217,7 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
       });
   }
 
-  /** Does something while the array does not grow; what it asks for then begins afterwards. Rejects as `work` does. */
+  /** Runs `work` while the array is not growing; growth that is requested meanwhile comes after it. Rejects as `work` does. */
   afterGrowth<T>(work: () => Promise<T>): Promise<T> {
     const done = this.#resizing.then(work);
     this.#resizing = done.then(
@@ -254,37 +259,37 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
     return this.lifecycle.state;
   }
 
-  /** 0 until the first member is there. */
+  /** Block size in bytes; 0 until the first member has joined. */
   get blockSize(): number {
     return this.#blockSize;
   }
 
-  /** Members with which the array is complete enough to start; while online, members that it has. */
+  /** Before the start, the number of members that the array waits for; while it is online, the number of its members. */
   get numOperational(): number {
     return this.#numOperational;
   }
 
-  /** What the level's `resize` has returned, once it counts; null while the level is not started. */
+  /** The geometry in use; null until the level has been started. */
   get currentGeometry(): RaidGeometry | null {
     return this.#geometry;
   }
 
-  /** Grows whenever a member leaves, joins, or becomes current. */
+  /** Increases whenever a member leaves, joins, or gets in sync. */
   get membership(): number {
     return this.#membership;
   }
 
-  /** Grows with every flush that fails on a member which the array cannot do without. */
+  /** Increases with each flush that fails on a member which the array cannot do without. */
   get lostFlushes(): number {
     return this.#lostFlushes;
   }
 
-  /** Why the array cannot start, for people; null if nothing is known to be wrong. */
+  /** Why the array cannot start, as a message for people; null if no reason is known. */
   get startError(): string | null {
     return this.#startError;
   }
 
-  /** The policy of an array that is assembled is known once it is being started. */
+  /** For an assembled array the policy is known once its start has begun. */
   get readPolicy(): ReadPolicy {
     return this.#readPolicy;
   }
@@ -293,26 +298,26 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
     this.#readPolicy = policy;
   }
 
-  /** The first member, or the superblock, says how large blocks are. Bytes. */
+  /** Sets the block size in bytes, which the first member or the superblock determines. */
   setBlockSize(bytes: number): void {
     this.#blockSize = bytes;
   }
 
-  /** A device was given back: without any, the next one says how large blocks are. */
+  /** Called after a device was closed. If no device is left, the next one determines the block size. */
   forgetBlockSizeIfEmpty(): void {
     if (this.slots.every(({ hasDevice }) => !hasDevice)) this.#blockSize = 0;
   }
 
   /**
-   * From now on the array has these slots, in this order: a slot has been added, or an empty one taken away. What is in flight may
-   * have no part on a slot that has another number then.
+   * Replaces the list of slots, after a slot was added or an empty one removed. I/O in flight must not have parts on slots
+   * whose index changes.
    */
   setSlots(slots: readonly Slot[]): void {
     this.#membership++;
     this.#number(slots);
   }
 
-  /** What `ask` says as if the array had these slots. In one turn, after which nothing has changed. */
+  /** Returns the result of `ask`, called with the list of slots replaced. The list is restored in the same turn. */
   asIf<T>(slots: readonly Slot[], ask: () => T): T {
     const before = [...this.slots];
     this.#number(slots);
@@ -336,23 +341,23 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
     this.#startError = reason;
   }
 
-  /** So many members are recorded to be in, or are to make a new array. */
+  /** Sets the number of members that the superblock records as current, or that a new array needs. */
   expectMembers(count: number): void {
     this.#numOperational = count;
   }
 
-  /** A member is out of the array, and was counted in. */
+  /** A member that was included in the number has left. */
   expectOneLess(): void {
     this.#numOperational--;
   }
 
-  /** Being created, or brought online: the volume is not there yet. */
+  /** Being created or started: the volume does not exist yet. */
   get isStarting(): boolean {
     const { phase } = this.lifecycle;
     return phase === 'creating' || phase === 'starting';
   }
 
-  /** It is to be no more, and takes up nothing. */
+  /** The array is ending and begins nothing new. */
   get isDeleting(): boolean {
     return this.lifecycle.isEnding;
   }
@@ -385,18 +390,21 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
     return this.slots.length;
   }
 
-  /** Users' requests may be under way: one that stops ends, and answers, those that it has. */
+  /** Users' requests may be in flight. A stopping array still completes those that it has. */
   get #hasRequests(): boolean {
     const { phase } = this.lifecycle;
     return phase === 'online' || phase === 'stopping';
   }
 
-  /** The incarnation of the write-intent bitmap and the journal. */
+  /** Incarnation of the write-intent bitmap and the journal. */
   get incarnation(): string {
     return this.metadata.incarnation;
   }
 
-  /** What its members carry besides superblocks: a header, and with redundancy a write-intent bitmap. Undefined for blocks that are too large. */
+  /**
+   * The store's extension: a header and, with redundancy, a write-intent bitmap. Undefined if there is none or blocks are too
+   * large for it.
+   */
   get extension(): ExtensionStore | undefined {
     const { extension } = this.store ?? {};
     return extension?.fits(this.blockSize, 0) === true ? extension : undefined;
@@ -410,7 +418,7 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
     return this.extension !== undefined;
   }
 
-  /** Whether a map of so many regions fits in front of the data of all members that are there. */
+  /** Whether a map of this many regions fits in front of the data of all current members. */
   hasRoomForRegions(numRegions: number): boolean {
     const { blockSize, extension } = this;
     if (extension?.fits(blockSize, numRegions) !== true) return false;
@@ -418,12 +426,12 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
     return this.slots.every(({ dataOffset, isConfigured }) => !isConfigured || dataOffset * blockSize >= bytes);
   }
 
-  /** Members that are there, targets of a rebuild included. */
+  /** Number of members that are in sync or being filled. */
   get numDiscovered(): number {
     return this.slots.filter(({ isOperational }) => isOperational).length;
   }
 
-  /** Members that hold the array's data. */
+  /** Number of members that are in sync. */
   get numInSync(): number {
     let count = 0;
     for (const slot of this.slots) if (slot.isInSync) count++;
@@ -431,19 +439,22 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
   }
 
   /**
-   * The members that the array has now are as many as its level needs: what they have taken is whole. An array that loses one
-   * which it cannot do without goes offline in the same step, so while it is online there are enough.
+   * Whether the array has enough members for its level, so that what they have written is complete. An array that loses a
+   * needed member goes offline in the same turn, so while it is online there are enough.
    */
   get hasEnough(): boolean {
     return this.state === 'online' || this.canRunWith((slot) => slot.isInSync);
   }
 
-  /** Fewest members with which the array can be online, if they are the right ones; for people. Others ask {@link canRunWith}. */
+  /**
+   * Fewest members with which the array can be online, if they are the right ones. For display; decisions use {@link
+   * canRunWith}.
+   */
   get minOperational(): number {
     return minOperational(this.module, this.slots.length, this.options);
   }
 
-  /** How many more members the array can lose, whichever they are; -1 if it lacks data already. */
+  /** Number of further members that the array can lose, whichever they are; -1 if data is unavailable already. */
   get canLose(): number {
     return canLoseAny(
       this.module,
@@ -453,12 +464,12 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
     );
   }
 
-  /** All data is there with the members of those slots for which this holds. */
+  /** Whether all data is available with only the members of those slots for which `isThere` is true. */
   canRunWith(isThere: (slot: Slot) => boolean): boolean {
     return canRun(this.module, this.slots.length, this.#missing(isThere), this.options);
   }
 
-  /** For people: why the array cannot be online with the members of those slots. */
+  /** Returns a message that says why the array cannot be online with only the members of those slots. */
   whyNotWith(isThere: (slot: Slot) => boolean): string {
     return whyNot(this.module, this.slots.length, this.#missing(isThere), this.options);
   }
@@ -483,7 +494,7 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
     return describeLevel(this);
   }
 
-  /** As `bdev_get_bdevs` shows it under `raid`. */
+  /** The value that `bdev_get_bdevs` shows under `raid`. */
   describe(): JsonObject {
     return Object.fromEntries(Object.entries(describeArray(this)).filter(([key]) => key !== 'name'));
   }
@@ -495,26 +506,26 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
   availableBlocks(slot: number): number {
     const { descriptor, capacity } = this.slotAt(slot);
     if (descriptor === null) return this.memberCapacity(slot);
-    // The data of an array that is on record may have been grown to the end of its members by other software.
+    // Other software may have extended the data of a recorded array to the end of its members.
     return this.recordedBlocks === null ? this.integrity.roomForData(capacity) : capacity;
   }
 
-  /** The array has a map now, by which of nothing it is known whether it is right. Nothing may be in flight. */
+  /** Gives the array a map, in which everything is marked as inconsistent. No I/O may be in flight. */
   attachMap(bitmap: WriteIntentBitmap): void {
     this.bitmap = bitmap;
     bitmap.doubt(0, bitmap.states.length);
-    // What a flush has failed to keep is to be written once more before it is taken for what is there.
+    // After a lost flush the data itself must be written again before it is taken to be stable.
     if (this.lostFlushes > 0) bitmap.markUnstable(0, bitmap.states.length);
   }
 
-  /** The array has no map, and nothing is in doubt. Nothing may be in flight. */
+  /** Removes the map and all marks of inconsistency. No I/O may be in flight. */
   forgetMap(): void {
     this.bitmap?.discard();
     this.bitmap = null;
     this.consistency.reset();
   }
 
-  // What the level sees.
+  // Methods for the level.
 
   memberCapacity(slot: number): number {
     const { dataSize } = this.slotAt(slot);
@@ -552,10 +563,10 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
 
   markInSync(memberOffset: number, numBlocks: number, isWhole: boolean): void {
     const { consistency } = this;
-    // A flush that was lost in this run may have been while the write was under way, and have taken parts of it along.
+    // A flush may have been lost while the write was in flight, and parts of the write with it.
     if (isWhole && this.lostFlushes === 0) consistency.markStable(memberOffset, numBlocks);
-    // Made from what the next power cut may take back it is none for long; a resync makes it good. Where a member is missing none
-    // can, and what is written must be readable.
+    // Redundancy that was computed from data which a power failure may revert does not stay correct; a resync will repair it.
+    // That is impossible while a member is missing, and then the written blocks must be readable.
     else if (this.numInSync === this.numSlots && consistency.isUnstable(memberOffset, numBlocks)) return;
     consistency.markInSync(memberOffset, numBlocks);
   }
@@ -572,8 +583,8 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
   }
 
   /**
-   * Lets go of members that lost a flush while the array was being started, as soon as it can do without them. Nothing was
-   * acknowledged since then, so nothing is lost with them that a crash could not have lost.
+   * Fails members that lost a flush while the array was being started, as soon as it can do without them. Nothing was
+   * acknowledged in between, so no more is lost with them than in a crash.
    */
   failUnsteady(): void {
     if (!this.consistency.isAllInSync) return;
@@ -584,9 +595,10 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
   }
 
   /**
-   * The slot's member holds these blocks now, if only in its cache. If they were bad, no write is acknowledged before it is on
-   * record that they are not: a crash would make them bad again. A target's are recorded when it becomes a member. False: there is
-   * no room for a list of what is left, and they are bad as before.
+   * The slot's member has been given these blocks, though perhaps only in its cache. If they were on the list of bad blocks, no
+   * write is acknowledged until their removal is recorded, because a crash would make them bad again; for a rebuild target it
+   * is recorded when it becomes a member. Returns false if the shorter list would need more ranges than there is room for; then
+   * the blocks stay bad.
    */
   noteWritten(slot: number, memberOffset: number, numBlocks: number): boolean {
     const { badBlocks, extension } = this;
@@ -599,9 +611,9 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
   }
 
   /**
-   * What the slot's member should hold in these blocks is not known: from now on reads of them fail. The caller has a round of
-   * metadata record it before anything relies on it. Throws if there is no room, or no place, for that: half of the list is for
-   * those that writes split.
+   * Marks these blocks of the slot's member as bad, because what they should hold is unknown. Reads of them fail from now on.
+   * The caller must update the superblocks before anything relies on it. Throws if the list has no room or cannot be stored;
+   * half of the list is reserved for ranges that writes split.
    */
   markBad(slot: number, memberOffset: number, numBlocks: number): void {
     const { badBlocks, extension } = this;
@@ -618,8 +630,8 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
   }
 
   /**
-   * As {@link markBad}, for blocks that are damaged by their checksums. If a crash would take them for good they may use all of the
-   * list, and when that is full two of its ranges become one. `mayJoin` false: they are refused like others.
+   * As {@link markBad}, for blocks that their checksums show as damaged. If a crash would hide the damage and `mayJoin` is
+   * true, they may use the whole list, and if that is full, two of its ranges are joined.
    */
   markDamaged(slot: number, memberOffset: number, numBlocks: number, mayJoin: boolean): void {
     const mayBeLeftOut = !mayJoin || this.#outlastsCrash(memberOffset, memberOffset + numBlocks);
@@ -637,7 +649,7 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
         { ...this.logFields(this.slotAt(joined.slot)), block: joined.start, blocks: joined.end - joined.start },
         'the list of bad blocks is full: blocks between two that are bad count as bad, too, until they are written',
       );
-      // Where other members have these blocks they are good again in a moment.
+      // If other members have these blocks, they will be repaired soon.
       this.#repair.healListed();
     }
   }
@@ -648,7 +660,7 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
     this.badBlocks.add(slot, memberOffset, numBlocks);
   }
 
-  /** Checksums have found that the slot's member does not hold what it should in these blocks. False if that is known already. */
+  /** Notes that blocks of the slot's member do not match their checksums. Returns false if that is known already. */
   noteDamage(slot: number, memberOffset: number, numBlocks: number): boolean {
     const { badBlocks } = this;
     if (badBlocks.isKnown(slot, memberOffset, numBlocks)) return false;
@@ -657,15 +669,15 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
     return true;
   }
 
-  /** What checksums say of blocks `[start, end)` of members they say after a crash, too. */
+  /** Whether the checksums of blocks `[start, end)` of members will still be valid after a crash. */
   #outlastsCrash(start: number, end: number): boolean {
     const { bitmap, blocksTogether, metadata } = this;
     return end <= metadata.recordedSummedBlocks * blocksTogether && bitmap?.isSettled(start, end - start) === true;
   }
 
   /**
-   * Something of these blocks of members is known to be damaged, and a crash now would forget it: it is to be recorded, or is just
-   * being recorded.
+   * Whether these blocks of members have known damage that a crash now would hide, so that it must be recorded, or is being
+   * recorded.
    */
   mustRecordDamage(memberOffset: number, numBlocks: number): boolean {
     const { badBlocks, isReadOnly, slots } = this;
@@ -676,9 +688,9 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
   }
 
   /**
-   * What is known to be damaged of these blocks of members, and of what has one checksum with them, is on the list, on stable media,
-   * when this resolves; of what has no room there, all that a crash would forget, but for `mayJoin` false. Rejects if it cannot be
-   * recorded.
+   * Resolves when known damage in these blocks of members, and in blocks that share a checksum with them, is on the list of bad
+   * blocks on stable media. If the list is full, only damage that a crash would hide is added, and none if `mayJoin` is false.
+   * Rejects if the list cannot be recorded.
    */
   async recordDamage(memberOffset: number, numBlocks: number, mayJoin = true): Promise<void> {
     if (this.badBlocks.isSettled || !this.#hasRequests) return;
@@ -697,8 +709,8 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
   }
 
   /**
-   * Takes a member out because of an error. At once no I/O goes to it; writes are acknowledged again when the survivors'
-   * metadata says that it is out. False, and nothing happens, if the array cannot do without it.
+   * Takes a member out after an error. It gets no I/O from now on; writes are acknowledged again once the survivors'
+   * superblocks record its absence. Returns false and does nothing if the array cannot do without the member.
    */
   failMember(slotIndex: number, reason: string): boolean {
     const slot = this.slotAt(slotIndex);
@@ -711,7 +723,7 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
     return true;
   }
 
-  /** The array can go on if the slots' members leave. */
+  /** Whether the array can continue without the members of these slots. */
   canDoWithout(...slots: readonly SlotView[]): boolean {
     const current = slots.filter(({ isRebuilding }) => !isRebuilding);
     if (current.length === 0) return true;
@@ -726,7 +738,7 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
     if (bitmap === null) return;
     bitmap.noteLostFlush();
     slot.sums?.onLostFlush();
-    // A copy stands for itself; with parity, what an absent member holds would be worked out from what is lost.
+    // Each copy is independent. With parity, an absent member's data would be reconstructed from what was lost.
     if (this.module.redundancy === 'parity' && this.numInSync < this.numSlots) {
       if (journal?.isInForce === true) journal.onLostFlush();
       else this.consistency.doubtUnstable();
@@ -744,7 +756,9 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
     this.#host.emit(event);
   }
 
-  /** From now on the slot's member gets no I/O, and no write is acknowledged until {@link leaveRecorded}. */
+  /**
+   * The slot's member gets no more I/O, and no write is acknowledged until its departure is recorded ({@link leaveRecorded}).
+   */
   beginLeave(slot: Slot, absence: 'missing' | 'failed'): void {
     this.#membership++;
     slot.leave();
@@ -769,18 +783,21 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
     this.#membership++;
   }
 
-  /** No write is begun now: the array is not up, or a departure is being recorded. */
+  /** No write may begin: the array is not online, or a departure is being recorded. */
   get areWritesHeld(): boolean {
     return this.state !== 'online' || this.#gate.isClosed;
   }
 
-  /** What is on record may be wrong: no write is acknowledged until a round of metadata has put it right. Resolves then. */
+  /** The superblocks may be out of date. No write is acknowledged until they have been updated; resolves then. */
   recordAgain(): Promise<void> {
     this.#gate.close();
     return this.#gate.whenOpen();
   }
 
-  /** Resolves when no member can be taken for current that has missed a write. Rejects if that cannot be recorded. */
+  /**
+   * Resolves when the superblocks record all departures, so that no member that missed a write can be taken for current.
+   * Rejects if that fails.
+   */
   leaveRecorded(): Promise<void> {
     return this.#gate.whenOpen();
   }
@@ -790,7 +807,7 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
     return { array: this.name, slot: slot.index, member: slot.name ?? slot.lastMember?.name ?? null };
   }
 
-  /** Waits for repairs that are under way; none starts after this. */
+  /** Waits for repairs in progress. None starts after this. */
   stopRepairs(): Promise<void> {
     return this.#repair.stop();
   }
@@ -807,12 +824,12 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
     this.#repair.release();
   }
 
-  /** Resolves when no repair is under way. */
+  /** Resolves when no repair is in progress. */
   repairsIdle(): Promise<void> {
     return this.#repair.whenIdle();
   }
 
-  /** How array and member blocks correspond; only for levels with redundancy. */
+  /** The stripe of the geometry. Throws for a level without redundancy. */
   stripe(): { arrayBlocks: number; memberBlocks: number } {
     const { stripe } = this.geometry;
     if (stripe === undefined) throw new Error(`level ${this.module.level} has no redundancy`);
@@ -820,8 +837,8 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
   }
 
   /**
-   * The blocks of every member's data area on which these blocks of the array depend. Without redundancy, where only the level knows
-   * that, as large a part of the data areas as these blocks are of the array: processes go over all of both.
+   * Returns the blocks of every member's data area on which these array blocks depend. Without redundancy only the level knows
+   * that, so this returns the same fraction of the data areas: processes that cover the whole array cover the whole of both.
    */
   memberRange(start: number, end: number): { from: number; to: number } {
     if (this.geometry.stripe === undefined) return { from: this.#shareOfMembers(start), to: this.#shareOfMembers(end) };
@@ -829,7 +846,9 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
     return { from: Math.floor(start / arrayBlocks) * memberBlocks, to: Math.ceil(end / arrayBlocks) * memberBlocks };
   }
 
-  /** Blocks of each data area, from its start, that are worked on with so many of the array; of whole checksums. */
+  /**
+   * Returns the number of blocks at the start of each data area that correspond to this many array blocks, in whole checksums.
+   */
   #shareOfMembers(blocks: number): number {
     const { blocksTogether, geometry } = this;
     const most = Math.max(...geometry.memberBlocks);

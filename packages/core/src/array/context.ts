@@ -8,77 +8,86 @@ import type { Retries } from './retries.js';
 import type { SumsMemory } from '../checksums/sums-memory.js';
 import type { SuperblockStore } from '../format/store.js';
 
-/** Whether and when arrays that are assembled from superblocks start by themselves. */
+/** Whether and when arrays that are assembled from superblocks start automatically. */
 export interface AssemblyOptions {
   /**
-   * `auto`, the default: by themselves. `manual`: when `startDegraded` says so. `readOnly`: by themselves, for reading: their
-   * members are opened for reading alone, may be read-only devices, and nothing is written to them.
+   * `auto` (default): they start automatically. `manual`: they start only through `startDegraded`. `readOnly`: they start
+   * automatically and read-only; their members are opened for reading, may be read-only devices, and are not written to.
    */
   start: 'auto' | 'manual' | 'readOnly';
   /**
-   * Milliseconds that a device which the superblock counts out is waited for before the others, all there, are started: it
-   * may know better. Default 1000; 0 for not at all.
+   * Milliseconds to wait for a device that the superblock records as absent, when all other members are available: its own
+   * superblock may be newer. Default 1000; 0 for no wait.
    */
   absentWaitMs: number;
   /**
-   * Milliseconds after which an array is started without members that have not come, if the level can do without them and
-   * no data is in danger. Members that may have gone on by themselves, as a mirror's copy may, are waited for for ever.
-   * Default 0: never, as in SPDK.
+   * Milliseconds after which an array starts without members that have not appeared, if its level can do without them and no
+   * data is at risk. Members that may have continued without the others, such as a copy of a mirror, are waited for without
+   * limit. Default 0: no such start, as in SPDK.
    */
   degradedStartMs: number;
 }
 
-/** The array's members are opened for reading alone. */
+/** Whether the array's members are opened for reading only. */
 export function isOnlyRead(ctx: RaidContext, array: RaidArray): boolean {
   return array.isAssembled && ctx.assemblyOptions.start === 'readOnly';
 }
 
-/** Says what another program keeps on a device: `an ext4 file system`; null for nothing. Rejects if it cannot be read. */
+/**
+ * Returns a description of what other software keeps on a device, such as `an ext4 file system`, or null. Rejects if the device
+ * cannot be read.
+ */
 export type SignatureFinder = (descriptor: BdevDescriptor) => Promise<string | null>;
 
-/** Keeps arrays' names and uuids apart beyond one registry, for a process that has several. */
+/** Keeps names and uuids of arrays unique across several registries of a process. */
 export interface ArrayNames {
-  /** An array is about to be. Says, for people, why it must not; null if it may, and then its name and uuid are its own until {@link leave}. */
+  /**
+   * Called before an array is made. Returns null and reserves name and uuid until {@link leave}, or a message that says why the
+   * array must not be made.
+   */
   enter(name: string, uuid: string): string | null;
-  /** It has another name from now on. Says why it must not; null if it may. */
+  /**
+   * Called before an array is renamed. Returns null and reserves the new name, or a message that says why it must not be
+   * renamed.
+   */
   rename(from: string, to: string): string | null;
-  /** It is no more. */
+  /** Called when the array is gone. Releases its name and uuid. */
   leave(name: string, uuid: string): void;
 }
 
-/** What the parts of array management share. Made by `RaidArrays`. */
+/** State that the parts of array management share. `RaidArrays` creates it. */
 export interface RaidContext extends RaidArrayHost {
   readonly registry: BdevRegistry;
   readonly modules: RaidModuleRegistry;
-  /** Null: no array has superblocks, and none is assembled from them. */
+  /** Null if no array has superblocks and none is assembled. */
   readonly store: SuperblockStore | null;
-  /** What another program keeps on a device, for people; null if nothing is known to be there. */
+  /** See {@link SignatureFinder}. Absent: nothing is looked for. */
   readonly findSignature?: SignatureFinder;
   readonly ios: RaidIoPool;
   readonly sumsMemory: SumsMemory;
-  /** Every array that is in there has entered the census. */
+  /** All arrays. Their names and uuids are reserved in {@link arrayNames}. */
   readonly arrays: Map<string, RaidArray>;
   readonly arrayNames: ArrayNames;
   readonly processOptions: ProcessOptions;
   readonly assemblyOptions: AssemblyOptions;
   readonly resyncExclusion: ResyncExclusion;
-  /** What is tried again later. Stopped with the arrays: code that has awaited something asks whether they have been. */
+  /** Timers for retries. They stop with the service: code must check that after each await. */
   readonly retries: Retries;
-  /** Devices that an examination has left alone because they were claimed. */
+  /** Devices that were not examined because they were claimed. */
   readonly passedOver: WeakSet<Bdev>;
-  /** Whether a device that no operator has named is read for a superblock. */
+  /** Whether a device that no operator has named may be read to look for a superblock. */
   mayExamine(bdev: Bdev): boolean;
-  /** Whether the array of this uuid may be put together from what devices carry. */
+  /** Whether the array of this uuid may be assembled. */
   mayAssemble(uuid: string): boolean;
-  /** Whether what is on the device is known to be clients' data, whatever it looks like. */
+  /** Whether the device is known to hold clients' data, whatever its contents look like. */
   holdsData(bdev: Bdev): boolean;
   /**
-   * A member has been filled, or was refused: devices that were not taken because of that are looked at again, former members
-   * first, then spares.
+   * Called when a member has been filled or was refused. Examines again the devices that could not be accepted because of it,
+   * former members first, then spares.
    */
   onPlaceFree(array: { readonly name: string }): void;
-  /** Has spares take the places that are free for them now, or will be after a while. */
+  /** Lets spares fill the empty slots of the array, now or after the grace period. */
   fillFromSpares(array: RaidArray): void;
-  /** Has the device examined, by default after a while; again and again until it can be. */
+  /** Examines the device after a delay (by default a fixed one), repeatedly until it succeeds. */
   examineLater(bdev: Bdev, afterMs?: number): void;
 }

@@ -1,6 +1,6 @@
 import type { ArrayView } from './array-view.js';
 
-/** How an array is, for people and monitors. */
+/** Health of an array, for people and monitoring. */
 export type Health =
   | 'optimal'
   | 'degraded'
@@ -8,12 +8,12 @@ export type Health =
   | 'resyncing'
   | 'configuring'
   | 'offline'
-  /** It cannot start; or it is online, and flushes fail. The reason says why. */
+  /** The array cannot start, or it is online and flushes fail. `reason` says why. */
   | 'failed';
 
 /**
- * The array's health, the worst first, and the reason where it has failed, has blocks that cannot be read, or has been claimed by
- * a device that its members do not know; null where nothing is known to be wrong.
+ * Returns the array's health; if several states apply, the worst. `reason` is set if the array has failed, has bad blocks, or
+ * there is a device whose superblock claims to be a member but is unknown to the array's members; else it is null.
  */
 export function healthOf(array: ArrayView): { health: Health; reason: string | null } {
   const { state, startError } = array;
@@ -36,24 +36,24 @@ interface WithStrangers<S> extends Pick<ArrayView, 'registry' | 'slots'> {
   readonly strangers: ReadonlyMap<string, S>;
 }
 
-/** Strangers to the array's members that are there, by uuid. */
+/** Returns the strangers, by uuid, whose devices are present. */
 export function strangersThere<S>({ registry, strangers }: WithStrangers<S>): ReadonlyMap<string, S> {
   return new Map([...strangers].filter(([uuid]) => registry.get(uuid)?.state === 'registered'));
 }
 
-/** Those of them that have a slot of the array's: what they say of it may matter. */
+/** Returns the strangers that are present and have a slot in the array, so that their records may matter. */
 export function rivalsOf<S>(array: WithStrangers<S>): readonly S[] {
   const hasSlot = (uuid: string): boolean => array.slots.some(({ recordedUuid }) => recordedUuid === uuid);
   return [...strangersThere(array)].filter(([uuid]) => hasSlot(uuid)).map(([, stranger]) => stranger);
 }
 
-/** The rivals, with what a person can do about them; null if there are none. */
+/** Returns a message about these devices and what an operator can do; null if there are none. */
 export function describeStrangers(array: ArrayView): string | null {
   const rivals = rivalsOf(array);
   return rivals.length === 0 ? null : rivals.map(({ message }) => message).join('; ');
 }
 
-/** Which members lack blocks that could not be worked out; null if none does. */
+/** Returns a message about members with bad blocks; null if there are none. */
 function describeBadBlocks({ badBlocks, slots }: ArrayView): string | null {
   const listed = slots
     .filter(({ index, isConfigured }) => isConfigured && badBlocks.countOf(index) > 0)

@@ -10,13 +10,13 @@ function describeSlot(slot: SlotView): JsonObject {
     name: slot.name,
     uuid: slot.uuid,
     is_configured: slot.isOperational,
-    // The next member may have another one; SPDK shows 0 until it is there.
+    // The next member may have another offset. Like SPDK, this shows 0 until it is there.
     data_offset: slot.isRemoved ? 0 : slot.dataOffset,
     data_size: slot.dataSize,
   };
 }
 
-/** SPDK knows no other process than a rebuild. One that is queued has done nothing yet. */
+/** SPDK knows no process other than a rebuild. A queued rebuild is shown without progress. */
 function describeRebuild({ process, slots }: ArrayView): JsonObject {
   if (process?.type === 'rebuild') return { process: process.describe() };
   const target = slots.find(({ role }) => role === 'rebuilding');
@@ -24,11 +24,13 @@ function describeRebuild({ process, slots }: ArrayView): JsonObject {
   return { process: { type: 'rebuild', target: target.name, progress: { blocks: 0, percent: 0 } } };
 }
 
-/** Most facts of a level's, and characters of a text among them, that are shown. */
+/** Most facts of a level that are shown, and longest text among them in characters. */
 const mostFacts = 32;
 const mostCharacters = 256;
 
-/** What the level says of the array. Only what people can read is passed on; a level that throws when it is asked says nothing. */
+/**
+ * Returns the level's facts about the array, without values that people cannot read. Empty if the level throws an exception.
+ */
 export function describeLevel({ level }: Pick<ArrayView, 'level'>): LevelDescription {
   let facts: unknown;
   try {
@@ -48,7 +50,7 @@ function isShown(value: unknown): boolean {
   return typeof value === 'boolean' || (typeof value === 'number' && Number.isFinite(value));
 }
 
-/** An array as `bdev_raid_get_bdevs` shows it: SPDK's fields in SPDK's order. */
+/** Returns an array as `bdev_raid_get_bdevs` shows it, with SPDK's fields in SPDK's order. */
 export function describeArray(array: ArrayView): JsonObject {
   return {
     name: array.name,
@@ -67,9 +69,9 @@ export function describeArray(array: ArrayView): JsonObject {
 }
 
 /**
- * Which device is to have the slot when the array is made again. A slot without one keeps its place, by a name that no device
- * has: of an array with redundancy, a member that has left, or is being filled, does not hold what the others hold, and without
- * superblocks nothing but this name says so. An array without redundancy has not been written to since it lost one.
+ * Returns the device name of the slot for recreating the array. For a slot without a member it is a name that no device has. In
+ * an array with redundancy that is also used for a member that has left or is being filled, since it lacks data and without
+ * superblocks only this name records that. An array without redundancy gets no writes after it has lost a member.
  */
 function savedName(array: ArrayView, slot: SlotView): string {
   const placeholder = `removed_base_bdev_${slot.index}`;
@@ -78,7 +80,7 @@ function savedName(array: ArrayView, slot: SlotView): string {
   return slot.name ?? slot.awaitedName ?? placeholder;
 }
 
-/** Which copies are read, where that is not as usual. A slot without a member has nothing to be read. */
+/** Returns the read settings that differ from the defaults. A slot without a member has none. */
 function describeReads(array: ArrayView): JsonObject {
   const namesOf = (wanted: ReadPreference): string[] =>
     array.slots.filter(({ readPreference }) => readPreference === wanted).map((slot) => savedName(array, slot));
@@ -90,7 +92,7 @@ function describeReads(array: ArrayView): JsonObject {
   };
 }
 
-/** The call that would make the array again; null for one that its superblocks bring back. */
+/** Returns the RPC call that recreates the array; null if it is assembled from superblocks. */
 export function describeConfig(array: ArrayView): { method: string; params: JsonObject } | null {
   if (array.hasSuperblock) return null;
   const strip = array.stripSizeKb === 0 ? {} : { strip_size_kb: array.stripSizeKb };
@@ -99,7 +101,7 @@ export function describeConfig(array: ArrayView): { method: string; params: Json
     uuid: array.uuid,
     ...strip,
     raid_level: array.module.level,
-    // Without this word a mirror of one is taken for a mistake, as by SPDK.
+    // Without this parameter, a mirror with one member is refused as a mistake, as by SPDK.
     ...(array.numSlots === 1 && array.module.redundancy !== 'none' ? { single: true } : {}),
     base_bdevs: array.slots.map((slot) => savedName(array, slot)),
     ...(Object.keys(array.options).length === 0 ? {} : { level_options: array.options as JsonObject }),

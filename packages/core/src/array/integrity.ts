@@ -14,7 +14,7 @@ export interface IntegrityHost {
   readonly consistency: Pick<Consistency, 'isSettled'>;
 }
 
-/** Whether the blocks of an array's members have checksums, or are to have some, and the room that these take. Blocks are members'. */
+/** Whether an array has or is to have checksums, and the space that they need. Sizes are in blocks of members. */
 export class Integrity {
   readonly #array: IntegrityHost;
   #isOn: boolean;
@@ -26,35 +26,35 @@ export class Integrity {
     this.#isOn = isOn;
   }
 
-  /** For an array that is assembled this is known once it is being started. */
+  /** Whether the array has checksums. For an assembled array this is known once its start has begun. */
   get isOn(): boolean {
     return this.#isOn;
   }
 
-  /** They are off, and are to be on as soon as members have room: until then growth leaves it. */
+  /** The array has no checksums and gets them as soon as members have room. Until then, growth leaves that room free. */
   get isWanted(): boolean {
     return this.#isWanted;
   }
 
-  /** While the array is up, or being started, with checksums; null for others. */
+  /** The checksums while the array is starting or online; null if it has none. */
   get sums(): ArraySums | null {
     return this.#sums;
   }
 
-  /** They are on, and not all that was ever written has one that counts. */
+  /** The array has checksums, but not all data that was ever written has a valid one. */
   get isUnproven(): boolean {
     const { consistency, module } = this.#array;
     if (this.#sums === null) return false;
     return !this.#sums.isComplete || (module.redundancy === 'none' && !consistency.isSettled);
   }
 
-  /** What a header says of them. */
+  /** Sets what a header records about checksums. */
   adopt({ sums, wantsIntegrity }: Pick<ExtensionHeader, 'sums' | 'wantsIntegrity'>): void {
     this.#isOn = sums !== null;
     this.#isWanted = wantsIntegrity && sums === null;
   }
 
-  /** The array is being started with them, or without, whatever was known before. */
+  /** The array is being started with or without checksums, whatever was known before. */
   setOn(isOn: boolean): void {
     this.#isOn = isOn;
   }
@@ -63,17 +63,17 @@ export class Integrity {
     this.#isWanted = isWanted;
   }
 
-  /** From now on members' blocks have these. Nothing of the array's may be in flight. */
+  /** Gives members' blocks these checksums. No I/O of the array may be in flight. */
   attach(sums: ArraySums): void {
     this.#isOn = true;
     this.#sums = sums;
     for (const slot of this.#array.slots) if (slot.isConfigured) sums.open(slot, true);
   }
 
-  /** From now on they have none. Nothing of the array's may be in flight, nor of the sums'. */
+  /** Removes the checksums. No I/O of the array or of its checksums may be in flight. */
   detach(): void {
     for (const slot of this.#array.slots) {
-      // Without anything in flight that is done in this turn.
+      // If no I/O is in flight, this completes in the same turn.
       void slot.sums?.close();
       slot.sums = null;
     }
@@ -82,7 +82,7 @@ export class Integrity {
     this.#isOn = false;
   }
 
-  /** The sums of all members are closed, and what they had is given back: the start has failed. */
+  /** Closes the checksums of all members and frees their memory, after a start has failed. */
   async close(): Promise<void> {
     const sums = this.#sums;
     if (sums === null) return;
@@ -94,12 +94,15 @@ export class Integrity {
     this.#sums = null;
   }
 
-  /** Blocks that are only ever right or wrong together: those that have one checksum; else 1. */
+  /** Number of consecutive blocks that share a checksum; 1 if there are no checksums. */
   get blocksTogether(): number {
     return this.#isOn ? summedBytes / this.#array.blockSize : 1;
   }
 
-  /** How many of so many blocks behind the data offset are left for data; if pages of sums stay where they are, `areaAt`, or move. */
+  /**
+   * Returns how many of `blocks` blocks behind the data offset can hold data, with the pages of checksums at `areaAt`, or
+   * behind the data if absent.
+   */
   roomForData(blocks: number, areaAt?: number): number {
     const { blockSize, extension } = this.#array;
     if (!(this.#isOn || this.#isWanted) || extension === undefined) return blocks;
@@ -108,18 +111,18 @@ export class Integrity {
       : mostInFrontOf(areaAt, blocks, blockSize, extension.checksums);
   }
 
-  /** How many blocks a member needs from its data offset on for so many of data. */
+  /** Returns how many blocks from its data offset a member needs for this many blocks of data. */
   blocksNeeded(dataBlocks: number): number {
     return this.#sums?.blocksNeeded(dataBlocks) ?? dataBlocks + this.blocksForPages(dataBlocks);
   }
 
-  /** How many blocks pages of checksums take for so many of data. */
+  /** Returns how many blocks the pages of checksums need for this many blocks of data. */
   blocksForPages(dataBlocks: number): number {
     const { blockSize, extension } = this.#array;
     return this.#isOn && extension !== undefined ? blocksForPages(dataBlocks, blockSize, extension.checksums) : 0;
   }
 
-  /** How many blocks each slot's member lacks behind its data for checksums of it; 0 where there is room. */
+  /** Returns, for each slot, how many blocks its member lacks behind its data for checksums; 0 if there is room. */
   roomMissing(): number[] {
     const { blockSize, extension, slots } = this.#array;
     return slots.map(({ capacity, dataSize }) =>

@@ -1,6 +1,6 @@
 import type { Runtime, TimerHandle } from '@raidkit/bdev';
 
-/** Work that is done, or tried again, after a while. No caller waits for it, so what goes wrong is logged. None is left after {@link stop}. */
+/** Runs work after a delay. No caller waits for it, so errors are logged. Nothing runs after {@link stop}. */
 export class Retries {
   readonly #runtime: Runtime;
   readonly #timers = new Set<TimerHandle>();

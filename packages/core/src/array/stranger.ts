@@ -1,12 +1,12 @@
 import type { ArrayRecord } from '../format/store.js';
 
-/** A device whose superblock says that it is of an array, and that the array's members do not know. */
+/** A device whose superblock says that it is a member of an array, while the array's members do not know it. */
 export interface Stranger {
-  /** What people are told. */
+  /** Message for people. */
   message: string;
   record: ArrayRecord;
-  /** The lineages of its own headers. */
+  /** Lineages in the headers on the device. */
   lineages: ReadonlySet<string>;
-  /** By what is on it, it is the member that its uuid says, and large enough for that. */
+  /** The device has the metadata of the member with its uuid and is large enough for it. */
   isUsable: boolean;
 }

@@ -18,44 +18,44 @@ import type {
   SumsHeader,
 } from '../format/store.js';
 
-/** Where an array's write-intent bitmap comes from. */
+/** How an array's write-intent bitmap was obtained. */
 export type RegionOrigin =
-  /** A new array: nothing was ever written. */
+  /** A new array, in which nothing was ever written. */
   | { is: 'new' }
-  /** Recorded by us, and no other program ran the array since. */
+  /** Recorded by us; no other program has run the array since. */
   | { is: 'recorded'; doubt: DoubtList | null }
-  /** Another program ran the array, or nothing is recorded: every region counts as dirty. */
+  /** Another program has run the array, or there is no record: every region is dirty. */
   | { is: 'unknown'; earlier: EarlierRecord | null };
 
-/** What we had recorded when another program took the array over; null if that cannot be found. */
+/** Our last record before another program ran the array; null if it cannot be found. */
 export interface EarlierRecord {
   incarnation: string;
   regionBlocks: number;
   journalEpoch: number;
-  /** Region states as they were, from region `start` on; every region is in one. One run a page. */
+  /** Former region states from region `start` on, one run for each page. Together the runs contain every region. */
   runs: { start: number; states: Uint8Array; generation: number }[];
-  /** What was in doubt beside the journal. */
+  /** The ranges beside the journal that were inconsistent. */
   doubt: DoubtList | null;
 }
 
-/** A bitmap, and where it comes from. */
+/** A bitmap, and how it was obtained. */
 export interface LoadedBitmap {
   bitmap: WriteIntentBitmap;
   origin: RegionOrigin;
-  /** What is on record of the array's sums; null for none. */
+  /** The record of the array's checksums; null if it has none. */
   sums: SumsHeader | null;
 }
 
 /**
- * The bitmap of an array with redundancy or checksums: of a new array, or as its members have recorded it. Only what goes with the newest
- * superblock counts. Null for an array that keeps none. Rejects if the record cannot be read anywhere, unless forced.
+ * Resolves to the bitmap of an array with redundancy or checksums: a new one, or the one that its members have recorded with
+ * the newest superblock. Null for an array without a bitmap. Rejects if no member's record can be read, unless forced.
  */
 export async function loadBitmap(array: MappedHost, force: boolean): Promise<LoadedBitmap | null> {
   array.consistency.reset();
   array.badBlocks.load(null);
   const extension = array.store?.extension;
   const { memberBlocks } = array.geometry;
-  // Without redundancy there are no stripes, and all that regions need is whole blocks of checksums.
+  // Without redundancy there are no stripes. Regions only need to consist of whole checksummed blocks.
   const stripe = array.geometry.stripe ?? (array.hasIntegrity ? { memberBlocks: array.blocksTogether } : undefined);
   if (extension === undefined) return null;
   if (stripe === undefined) {
@@ -65,7 +65,7 @@ export async function loadBitmap(array: MappedHost, force: boolean): Promise<Loa
   const blocks = Math.max(...memberBlocks);
   const { blockSize } = array;
   if (!extension.fits(blockSize, 0)) {
-    // Nothing says what was written where: neither that new members agree, nor what was under way at the last stop.
+    // There is no record of what was written, so neither new members nor an unclean stop can be assumed consistent.
     array.consistency.load(0, blocks);
     return null;
   }
@@ -81,7 +81,7 @@ export async function loadBitmap(array: MappedHost, force: boolean): Promise<Loa
   }
   const recorded = await readRecorded(array, extension, array.metadata.seqNumber, force);
   const { bySlot, header, pages, newest, doubt, failure } = recorded;
-  // Another program that ran the array did not make bad blocks good.
+  // Another program that ran the array has not repaired bad blocks.
   await loadBadBlocks(array, extension, newest, failure, force);
   if (array.geometry.stripe === undefined && (newest?.sums ?? null) === null) return null;
   const sums = sumsOf(array, recorded);
@@ -90,19 +90,19 @@ export async function loadBitmap(array: MappedHost, force: boolean): Promise<Loa
     unknown.doubt(0, numRegions);
     array.metadata.beginIncarnation();
     const earlier = await readEarlier(array, extension, blocks, stripe.memberBlocks);
-    // Until a header of the new life is there, the earlier record counts: pages go to their other places.
+    // The earlier record is valid until a header of the new incarnation exists, so pages go to the other places.
     earlier?.runs.forEach(({ generation }, index) => unknown.continueFrom(index, generation));
-    // A flush that failed before another program ran the array is not made good by that program's flushes.
+    // Another program's flushes do not repair a flush that failed before it ran the array.
     for (const { start, states } of earlier?.runs ?? []) {
       states.forEach((state, i) => {
         const at = (start + i) * (earlier?.regionBlocks ?? 0);
         if (state === RegionState.Dirty) array.consistency.markUnstable(at, earlier?.regionBlocks ?? 0);
       });
     }
-    // No sum of that lineage counts, and the resync makes all of them anew.
+    // No checksum of that incarnation is valid. The resync makes all of them anew.
     return { bitmap: unknown, origin: { is: 'unknown', earlier }, sums: newest?.sums ?? null };
   }
-  // The map's own region size, which a growth of the array does not change.
+  // The recorded region size is kept, because a growth of the array does not change it.
   const regions = new WriteIntentBitmap(array, extension, Math.ceil(blocks / header.regionBlocks), header.regionBlocks);
   for (let index = 0; index < regions.numPages; index++) {
     const page = pages.get(index);
@@ -120,8 +120,8 @@ export async function loadBitmap(array: MappedHost, force: boolean): Promise<Loa
 }
 
 /**
- * What is on record of the array's sums; undefined if no header says by which tags they are made: a round that was to change
- * the slots was cut short, and nothing is left of the one before.
+ * Returns the record of the array's checksums. Returns undefined if no header records the tags of these slots: an update that
+ * was to change the slots was interrupted, and no earlier header is left.
  */
 function sumsOf(array: MappedHost, { bySlot, header }: Recorded): SumsHeader | null | undefined {
   const sums = header?.sums ?? null;
@@ -130,22 +130,24 @@ function sumsOf(array: MappedHost, { bySlot, header }: Recorded): SumsHeader | n
   return { ...sums, tags: bySlot.sums.tags };
 }
 
-/** Loads the damage of an array without a map: what its checksums found, while it had some, is on record beside its headers. */
+/** Loads the list of bad blocks of an array without a map. It may have one from a time when it had checksums. */
 async function loadDamage(array: MappedHost, extension: ExtensionStore, force: boolean): Promise<void> {
   if (array.recordedBlocks === null || !extension.fits(array.blockSize, 0)) return;
   const { failure, newest } = await readRecorded(array, extension, array.metadata.seqNumber, force);
   await loadBadBlocks(array, extension, newest, failure, force);
 }
 
-/** The headers that go with the array's superblock. */
+/** The headers that belong to the array's superblock. */
 export interface RecordedHeaders {
-  /** The newest one. */
+  /** The newest header. */
   header: ExtensionHeader;
-  /** The newest one that speaks of the array's slots: older, after a round that was to change the slots and was cut short. */
+  /**
+   * The newest header with the array's number of slots. It is older if an update that was to change the slots was interrupted.
+   */
   bySlot: ExtensionHeader | null;
 }
 
-/** Goes on from what is on record of the array, apart from its map. */
+/** Adopts what is recorded of the array, apart from its map. */
 export function adoptRecord(array: MappedHost, { bySlot, header }: RecordedHeaders): void {
   array.metadata.adoptHeader(header);
   for (const slot of array.slots) {
@@ -162,14 +164,14 @@ export function adoptRecord(array: MappedHost, { bySlot, header }: RecordedHeade
 }
 
 /**
- * What the header says of slots is of the array's. One of another number of slots is of a round that was to change it and was cut
- * short: behind a slot that was to go, it speaks of others.
+ * Whether the header's slots are those of the array. A header with another number of slots comes from an interrupted update
+ * that was to change it; after a slot that was to be removed, its entries belong to other slots.
  */
 export function hasItsSlots({ numSlots }: Pick<MappedHost, 'numSlots'>, header: ExtensionHeader): boolean {
   return header.slots.length === numSlots;
 }
 
-/** Our last record before another program counted the sequence number on from it. */
+/** Reads our last record before another program increased the sequence number. */
 async function readEarlier(
   array: MappedHost,
   extension: ExtensionStore,
@@ -192,28 +194,28 @@ async function readEarlier(
     const states = page?.states ?? new Uint8Array(count).fill(RegionState.Dirty);
     return { start, states, generation: page?.generation ?? 0 };
   });
-  // With bad blocks the header that goes with their newest list is to be the one that stays.
+  // With bad blocks, the header that belongs to their newest list must not be overwritten next.
   if (array.badBlocks.size === 0) array.metadata.spareHeader(leastGeneration);
   return { incarnation, regionBlocks, journalEpoch, runs, doubt };
 }
 
 interface Recorded {
-  /** The newest one that goes with the superblock. */
+  /** The newest header that belongs to the superblock. */
   header: ExtensionHeader | null;
-  /** As `header`, of those that speak of the array's slots. */
+  /** As `header`, of those with the array's number of slots. */
   bySlot: ExtensionHeader | null;
-  /** The generation of the newest header that all members have. */
+  /** Generation of the newest header that all members have. */
   leastGeneration: number;
   pages: Map<number, RegionPage>;
   newest: ExtensionHeader | null;
   doubt: DoubtList | null;
-  /** Why some of it could not be read; null if all could. */
+  /** Why some records could not be read; null if all were read. */
   failure: Error | null;
 }
 
 /**
- * The newest header that goes with this sequence number, and the newest copy of each page and of the list of doubt of its
- * life, on the members that the array starts with; pages and list with the generations from which the next ones are counted on.
+ * Reads the newest header that belongs to this sequence number, and the newest copy of each page and of the doubt list of its
+ * incarnation, from the members that the array starts with. Pages and list have the generation to count on from.
  */
 async function readRecorded(
   array: MappedHost,
@@ -273,7 +275,7 @@ async function readRecorded(
       onFailure(slot, error);
     }
   }
-  // What could not be read may be the one record of what was never written: without it, that would read as anything.
+  // An unreadable record may be the only one of what was never written. Without it, unwritten regions would not read as zeros.
   const [failure] = failures;
   if (numRead === 0 && failure !== undefined && !force && wasRunByUs(seqNumber)) throw failure;
   const newestOf = new Map<number, RegionPage>();
@@ -289,7 +291,7 @@ async function readRecorded(
   };
 }
 
-/** The newer of each page's copies on one member. */
+/** Returns the newer copy of each page on one member. */
 function newestPages(found: readonly RegionPage[]): Iterable<RegionPage> {
   const pages = new Map<number, RegionPage>();
   for (const page of found) {
@@ -300,9 +302,9 @@ function newestPages(found: readonly RegionPage[]): Iterable<RegionPage> {
 }
 
 /**
- * Goes on from the list of bad blocks that the members have. Where the newest header says of bad blocks for which no list is there
- * that can be read, they are not taken for good ones: it rejects, or, forced, lists all blocks of those members. `headerError`: why
- * a header could not be read.
+ * Adopts the members' list of bad blocks. If the newest header records bad blocks for which no list can be read, their blocks
+ * must not be taken for good: rejects, or, if forced, lists all blocks of the slots concerned. `headerError` is why a header
+ * could not be read.
  */
 async function loadBadBlocks(
   array: MappedHost,
@@ -316,11 +318,11 @@ async function loadBadBlocks(
     header === null ? nothingFound(headerError) : await findBadBlocks(array, extension, header);
   const said = header !== null && hasItsSlots(array, header) ? header.badBlocks : null;
   if (said !== null && (newest.newest?.generation ?? 0) < said.generation) {
-    // The next list is to be newer than the one that is lost. If that had no blocks, those of the one before have been written.
+    // The next list must be newer than the lost one. If that was empty, the blocks of the list before it have been written.
     const ranges = said.slots.length === 0 ? [] : (newest.newest?.ranges ?? []);
     badBlocks.load({ generation: said.generation, ranges }, said.generation);
   } else badBlocks.load(newest.toGoOnFrom, newest.newest?.generation);
-  // An array that raidkit never ran has none.
+  // An array that raidkit never ran has no list.
   if (header === null && array.metadata.seqNumber < seqStep) return;
   if (isListKnown(said, newest.newest, numFound, error)) return;
   const slots = said?.slots ?? array.slots.map(({ index }) => index);
@@ -339,7 +341,7 @@ async function loadBadBlocks(
   for (const slot of slots) badBlocks.add(slot, 0, array.slots[slot]?.dataSize ?? 0);
 }
 
-/** `numFound`: members of which all could be read. `error`: why one could not. */
+/** `numFound`: number of members whose lists could all be read. `error`: why another one's could not. */
 interface FoundLists {
   newest: NewestCopy<BadBlockList>;
   numFound: number;
@@ -368,8 +370,8 @@ async function findBadBlocks(
 }
 
 /**
- * The list that was found has all blocks that are bad. A header follows the list that goes with it, and nothing relies on a
- * list before; in an older header there is nothing of it, and then one member is enough that can be read.
+ * Whether the list that was found contains all bad blocks. A header is written after the list that belongs to it, and nothing
+ * relies on a list before. Older headers do not record a list; then one readable member is enough.
  */
 function isListKnown(
   said: BadBlocksHeader | null,
@@ -382,8 +384,8 @@ function isListKnown(
 }
 
 /**
- * The header's regions are whole stripes and cover the members, which have room for their map in front of their data. They
- * cover more if a crash cut a growth short.
+ * Whether the header's regions consist of whole stripes and cover the members, and the members have room for the map. The
+ * regions cover more than the members if a crash interrupted a growth.
  */
 function isMapOf(
   array: MappedHost,
@@ -395,7 +397,7 @@ function isMapOf(
   return isWhole && array.hasRoomForRegions(Math.ceil(memberBlocks / regionBlocks));
 }
 
-/** The newest of these headers, and of `other`, that goes with the superblock of this number; null if none does. */
+/** Returns the newest of these headers and `other` that belongs to the superblock of this number; null if there is none. */
 export function newestTrusted(
   headers: readonly ExtensionHeader[],
   seqNumber: number,

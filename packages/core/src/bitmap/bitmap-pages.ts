@@ -6,25 +6,27 @@ import type { RegionStates } from './region-state.js';
 import type { ExtensionStore, RegionPage } from '../format/store.js';
 import type { Slot } from '../members/slot.js';
 
-/** The pages on the members in which an array's regions are recorded. */
+/** The pages on members that record the states of an array's regions. */
 export class BitmapPages {
   /**
-   * What pages say of regions in place of what memory says, while a round of setting or clearing bits is under way: others
-   * write pages too. A region of which they say that it is unwritten is so in memory once they have said it.
+   * States that pages get instead of those in memory, while a round of setting or clearing bits is in progress, because pages
+   * are also written for other reasons. A region that pages record as unwritten becomes so in memory only when they have been
+   * written.
    */
   readonly said = new Map<number, RegionState>();
-  /** Dirty regions that some member has on record as something else: a round of clearing was cut short. */
+  /** Dirty regions that some member has recorded in another state, because a round of clearing bits was interrupted. */
   readonly unrecorded = new Set<number>();
   readonly #array: BitmapHost;
   readonly #store: ExtensionStore;
   readonly #regions: RegionStates;
   readonly #generations: Generations[] = [];
   /**
-   * Pages that a slot's member has not taken, and the generations that it has. One that the array cannot do without stays, and
-   * must not be on record as having them: at the next start it would be taken for an old image.
+   * For each slot, the pages that its member could not be given, and the generations that it has instead. A member that the
+   * array cannot do without stays, and the header must not record the missing writes for it: at the next start it would be
+   * taken for an old image.
    */
   readonly #missed = new WeakMap<Slot, Map<number, number>>();
-  /** One write of pages follows another: an older one must not land on top of a newer one. */
+  /** Page writes run one after another, so that an older page cannot overwrite a newer one. */
   #writes: Promise<void> = Promise.resolve();
 
   constructor(array: BitmapHost, store: ExtensionStore, regions: RegionStates) {
@@ -43,13 +45,16 @@ export class BitmapPages {
     while (this.#generations.length < count) this.#generations.push(new Generations());
   }
 
-  /** Takes over what a member has recorded. Dirty regions are in doubt: which of their writes reached which member is not known. */
+  /**
+   * Adopts a page that a member has recorded. Dirty regions are inconsistent, because their writes may have reached only some
+   * members.
+   */
   adopt(page: RegionPage): void {
     const first = page.index * this.#store.regionsPerPage;
     this.#generations[page.index]?.goOnFrom(page.generation);
     const states = page.states.subarray(0, Math.min(page.states.length, this.#regions.states.length - first));
     let dirty = 0;
-    // Runs of dirty regions as one: a large map has millions of them.
+    // Adjacent dirty regions are marked as one range, because a large map has millions of them.
     for (let i = 0; i <= states.length; i++) {
       const state = states[i];
       if (state !== undefined) this.#regions.set(first + i, state);
@@ -72,7 +77,7 @@ export class BitmapPages {
     return this.#write(Array.from({ length: this.count }, (_, index) => index));
   }
 
-  /** Writes the pages of these regions to every member, as they are when it is their turn. */
+  /** Writes the pages of these regions to every member, with the states at the time of the write. */
   writeOf(regions: Iterable<number>): Promise<void> {
     const pages = new Set<number>();
     for (const region of regions) pages.add(this.#pageOf(region));
@@ -110,8 +115,8 @@ export class BitmapPages {
     });
     for (const { index, generation } of pages.values()) this.#generationsOf(index).written(generation);
     const written = (region: number): number | undefined => pages.get(this.#pageOf(region))?.states[region % regionsPerPage];
-    // Not before: a rebuild passes over what is unwritten, and a crash must not bring back a page that says otherwise. These
-    // pages may have been made when it was not to be said yet.
+    // Only now, because a rebuild skips unwritten regions, and a crash must not bring back a page with another state. These
+    // pages may have been made before the new states were set.
     for (const [region, state] of this.said) {
       if (state === RegionState.Unwritten && written(region) === state) this.#regions.set(region, state);
     }

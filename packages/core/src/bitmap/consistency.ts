@@ -1,42 +1,45 @@
 import { cutRanges, firstEndingAfter } from '../format/block-ranges.js';
 import type { BlockRange } from '../format/block-ranges.js';
 
-/** Beyond this many ranges one that would be split stays in doubt whole: memory is bounded, and doubt is always safe. */
+/**
+ * Most ranges to keep, to bound the memory. With more, a range that would be split stays inconsistent as a whole, which is
+ * safe.
+ */
 const mostRanges = 65_536;
 
-/** What hears of a change in what is known. */
+/** Is notified when consistency changes. */
 export interface ConsistencyListener {
-  /** Redundancy has come to be in doubt somewhere. */
+  /** Redundancy has become inconsistent somewhere. */
   onInconsistent(): void;
-  /** It is not in doubt any more somewhere, perhaps nowhere, or what may not have been on stable media is. */
+  /** Redundancy has become consistent somewhere, or data that may not have been on stable media is now. */
   onInSync(): void;
 }
 
 interface Range {
   start: number;
   end: number;
-  /** How many resyncs had begun when it was marked. */
+  /** Number of resyncs that had begun when the range was marked. */
   stamp: number;
 }
 
 /**
- * Where an array's redundancy may disagree with its data: the one place in which that is kept. User I/O, resync, rebuild, the
- * write-intent bitmap and the journal all ask here. Ranges are blocks of every member's data area, sorted and disjoint; there
- * are none in the common case. They live in memory: on disk their regions are dirty for as long as they are in doubt.
+ * Where an array's redundancy may disagree with its data. This class alone knows that; user I/O, resync, rebuild, the
+ * write-intent bitmap and the journal ask it. Ranges are in blocks of every member's data area, sorted and disjoint; usually
+ * there are none. They are kept in memory; on disk their regions stay dirty meanwhile.
  *
- * Besides, where what members show may not be on stable media, whatever later flushes say: an earlier flush of it failed, or
- * may have failed, unheard of, before a crash. Redundancy agrees there now, and may not after the next power cut. Only a resync
- * ends that: it writes all members anew, and flushes them.
+ * It also keeps *unstable* ranges: what members return there may not be on stable media, whatever later flushes return, because
+ * an earlier flush failed or may have failed unnoticed before a crash. Redundancy agrees there now, but may not after the next
+ * power failure. Only a resync ends that: it rewrites all members and flushes them.
  */
 export class Consistency {
   readonly #ranges: Range[] = [];
   readonly #unstable: Range[] = [];
   readonly #listener: ConsistencyListener;
   #resyncs = 0;
-  /** How often something came to be in doubt, and how often anything changed. */
+  /** Number of times that something became inconsistent, and number of changes of any kind. */
   additions = 0;
   changes = 0;
-  /** How often something ceased to be in doubt. */
+  /** Number of times that something ceased to be inconsistent. */
   removals = 0;
 
   constructor(listener: ConsistencyListener) {
@@ -47,26 +50,26 @@ export class Consistency {
     return this.#ranges.length === 0;
   }
 
-  /** Whether redundancy is in doubt in any of these blocks. */
+  /** Whether redundancy may be inconsistent in any of these blocks. */
   isInconsistent(start: number, count: number): boolean {
     if (this.#ranges.length === 0) return false;
     const range = this.#ranges[firstEndingAfter(this.#ranges, start)];
     return range !== undefined && range.start < start + count;
   }
 
-  /** Nothing is in doubt, and everything is on stable media that has been flushed. */
+  /** Nothing is inconsistent or unstable. */
   get isSettled(): boolean {
     return this.#ranges.length === 0 && this.#unstable.length === 0;
   }
 
-  /** Whether what members show of these blocks may not be what they show after a power cut. */
+  /** Whether members may return something else for these blocks after a power failure. */
   isUnstable(start: number, count: number): boolean {
     if (this.#unstable.length === 0) return false;
     const range = this.#unstable[firstEndingAfter(this.#unstable, start)];
     return range !== undefined && range.start < start + count;
   }
 
-  /** The ranges, so many at most: where there are more, those that lie closest are taken together. */
+  /** Returns at most `most` ranges. If there are more, those with the smallest gaps are joined. */
   list(most: number): { start: number; count: number }[] {
     const gaps = this.#ranges.slice(1).map(({ start }, i) => start - (this.#ranges[i]?.end ?? start));
     const widest = gaps.length < most ? -1 : ([...gaps].sort((a, b) => b - a)[most - 1] ?? 0);
@@ -79,12 +82,12 @@ export class Consistency {
     return listed;
   }
 
-  /** In how many regions of this many blocks redundancy is in doubt. */
+  /** Returns the number of regions of this size where redundancy is inconsistent. */
   countRegions(regionBlocks: number): number {
     return countRegions(this.#ranges, regionBlocks);
   }
 
-  /** In how many regions of this many blocks redundancy is in doubt, or something may not be on stable media. */
+  /** Returns the number of regions of this size where something is inconsistent or unstable. */
   countUnsettled(regionBlocks: number): number {
     if (this.#unstable.length === 0) return this.countRegions(regionBlocks);
     return countRegions(
@@ -93,13 +96,16 @@ export class Consistency {
     );
   }
 
-  /** A write failed on more members than can be lost, or was cut short by a crash: redundancy may be wrong here. */
+  /** A write failed on more members than can be lost, or was interrupted by a crash: redundancy may be wrong here. */
   markInconsistent(start: number, count: number): void {
-    // Who hears of it may write, and fail, and mark the same again: that is no news, or there would be no end of it.
+    // A listener may write, fail, and mark the same range again. It is not notified then, or that would never end.
     if (this.load(start, count)) this.#listener.onInconsistent();
   }
 
-  /** As {@link markInconsistent}, for what was found at the start: no listener needs to be told. False if nothing has changed. */
+  /**
+   * As {@link markInconsistent}, for what was found at the start, without notifying the listener. Returns false if nothing
+   * changed.
+   */
   load(start: number, count: number): boolean {
     if (count <= 0 || this.#isMarked(this.#ranges, start, start + count)) return false;
     this.additions++;
@@ -108,17 +114,17 @@ export class Consistency {
     return true;
   }
 
-  /** A flush of what was written here has failed, or may have. */
+  /** A flush of data that was written here has failed, or may have. */
   markUnstable(start: number, count: number): void {
     if (count > 0 && !this.#isMarked(this.#unstable, start, start + count)) this.#add(this.#unstable, start, start + count);
   }
 
-  /** What may not be on stable media, in ranges. */
+  /** Ranges that may not be on stable media. */
   get unstable(): readonly BlockRange[] {
     return this.#unstable;
   }
 
-  /** These blocks were written anew on every member: the next flush keeps them, or fails. */
+  /** These blocks were rewritten on every member, so the next flush keeps them or fails. */
   markStable(start: number, count: number): void {
     const range = this.#unstable[firstEndingAfter(this.#unstable, start)];
     if (range === undefined || range.start >= start + count) return;
@@ -128,7 +134,10 @@ export class Consistency {
     this.#listener.onInSync();
   }
 
-  /** From now on members stand for one another that did not before: redundancy must not depend on what may not be stable. */
+  /**
+   * Marks unstable ranges as inconsistent. Called when members' data begins to depend on redundancy, which must not rely on
+   * unstable data.
+   */
   doubtUnstable(): void {
     if (this.#unstable.length === 0) return;
     let isNews = false;
@@ -136,7 +145,7 @@ export class Consistency {
     if (isNews) this.#listener.onInconsistent();
   }
 
-  /** Redundancy has been written anew in these blocks, all of it from data; or none is there to be wrong. */
+  /** Redundancy in these blocks was rewritten from data, or there is no redundancy there that could be wrong. */
   markInSync(start: number, count: number): void {
     if (this.#ranges.length === 0) return;
     const range = this.#ranges[firstEndingAfter(this.#ranges, start)];
@@ -149,37 +158,37 @@ export class Consistency {
     this.#listener.onInSync();
   }
 
-  /** A person says that redundancy is right everywhere. */
+  /** An operator has declared that redundancy is right everywhere. */
   assumeInSync(): void {
     if (this.#ranges.length === 0) return;
     this.forget();
     this.#listener.onInSync();
   }
 
-  /** Nothing is in doubt, as far as is known. */
+  /** Removes all inconsistent ranges. */
   forget(): void {
     this.changes++;
     this.removals++;
     this.#ranges.length = 0;
   }
 
-  /** Nothing is known any more: the array is started, perhaps not for the first time. */
+  /** Removes all ranges. Called when the array is started, possibly again. */
   reset(): void {
     this.forget();
     this.#unstable.length = 0;
   }
 
-  /** A resync begins; the token goes to {@link resynced}. */
+  /** A resync begins. Returns the token for {@link resynced}. */
   beginResync(): number {
     return ++this.#resyncs;
   }
 
-  /** Whether {@link resynced} has something to do. */
+  /** Whether {@link resynced} would change anything. */
   isResyncDueBelow(end: number, token: number): boolean {
     return hasOlderBelow(this.#ranges, end, token) || hasOlderBelow(this.#unstable, end, token);
   }
 
-  /** As {@link resynced}, of members that were written anew and flushed, and not compared: a member is missing. */
+  /** As {@link resynced}, if members were rewritten and flushed but not compared, because a member is missing. */
   rewritten(end: number, token: number): void {
     if (!hasOlderBelow(this.#unstable, end, token)) return;
     cutRanges(this.#unstable, 0, end, ({ stamp }) => stamp < token);
@@ -187,8 +196,8 @@ export class Consistency {
   }
 
   /**
-   * Redundancy agrees, on stable media, in what lies below this member block and was in doubt, or not stable, when the resync of
-   * the token began. What was marked later it may have passed before.
+   * Below this member block, redundancy is now consistent and on stable media wherever it was marked before the resync with
+   * this token began. The resync may have passed blocks that were marked later.
    */
   resynced(end: number, token: number): void {
     if (!this.isResyncDueBelow(end, token)) return;
@@ -198,7 +207,7 @@ export class Consistency {
     this.#listener.onInSync();
   }
 
-  /** All of it was marked since the last resync began. */
+  /** Whether all of it was marked since the last resync began. */
   #isMarked(ranges: readonly Range[], start: number, end: number): boolean {
     const range = ranges[firstEndingAfter(ranges, start)];
     return range !== undefined && range.start <= start && range.end >= end && range.stamp === this.#resyncs;
@@ -218,7 +227,7 @@ export class Consistency {
   }
 }
 
-/** Regions that these ranges touch, which are sorted. */
+/** Returns the number of regions that these sorted ranges touch. */
 function countRegions(ranges: readonly BlockRange[], regionBlocks: number): number {
   let count = 0;
   let last = -1;
@@ -230,7 +239,7 @@ function countRegions(ranges: readonly BlockRange[], regionBlocks: number): numb
   return count;
 }
 
-/** Whether one of these ranges that begins below `end` was marked before the resync of the token began. */
+/** Whether any of these ranges that begins below `end` was marked before the resync with this token began. */
 function hasOlderBelow(ranges: readonly Range[], end: number, token: number): boolean {
   for (const range of ranges) {
     if (range.start >= end) return false;

@@ -5,19 +5,19 @@ import { RegionState, copyInto } from './region-state.js';
 import type { RegionStates } from './region-state.js';
 
 /**
- * Which run of blocks of each group of regions reads as zeros because users have unmapped it, or never wrote there, as far as
- * that is known since the last write to the group. In memory only: a region that lies in its group's run goes on record as
+ * For each group of regions, one run of blocks that reads as zeros because users unmapped it or never wrote it, as far as known
+ * since the last write to the group. It is kept in memory only; a region that lies within its group's run is recorded as
  * unwritten.
  */
 export class Discards {
   readonly #array: BitmapHost;
   readonly #regions: RegionStates;
-  /** Size of a region, in blocks of the array. */
+  /** Size of a region in blocks of the array. */
   readonly #regionBlocks: number;
-  /** A group's run, in blocks of the array; empty if both are equal. */
+  /** The run of each group, in blocks of the array; empty if both are equal. */
   #from: Float64Array;
   #to: Float64Array;
-  /** When the last write to a group ended. */
+  /** Time on the counter at which the last write to each group ended. */
   #writtenAt: Float64Array;
   #moment = 0;
 
@@ -39,19 +39,19 @@ export class Discards {
     this.#writtenAt = copyInto(new Float64Array(numGroups), this.#writtenAt);
   }
 
-  /** For an unmap that begins: what ends after this moment may have overtaken it. */
+  /** Returns the present time on the counter, when an unmap begins. A write that ends later may have overtaken the unmap. */
   now(): number {
     return this.#moment;
   }
 
-  /** A write to the group has ended, well or not. */
+  /** A write to the group has ended, successfully or not. */
   wrote(group: number): void {
     this.#writtenAt[group] = ++this.#moment;
     this.#from[group] = 0;
     this.#to[group] = 0;
   }
 
-  /** An unmap has ended that touched the group. Of runs that do not meet only the longest is kept. */
+  /** An unmap that touches the group has ended. Of runs that do not touch, only the longest is kept. */
   unmapped(group: number, io: RaidIo): void {
     const first = group * this.#regions.groupRegions * this.#regionBlocks;
     let from = Math.max(io.trimmedOffset, first);
@@ -67,7 +67,7 @@ export class Discards {
     this.#to[group] = meets ? Math.max(to, knownTo) : to;
   }
 
-  /** Whether all of the region reads as zeros; no write is in flight in its group. */
+  /** Whether the whole region reads as zeros. No write may be in flight in its group. */
   isWhole(region: number): boolean {
     const group = this.#regions.groupOf(region);
     const start = region * this.#regionBlocks;
@@ -75,7 +75,7 @@ export class Discards {
     return start < end && (this.#from[group] ?? 0) <= start && end <= (this.#to[group] ?? 0);
   }
 
-  /** An unmap passes over unwritten regions: what lies on both sides of them is one run. */
+  /** An unmap skips unwritten regions, so the ranges on both sides of one form a single run. */
   #beginOfZeros(from: number, group: number): number {
     let begin = from;
     let region = from / this.#regionBlocks;

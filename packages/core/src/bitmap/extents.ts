@@ -1,7 +1,10 @@
 import type { MappedHost } from './mapped-host.js';
 import { RegionState } from './region-state.js';
 
-/** Whether the block of the array was never written, or not since it was unmapped: it reads as zeros. Without redundancy none does. */
+/**
+ * Whether the array block was never written, or not since it was unmapped, and so reads as zeros. Always false without
+ * redundancy.
+ */
 export function isUnwritten(array: MappedHost, block: number): boolean {
   const { bitmap } = array;
   if (bitmap === null || bitmap.isOfParts) return false;
@@ -11,7 +14,7 @@ export function isUnwritten(array: MappedHost, block: number): boolean {
   );
 }
 
-/** Where the run of blocks ends that are like the one at `from`: all unwritten, or all not; `to` at most. */
+/** Returns the end of the run of blocks from `from` on that are all unwritten or all written, at most `to`. */
 export function endOfExtent(array: MappedHost, from: number, to: number): number {
   const { bitmap } = array;
   if (bitmap === null || bitmap.isOfParts || bitmap.count(RegionState.Unwritten) === 0) return to;
@@ -22,8 +25,8 @@ export function endOfExtent(array: MappedHost, from: number, to: number): number
 }
 
 /**
- * Runs of the array's blocks from `offset` on, and whether each is unwritten and reads as zeros. Ends at `offset + count`,
- * or when `add` gives false.
+ * Calls `add` for each run of array blocks from `offset` on, with whether the run is unwritten and reads as zeros. Stops at
+ * `offset + count`, or when `add` returns false.
  */
 export function listExtents(
   array: MappedHost,

@@ -6,9 +6,9 @@ import { RegionState } from './region-state.js';
 import { WriteIntentBitmap } from './write-intent-bitmap.js';
 
 /**
- * A map for an array without redundancy that is up and is to have checksums. When it resolves all members have it on stable media,
- * all of it dirty: in both places of each page, and newer than what an earlier map has left there. It counts when a header says that
- * there are checksums, and not before.
+ * Makes a map for an online array without redundancy that is getting checksums. Resolves when all members have it on stable
+ * media with all regions dirty, in both places of each page, and with higher generations than pages of an earlier map. It
+ * becomes valid when a header records checksums.
  */
 export async function layMap(array: MappedHost): Promise<WriteIntentBitmap> {
   const { blockSize, extension, geometry, name } = array;

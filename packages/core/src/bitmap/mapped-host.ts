@@ -3,13 +3,13 @@ import type { RaidGeometry } from '../level/context.js';
 import type { BitmapHost } from './host.js';
 import type { WriteIntentBitmap } from './write-intent-bitmap.js';
 
-/** An array with its bitmap, or one whose bitmap is to be loaded. */
+/** An array with its bitmap, or one whose bitmap has yet to be loaded. */
 export interface MappedHost extends BitmapHost {
   readonly store: SuperblockStore | null;
   readonly bitmap: WriteIntentBitmap | null;
-  /** The array's size as its superblock has it, in blocks; null for a new array. */
+  /** Size of the array in blocks as its superblock has it; null for a new array. */
   readonly recordedBlocks: number | null;
   readonly geometry: RaidGeometry;
-  /** Its members' blocks have checksums. */
+  /** Whether members' blocks have checksums. */
   readonly hasIntegrity: boolean;
 }

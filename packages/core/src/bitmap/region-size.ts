@@ -1,15 +1,15 @@
-/** How an array is divided into regions. The defaults are for production; tests make small arrays look like huge ones. */
+/** How an array is divided into regions. The defaults are for production; tests use others to make small arrays look huge. */
 export interface RegionLimits {
-  /** Smallest region. Bytes of a member. */
+  /** Size of the smallest region in bytes of a member. */
   leastBytes: number;
   /**
-   * The most that a first write should have to give zeros to. Regions are larger only where there is no room for more of
-   * them; such regions do not become unwritten again. Bytes of a member.
+   * Most bytes of a member that a first write should have to zero. Regions are larger only if there is no room for more of
+   * them, and such regions do not become unwritten again.
    */
   zeroBytes: number;
-  /** Groups of an array at most, when its map is made. Up to so many regions there is one a group. */
+  /** Most groups of a new map. Up to this many regions, each region is a group of its own. */
   mostGroups: number;
-  /** Regions of an array at most, when its map is made. Members of more than `zeroBytes` times this have larger ones. */
+  /** Most regions of a new map. If members are larger than `zeroBytes` times this, regions are larger. */
   mostRegions: number;
 }
 
@@ -20,12 +20,12 @@ export const defaultRegionLimits: RegionLimits = {
   mostRegions: 8 * 1024 * 1024,
 };
 
-/** A map of more regions than groups has room for so many times as many: an array that grows keeps its region size. */
+/** A map with more regions than groups gets room for this many times as many, because a growing array keeps its region size. */
 const growthFactor = 4;
 
 /**
- * Size of a region for members of this many blocks, in blocks: whole stripes, a power of two of them. `hasRoom` says whether
- * all members have room for a map of so many regions.
+ * Returns the size of a region in blocks for members of this size: a power of two of stripes. `hasRoom` returns whether all
+ * members have room for a map of a number of regions.
  */
 export function chooseRegionBlocks(
   { leastBytes, mostGroups, mostRegions, zeroBytes }: RegionLimits,
@@ -42,7 +42,10 @@ export function chooseRegionBlocks(
   }
 }
 
-/** For how many regions a member of this size should have room in front of its data. */
+/**
+ * Returns the number of regions that a member of this size should have room for in front of its data; 0 if the usual room is
+ * enough.
+ */
 export function regionsToReserve({ mostGroups, mostRegions, zeroBytes }: RegionLimits, memberBytes: number): number {
   let bytes = zeroBytes;
   while (memberBytes > mostRegions * bytes) bytes *= 2;

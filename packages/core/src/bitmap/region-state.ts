@@ -1,33 +1,32 @@
-/** What is known of a region (some blocks of every member's data area). */
+/** State of a region, which is a range of blocks of every member's data area. */
 export const RegionState = {
-  /** Never written, or unmapped whole since: reads as zeros, whatever the members hold. */
+  /** Never written, or unmapped completely since. It reads as zeros, whatever the members hold. */
   Unwritten: 0,
   /** Redundancy agrees with the data, on stable media. */
   Clean: 1,
-  /** Written to lately: after a crash, redundancy may disagree here. */
+  /** Written recently. After a crash, redundancy may disagree with the data here. */
   Dirty: 2,
-  /** Members agree, on stable media, but for one that is absent and has missed writes here. */
+  /** Redundancy agrees with the data, on stable media, except that an absent member has missed writes here. */
   OutOfSync: 3,
 } as const;
 export type RegionState = (typeof RegionState)[keyof typeof RegionState];
 
 /**
- * What is known of an array's regions, with the questions that can be asked of it; nothing happens here. Regions are small, so
- * that the first write to one has little to give zeros to. What is kept for each write is kept for a group of regions, so that a
- * large array does not set a bit for nearly every write.
+ * The states of an array's regions, with queries and without I/O. Regions are small, so that the first write to one has little
+ * to zero. What is kept for each write is kept for groups of regions, so that writes to a large array need not set a bit each.
  */
 export class RegionStates {
   readonly regionBlocks: number;
-  /** Regions of a group; a power of two. The last group may have fewer. */
+  /** Number of regions in a group, a power of two. The last group may have fewer. */
   readonly groupRegions: number;
-  /** One {@link RegionState} a region; changed through {@link set} only. */
+  /** The {@link RegionState} of each region. Only {@link set} changes it. */
   states: Uint8Array;
   readonly #counts = [0, 0, 0, 0];
-  /** For each group, how many regions are unwritten, and how many are to become clean. */
+  /** For each group, the number of unwritten regions, and of those that are to become clean. */
   #unwrittenIn: Uint32Array;
   #pendingIn: Uint32Array;
 
-  /** @param mostGroups Groups for so many regions at most; more when the array grows. */
+  /** @param mostGroups Most groups for the initial number of regions; there are more when the array grows. */
   constructor(numRegions: number, regionBlocks: number, mostGroups: number) {
     this.regionBlocks = regionBlocks;
     let groupRegions = 1;
@@ -47,17 +46,17 @@ export class RegionStates {
     return Math.floor(region / this.groupRegions);
   }
 
-  /** Regions `[group · groupRegions, this)` are the group's. */
+  /** Returns the end of the group: it consists of regions `[group · groupRegions, end)`. */
   endOfGroup(group: number): number {
     return Math.min((group + 1) * this.groupRegions, this.states.length);
   }
 
-  /** How many regions of the group are dirty or out of sync. */
+  /** Returns the number of regions of the group that are dirty or out of sync. */
   pendingIn(group: number): number {
     return this.#pendingIn[group] ?? 0;
   }
 
-  /** How many regions are in the state. */
+  /** Returns the number of regions in this state. */
   count(state: RegionState): number {
     return this.#counts[state] ?? 0;
   }
@@ -74,7 +73,7 @@ export class RegionStates {
     if (isPending(state)) this.#pendingIn[group] = (this.#pendingIn[group] ?? 0) + 1;
   }
 
-  /** The first region behind `from`, `limit` at most, that is written if `from` is unwritten, and the reverse. */
+  /** Returns the end of the run of regions from `from` on that are all unwritten or all written, at most `limit`. */
   endOfRun(from: number, limit: number): number {
     const isUnwritten = this.states[from] === RegionState.Unwritten;
     const alike = isUnwritten ? this.groupRegions : 0;
@@ -88,7 +87,7 @@ export class RegionStates {
     return region;
   }
 
-  /** Whether a region that the member blocks touch is in this state. */
+  /** Whether any region that these member blocks touch is in this state. */
   has(state: RegionState, memberOffset: number, count: number): boolean {
     const last = Math.floor((memberOffset + count - 1) / this.regionBlocks);
     for (let region = Math.floor(memberOffset / this.regionBlocks); region <= last; region++) {
@@ -98,14 +97,14 @@ export class RegionStates {
   }
 
   /**
-   * Member blocks from `memberOffset` on, `most` at most, that lie in one region. What is never written is given zeros at its
-   * first write, at any time: a process must not touch it, and so works on one region at a time.
+   * Returns the number of member blocks from `memberOffset` on that lie in its region, at most `most`. An unwritten region may
+   * be zeroed at any time by its first write, so a process must skip it and work on one region at a time.
    */
   withinRegion(memberOffset: number, most: number): number {
     return Math.min(most, (Math.floor(memberOffset / this.regionBlocks) + 1) * this.regionBlocks - memberOffset);
   }
 
-  /** Whether all regions that the member blocks touch are in this state. */
+  /** Whether all regions that these member blocks touch are in this state. */
   isAll(state: RegionState, memberOffset: number, count: number): boolean {
     const last = Math.floor((memberOffset + count - 1) / this.regionBlocks);
     for (let region = Math.floor(memberOffset / this.regionBlocks); region <= last; region++) {
@@ -114,7 +113,7 @@ export class RegionStates {
     return true;
   }
 
-  /** Whether a member that was out, or is being filled, lacks something in these member blocks. */
+  /** Whether a member that was absent or is being filled may lack data in these member blocks. */
   hasStale(memberOffset: number, count: number): boolean {
     const last = Math.floor((memberOffset + count - 1) / this.regionBlocks);
     for (let region = Math.floor(memberOffset / this.regionBlocks); region <= last; region++) {
@@ -124,7 +123,7 @@ export class RegionStates {
     return false;
   }
 
-  /** So many regions from now on: the new ones were never written. */
+  /** Increases the number of regions. The new ones are unwritten. */
   protected growTo(numRegions: number): void {
     const before = this.states.length;
     this.#counts[RegionState.Unwritten] = this.count(RegionState.Unwritten) + numRegions - before;
@@ -143,7 +142,7 @@ function isPending(state: number): boolean {
   return state === RegionState.Dirty || state === RegionState.OutOfSync;
 }
 
-/** The larger array, which begins with these values. */
+/** Copies the values to the beginning of the larger array, and returns it. */
 export function copyInto<T extends Uint8Array | Uint32Array | Float64Array>(larger: T, values: T): T {
   larger.set(values);
   return larger;

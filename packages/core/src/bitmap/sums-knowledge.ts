@@ -4,21 +4,23 @@ import type { Consistency } from './consistency.js';
 import { RegionState } from './region-state.js';
 import type { RegionStates } from './region-state.js';
 
-/** What {@link knowledgeOf} goes by; asked anew each time. */
+/** The state that {@link knowledgeOf} depends on. It is read at each call. */
 export interface KnownRegions {
   /** Bytes. */
   readonly blockSize: number;
   readonly bitmap: Pick<RegionStates, 'regionBlocks' | 'states'>;
   readonly consistency: Pick<Consistency, 'isUnstable'>;
-  /** Another program ran the array before this start: what was not written or compared since has no sums that count. */
+  /**
+   * Another program ran the array before this start, so blocks that were not written or compared since have no valid checksums.
+   */
   readonly isForeign: boolean;
-  /** Blocks of sums from the start of each data area on that have been summed. */
+  /** Number of checksummed blocks, from the start of each data area, that have been given checksums. */
   readonly summedBlocks: number;
 }
 
 /**
- * What the write-intent bitmap says of sums on a member: they were written before a region's bit was cleared, and count while that is so,
- * or as long as the bit was set in this run. `slot`: whether its member has missed nothing is asked anew each time.
+ * Derives from the write-intent bitmap which checksums on a member are valid. Checksums are written before a region's bit is
+ * cleared, and are valid while it stays clear, or if it was set in this run. `slot.isInSync` is read at each call.
  */
 export function knowledgeOf(array: KnownRegions, slot: { readonly isInSync: boolean }): SumsKnowledge {
   const counts = (block: number): boolean => {
@@ -31,7 +33,7 @@ export function knowledgeOf(array: KnownRegions, slot: { readonly isInSync: bool
       case RegionState.OutOfSync:
         return slot.isInSync;
       case RegionState.Dirty:
-        // A member that is being filled has there what it had when it left, or anything.
+        // A member that is being filled has old or arbitrary contents there.
         return !isForeign && slot.isInSync && !consistency.isUnstable(block * perSum, perSum);
       default:
         return false;

@@ -10,45 +10,46 @@ import type { BlockRange } from '../format/block-ranges.js';
 import type { ExtensionStore, RegionPage } from '../format/store.js';
 import { Discards } from './discards.js';
 
-/** A region whose group has not been written to for this long is made clean, in milliseconds. */
+/** Milliseconds without writes to a region's group after which the region is made clean. */
 const idleMs = 5000;
-/** Regions that are made clean in one round at most. */
+/** Most regions that are made clean in one round. */
 const mostCleared = 65_536;
-/** A round of setting bits gives zeros to so many bytes of each member at most, unless one write alone needs more. */
+/** Most bytes of each member that one round of setting bits zeroes, unless a single write needs more. */
 const mostZeroedBytes = 16 * 1024 * 1024;
-/** A round of setting bits that lost flushes have overtaken is done again, so often in all; then its writes fail. */
+/** Most attempts at a round of setting bits during which flushes are lost; after that its writes fail. */
 const mostRounds = 5;
-/** Largest single write of zeros, in bytes: a member has the time for one I/O once for each so many. */
+/** Largest single write of zeros in bytes. A member has the timeout of one I/O for each. */
 const zeroPieceBytes = 64 * 1024 * 1024;
 
 /**
- * The write-intent bitmap of an array with redundancy, and the map of what was never written, or is unmapped. Before the first
- * write to a region its bit is on stable media of every member, and so are those of all written regions of its group; they are
- * cleared lazily, after a flush of all members.
+ * The write-intent bitmap of an array with redundancy, which also tells which regions were never written or were unmapped.
+ * Before the first write to a region, its bit is set on stable media of every member, together with those of all written
+ * regions of its group. Bits are cleared lazily, after a flush of all members.
  *
- * Without redundancy there is one for the sake of checksums ({@link isOfParts}): what was never written has none, and is not read
- * as zeros; and only the level knows where its writes lie, so that each part of one is counted.
+ * An array without redundancy has a bitmap only for its checksums ({@link isOfParts}). A region that was never written has no
+ * checksums then, and is not read as zeros. Only the level knows which members a write goes to, so each part of a write is
+ * counted.
  */
 export class WriteIntentBitmap extends RegionStates {
-  /** Parts of writes are counted, and not writes: there is no redundancy. */
+  /** The array has no redundancy, so parts are counted instead of writes. */
   readonly isOfParts: boolean;
   readonly #array: BitmapHost;
   readonly #pages: BitmapPages;
-  /** For each group: writes in flight, and when the last one ended. */
+  /** For each group, the number of writes in flight and the time at which the last one ended. */
   #inFlight: Uint32Array;
   #lastWrite: Float64Array;
-  /** Writes that wait for their regions' bits. */
+  /** Writes that wait for the bits of their regions. */
   #waiting: (RaidIo | BdevIo)[] = [];
   #isWorking = false;
-  /** Regions whose first write is under way. */
+  /** Regions that are being zeroed for their first write. */
   readonly #zeroing = new Set<number>();
-  /** Regions that are being made clean. */
+  /** Regions that are being made clean, and their previous states. */
   #clearing: ReadonlyMap<number, RegionState> = new Map();
-  /** Pages may say of them that they are dirty, or are about to, though memory does not. */
+  /** Regions whose pages may say dirty, or are about to, while the state in memory does not. */
   readonly #setting = new Set<number>();
   #zeroWaiters: (() => void)[] = [];
   #idleWaiters: (() => void)[] = [];
-  /** What users have unmapped; null before the first time. */
+  /** The ranges that users have unmapped; null before the first unmap. */
   #trims: Discards | null = null;
   #timer: TimerHandle | null = null;
   #isStopped = false;
@@ -62,12 +63,12 @@ export class WriteIntentBitmap extends RegionStates {
     this.#lastWrite = new Float64Array(this.numGroups);
   }
 
-  /** Whether the map can be that of members of this many blocks. */
+  /** Whether a map for members of this many blocks fits. */
   hasRoomFor(memberBlocks: number): boolean {
     return this.#array.hasRoomForRegions(Math.ceil(memberBlocks / this.regionBlocks));
   }
 
-  /** Members have this many blocks from now on: what is new was never written. It is on record after {@link writeAll}. */
+  /** Members have this many blocks from now on. The new regions are unwritten. {@link writeAll} records them. */
   extend(memberBlocks: number): void {
     const numRegions = Math.ceil(memberBlocks / this.regionBlocks);
     if (numRegions <= this.states.length) return;
@@ -83,8 +84,8 @@ export class WriteIntentBitmap extends RegionStates {
   }
 
   /**
-   * Before a write (of any kind) is handed to the level. True: go ahead. False: its regions' bits are being set; it is
-   * resumed, or failed, later. Either way {@link end} follows when it is over.
+   * Called before a write (of any kind) goes to the level. Returns true if it may proceed. Returns false if the bits of its
+   * regions must be set first; it is resumed or failed later. In both cases {@link end} must follow when it is done.
    */
   begin(io: RaidIo): boolean {
     if (io.type === IoType.Unmap && this.#canBecomeUnwritten) {
@@ -94,7 +95,7 @@ export class WriteIntentBitmap extends RegionStates {
     return this.#enter(io);
   }
 
-  /** As {@link begin}, of a part of a write: the member is that of the slot that is its tag. {@link endPart} follows. */
+  /** As {@link begin}, for a part of a write; its tag is the slot of its member. {@link endPart} must follow. */
   beginPart(part: BdevIo): boolean {
     return this.#enter(part);
   }
@@ -124,7 +125,7 @@ export class WriteIntentBitmap extends RegionStates {
     this.#lastWrite[group] = now;
   }
 
-  /** `io.status` says how it went. */
+  /** The write is done, with the status `io.status`. */
   end(io: RaidIo): void {
     const now = this.#array.registry.runtime.now();
     const last = this.groupOf(this.#lastRegion(io));
@@ -137,8 +138,8 @@ export class WriteIntentBitmap extends RegionStates {
   }
 
   /**
-   * True if, for all regions that these member blocks touch, the members have on record that nothing is being written there, and
-   * no request is about to say otherwise: their checksums count after a crash.
+   * Whether the members have recorded all regions of these member blocks as having no writes in flight, and no request is about
+   * to change that. Then their checksums are valid after a crash.
    */
   isSettled(memberOffset: number, count: number): boolean {
     const last = Math.floor((memberOffset + count - 1) / this.regionBlocks);
@@ -150,18 +151,18 @@ export class WriteIntentBitmap extends RegionStates {
     return true;
   }
 
-  /** Nothing is known of these regions, `end` excluded: they count as written, and their redundancy is in doubt. */
+  /** Marks these regions (`end` excluded) as dirty and inconsistent, because nothing is known of them. */
   doubt(first: number, end: number): void {
     for (let region = first; region < end; region++) this.set(region, RegionState.Dirty);
     this.#array.consistency.load(first * this.regionBlocks, (end - first) * this.regionBlocks);
   }
 
-  /** A resync is to write these regions, `end` excluded, anew on every member. */
+  /** Marks these regions (`end` excluded) to be rewritten on every member by a resync. */
   markUnstable(first: number, end: number): void {
     this.#array.consistency.markUnstable(first * this.regionBlocks, (end - first) * this.regionBlocks);
   }
 
-  /** A member has lost a flush: what was written and not flushed until now is not on its stable media for certain. */
+  /** A member has lost a flush, so data in dirty regions that was not flushed before may not be on its stable media. */
   noteLostFlush(): void {
     const { consistency } = this.#array;
     for (const region of this.#clearing.keys()) consistency.markUnstable(region * this.regionBlocks, this.regionBlocks);
@@ -170,12 +171,12 @@ export class WriteIntentBitmap extends RegionStates {
     });
   }
 
-  /** In how many regions redundancy is in doubt. */
+  /** Number of regions where redundancy is inconsistent. */
   get regionsToResync(): number {
     return this.#array.consistency.countRegions(this.regionBlocks);
   }
 
-  /** A new member lacks everything that was ever written. Resolves when that is recorded. */
+  /** Marks all written regions as missed by a new member. Resolves when that is recorded. */
   async missAll(): Promise<void> {
     this.states.forEach((state, region) => {
       if (state === RegionState.Clean) this.set(region, RegionState.OutOfSync);
@@ -183,33 +184,39 @@ export class WriteIntentBitmap extends RegionStates {
     await this.writeAll();
   }
 
-  /** Looks, after a while, whether bits can be cleared. */
+  /** Sets the timer that clears bits. */
   arm(): void {
     this.#armTimer();
   }
 
-  /** Takes over what a member has recorded. Dirty regions are in doubt: which of their writes reached which member is not known. */
+  /**
+   * Adopts a page that a member has recorded. Dirty regions are inconsistent, because their writes may have reached only some
+   * members.
+   */
   adoptPage(page: RegionPage): void {
     this.#pages.adopt(page);
   }
 
-  /** Members have this page, of an earlier life: the next one of its index goes to the other place. */
+  /** Members have this page of an earlier incarnation. The next page of this index goes to the other place. */
   continueFrom(index: number, generation: number): void {
     this.#pages.continueFrom(index, generation);
   }
 
-  /** Writes every page to every member, as at creation and assembly. */
+  /** Writes every page to every member, as needed at creation and assembly. */
   writeAll(): Promise<void> {
     return this.#pages.writeAll();
   }
 
-  /** No write is in flight: makes clean what may be, and ends. Bits that stay set are resynchronised at the next start. */
+  /**
+   * Makes regions clean as far as possible, then stops; no write may be in flight. Regions that stay dirty are resynchronised
+   * at the next start.
+   */
   async stop(): Promise<void> {
     this.#isStopped = true;
     if (this.#timer !== null) this.#array.registry.runtime.clearTimer(this.#timer);
     this.#timer = null;
     while (this.#isWorking) await new Promise<void>((resolve) => this.#idleWaiters.push(resolve));
-    // A member that fails meanwhile is one that has missed something: once more, then, for those that are left.
+    // If a member fails meanwhile, it has missed something, so another attempt is made with the remaining members.
     for (let tries = 0; tries <= this.#array.numSlots; tries++) {
       const { membership } = this.#array;
       try {
@@ -226,7 +233,7 @@ export class WriteIntentBitmap extends RegionStates {
     return !this.#isWorking && this.#waiting.length === 0;
   }
 
-  /** The array has no map from now on; this one {@link isIdle}, and nothing is in flight. */
+  /** The array gives up its map. The map must be {@link isIdle}, and no I/O may be in flight. */
   discard(): void {
     this.#isStopped = true;
     if (this.#timer !== null) this.#array.registry.runtime.clearTimer(this.#timer);
@@ -239,7 +246,7 @@ export class WriteIntentBitmap extends RegionStates {
     return Math.floor((Math.floor(io.offsetBlocks / arrayBlocks) * memberBlocks) / this.regionBlocks);
   }
 
-  /** Within the map, wherever a level says that its part lies: the member refuses what is not on it. */
+  /** Limited to the map even if the level computes a wrong offset; the member will refuse that part. */
   #regionOfPart({ offsetBlocks, tag }: BdevIo, block: number): number {
     const region = Math.floor((offsetBlocks - this.#array.slotAt(tag).dataOffset + block) / this.regionBlocks);
     return Math.max(0, Math.min(region, this.states.length - 1));
@@ -255,7 +262,7 @@ export class WriteIntentBitmap extends RegionStates {
   #work(): void {
     if (this.#isWorking) return;
     this.#isWorking = true;
-    // In the next turn, so that one round serves all writes of this one.
+    // In the next turn, so that one round serves all writes of this turn.
     this.#array.registry.runtime.soon(() => void this.#rounds());
   }
 
@@ -284,7 +291,7 @@ export class WriteIntentBitmap extends RegionStates {
     this.#armTimer();
   }
 
-  /** Writes for the next round, in their order: as many as need no more zeros together than a round gives, and one at least. */
+  /** Takes the writes for the next round in order: as many as a round may zero regions for, but at least one. */
   #takeBatch(): (RaidIo | BdevIo)[] {
     if (this.isOfParts) return this.#waiting.splice(0);
     const most = Math.floor(mostZeroedBytes / (this.regionBlocks * this.#array.blockSize));
@@ -301,7 +308,7 @@ export class WriteIntentBitmap extends RegionStates {
     return this.#waiting.splice(0, count);
   }
 
-  /** One round of setting bits: zeros where nothing was ever written, then the bits, on every member. */
+  /** One round of setting bits: zeroes regions that were never written, then writes the bits, on every member. */
   async #set(batch: readonly (RaidIo | BdevIo)[]): Promise<void> {
     const regions = new Set<number>();
     const groups = new Set<number>();
@@ -314,7 +321,7 @@ export class WriteIntentBitmap extends RegionStates {
       }
     }
     if (regions.size === 0) return;
-    // With them what else is written of their groups: its next write need not wait.
+    // Also sets the bits of the other written regions in these groups, so that their next writes need not wait.
     for (const group of groups) {
       for (let region = group * this.groupRegions; region < this.endOfGroup(group); region++) {
         if (this.states[region] !== RegionState.Unwritten && this.#lacksBit(region)) regions.add(region);
@@ -322,7 +329,7 @@ export class WriteIntentBitmap extends RegionStates {
     }
     const fresh = [...regions].filter((region) => this.states[region] === RegionState.Unwritten);
     for (const region of fresh) this.#zeroing.add(region);
-    // Before damage is recorded: what is found later is recorded by the request that finds it.
+    // Set before damage is recorded: the request that finds further damage records it.
     for (const region of regions) this.#setting.add(region);
     try {
       let lostFlushes: number;
@@ -336,11 +343,12 @@ export class WriteIntentBitmap extends RegionStates {
         this.#pages.said.clear();
         if (this.isOfParts) await this.#beginSums(fresh);
         else if (fresh.length > 0) await this.#zero(fresh);
-        // Checksums of dirty regions say nothing after a crash: what they alone say is to be on record before.
+        // After a crash the checksums of dirty regions are not valid, so damage that only they show is recorded first.
         for (const region of regions) await this.#array.recordDamage(region * this.regionBlocks, this.regionBlocks);
-        // A member that failed just now holds no zeros: it must be known to be out before the map says that it does.
+        // A member that has just failed was not zeroed. Its departure must be recorded before the map says that its region is
+        // written.
         await this.#array.leaveRecorded();
-        // What another flush has lost meanwhile, that of this round has not kept: once more, zeros before bits.
+        // If another flush was lost meanwhile, this round's data may be lost too. Repeat it, zeros before bits.
         if (this.#array.lostFlushes !== lostFlushes) continue;
         for (const region of regions) this.#pages.said.set(region, RegionState.Dirty);
         await this.#pages.writeOf(regions);
@@ -357,7 +365,10 @@ export class WriteIntentBitmap extends RegionStates {
     }
   }
 
-  /** Resolves when no first write is giving zeros to these member blocks: its zeros go to the members of its beginning. */
+  /**
+   * Resolves when none of these member blocks is being zeroed for a first write: zeros go only to members present at its
+   * beginning.
+   */
   async whenZeroed(memberOffset: number, count: number): Promise<void> {
     const last = Math.floor((memberOffset + count - 1) / this.regionBlocks);
     for (let region = Math.floor(memberOffset / this.regionBlocks); region <= last; region++) {
@@ -365,7 +376,7 @@ export class WriteIntentBitmap extends RegionStates {
     }
   }
 
-  /** Members hold whatever they held in a region that was never written. From its first write on they hold zeros. */
+  /** A region that was never written has arbitrary contents on the members. It is zeroed before its first write. */
   async #zero(regions: readonly number[]): Promise<void> {
     await onEveryMember(this.#array, async (client, slot) => {
       const { dataOffset, dataSize } = slot;
@@ -381,7 +392,7 @@ export class WriteIntentBitmap extends RegionStates {
     });
   }
 
-  /** What was never written has no sums, and that is what their pages have to say before the region counts as one that has. */
+  /** A region that was never written has no checksums. Its pages must say so before the region counts as one that has them. */
   async #beginSums(regions: readonly number[]): Promise<void> {
     await onEveryMember(this.#array, async (_client, slot) => {
       await slot.sums?.wash(rangesOf(regions, this.regionBlocks));
@@ -410,7 +421,7 @@ export class WriteIntentBitmap extends RegionStates {
       .finally(() => void this.#rounds());
   };
 
-  /** Clears what has been idle; writes that wait for bits go first. */
+  /** Clears the bits of idle groups. Writes that wait for bits go first. */
   async #clearIdle(): Promise<void> {
     const before = this.#array.registry.runtime.now() - idleMs;
     let hasWritten = false;
@@ -422,7 +433,7 @@ export class WriteIntentBitmap extends RegionStates {
     if (hasWritten) await this.#array.metadata.saveHeaders();
   }
 
-  /** Regions, so many at most, that are to be made clean, and what they are. */
+  /** Returns the regions that can be made clean, up to the limit, with their present states. */
   #findClearable(isIdle: (group: number) => boolean, completeBelow: number): Map<number, RegionState> {
     const found = new Map<number, RegionState>();
     for (let group = 0; group < this.numGroups && found.size < mostCleared; group++) {
@@ -438,7 +449,10 @@ export class WriteIntentBitmap extends RegionStates {
     return found;
   }
 
-  /** One round of clearing bits. Memory first: a write that comes meanwhile sets its bit again, after this round. False: there was nothing to clear. */
+  /**
+   * One round of clearing bits. The state in memory changes first, so that a write that arrives meanwhile sets the bit again
+   * after this round. Returns false if there was nothing to clear.
+   */
   async #clear(isIdle: (group: number) => boolean): Promise<boolean> {
     const members = this.#array.membership;
     const completeBelow = this.#completeBelow();
@@ -447,19 +461,19 @@ export class WriteIntentBitmap extends RegionStates {
     this.#clearing = before;
     for (const [region, state] of before) {
       this.#pages.said.set(region, state);
-      // Without all members, the bits become the list of what the absent one has missed.
+      // If a member is absent, cleared bits become the record of what it has missed.
       this.set(region, (region + 1) * this.regionBlocks <= completeBelow ? RegionState.Clean : RegionState.OutOfSync);
     }
     try {
       await onEveryMember(this.#array, async (client, slot) => {
-        // They count as soon as a page says that the region is not dirty any more.
+        // The checksums become valid as soon as a page says that the region is not dirty.
         await slot.sums?.writeOut(rangesOf(before.keys(), this.regionBlocks));
         await client.flush();
       });
-      // One that failed before this may lack what regions hold: it must be on record as out before a page calls them clean.
+      // A member that failed before this may lack data of these regions. Its departure must be recorded before they are clean.
       await this.#array.leaveRecorded();
       if (this.#array.membership !== members) throw new Error('a member left or came meanwhile');
-      // Perhaps after its flush for this: whatever that one has said.
+      // The lost flush may have come after this round's flush, whatever that one returned.
       for (const region of before.keys()) if (this.#mustStayDirty(region)) throw new Error('a member lost a flush meanwhile');
       for (const [region, state] of before) {
         if (state === RegionState.Dirty && this.#trims?.isWhole(region) === true)
@@ -481,7 +495,7 @@ export class WriteIntentBitmap extends RegionStates {
     return true;
   }
 
-  /** Member blocks below which every slot's member holds everything: all of them, or what a rebuild has filled. */
+  /** Returns the member block below which every slot's member has all data: all blocks, or those that a rebuild has filled. */
   #completeBelow(): number {
     const { slots, process } = this.#array;
     if (slots.every((slot) => slot.isInSync)) return Infinity;
@@ -489,7 +503,7 @@ export class WriteIntentBitmap extends RegionStates {
     return areFilling && process !== null ? this.#array.memberRange(0, process.offsetBlocks).to : 0;
   }
 
-  /** A region that costs more to give zeros to than a first write should is given them once, and then no more. */
+  /** A region that is too large to be zeroed at each first write is zeroed once, and does not become unwritten again. */
   get #canBecomeUnwritten(): boolean {
     const { leastBytes, zeroBytes } = this.#array.regionLimits;
     return this.regionBlocks * this.#array.blockSize <= Math.max(leastBytes, zeroBytes);
@@ -499,14 +513,14 @@ export class WriteIntentBitmap extends RegionStates {
     return this.#array.slots.every((slot) => slot.isInSync);
   }
 
-  /** A region in doubt, or not on stable media for certain, stays dirty: after a crash, and at the next start, that is how it is known. */
+  /** A region stays dirty while it is inconsistent or possibly not on stable media, so that this is known after a crash. */
   #mustStayDirty(region: number): boolean {
     const { consistency } = this.#array;
     const start = region * this.regionBlocks;
     return consistency.isInconsistent(start, this.regionBlocks) || consistency.isUnstable(start, this.regionBlocks);
   }
 
-  /** A write to the region has to wait until its bit is set. */
+  /** Whether a write to the region must wait for its bit to be set. */
   #lacksBit(region: number): boolean {
     const state = this.states[region];
     if (state === RegionState.Unwritten || state === RegionState.Clean || state === RegionState.OutOfSync) return true;
@@ -518,7 +532,7 @@ function* rangesOf(regions: Iterable<number>, regionBlocks: number): Iterable<Bl
   for (const region of regions) yield { start: region * regionBlocks, end: (region + 1) * regionBlocks };
 }
 
-/** Sorted runs `[first, end)` of neighbours among these regions, so many in a run at most, and one at least. */
+/** Returns sorted runs `[first, end)` of adjacent regions, each of at most `most` regions, but at least one. */
 function runsOf(regions: readonly number[], most: number): [first: number, end: number][] {
   const runs: [number, number][] = [];
   for (const region of [...regions].sort((a, b) => a - b)) {

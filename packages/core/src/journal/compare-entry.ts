@@ -4,10 +4,10 @@ import type { FoundEntry } from '../format/store.js';
 import { levelIo, withBuffer } from './entry-io.js';
 import type { JournalHost } from './host.js';
 
-/** Whether an array reads as an entry of its journal says; `unreadable`: where it can be read. */
+/** Result of comparing an array with a journal entry. `unreadable`: some blocks cannot be read, and the others match. */
 export type EntryMatch = 'same' | 'different' | 'unreadable';
 
-/** Compares what the array holds with an entry of its journal. Blocks of the array that are in `passedOver` do not count. */
+/** Compares the array with an entry of its journal. Array blocks in `passedOver` are ignored. */
 export async function compareEntry(
   array: JournalHost,
   entry: FoundEntry,
@@ -21,7 +21,7 @@ export async function compareEntry(
   return match;
 }
 
-/** Which of the entry's blocks cannot be read, in runs. Those that are in `passedOver` do not count. */
+/** Returns the parts of the entry whose blocks cannot be read, as runs. Array blocks in `passedOver` are ignored. */
 export async function unreadableParts(
   array: JournalHost,
   entry: FoundEntry,
@@ -40,7 +40,7 @@ export async function unreadableParts(
   });
 }
 
-/** Tells of each block that counts how it compares, until `onBlock` says no. */
+/** Calls `onBlock` with the result for each block that is not ignored, until it returns false. */
 function eachBlock(
   array: JournalHost,
   entry: FoundEntry,

@@ -5,9 +5,10 @@ import { withOwnBuffer } from '../members/own-buffer.js';
 import type { JournalHost } from './host.js';
 
 /**
- * The entries of this life and epoch that the members in sync have, in no order. Null if one of them cannot be read. Those of a
- * write of which not all are there say nothing: either it had not begun, or it was flushed before the place of another one was
- * used again. Written again by itself, such an entry would change what others are worked out from, for which no entry stands.
+ * Reads the entries of this incarnation and epoch from all members in sync, in any order. Resolves to null if a member's
+ * journal cannot be read. Entries of a write are left out unless all of them are there: either the write had not begun, or it
+ * was flushed before the place of a missing entry was reused. To write one alone would change redundancy that other members'
+ * data depends on, for which there is no entry.
  */
 export async function readEntries(array: JournalHost, life: MapLife, epoch: number): Promise<FoundEntry[] | null> {
   const journal = array.extension?.journal;
@@ -30,12 +31,12 @@ function isWhole({ id, indexTogether, numTogether }: FoundEntry, ids: ReadonlySe
   return true;
 }
 
-/** Works with a buffer for the entry's blocks. Rejects as {@link withOwnBuffer} does. */
+/** Calls `work` with a buffer for the entry's blocks. Rejects as {@link withOwnBuffer} does. */
 export function withBuffer<T>(array: JournalHost, { numBlocks }: FoundEntry, work: (addr: number) => Promise<T>): Promise<T> {
   return withOwnBuffer(array, numBlocks * array.blockSize, work);
 }
 
-/** Reads or writes the entry's blocks through the level. Gives how that ended. */
+/** Reads or writes the entry's blocks through the level. Resolves to the status. */
 export function levelIo(array: JournalHost, type: IoType, entry: FoundEntry, addr: number): Promise<Status> {
   return new Promise((resolve) => {
     const io = array.ios.get();

@@ -7,10 +7,10 @@ import { wasRunByUs } from '../format/store.js';
 import type { FoundEntry } from '../format/store.js';
 
 /**
- * Another program ran an array that lacks a member, or what we had recorded is gone: settles where its parity is in doubt. What
- * the other program wrote since is trusted as it would trust that itself; what was in doubt when we last had the array has not
- * become better since, and what we recorded and cannot find may have been anything. False if doubt is left that the journal
- * does not narrow down.
+ * Determines where parity is inconsistent if another program has run an array that lacks a member, or if our record is lost.
+ * What the other program wrote is trusted as it would trust it. What was inconsistent in our last record still is, and a record
+ * that cannot be found may have said anything. Returns false if inconsistent ranges remain that the journal does not narrow
+ * down.
  */
 export async function judgeForeignRun(array: JournalHost, earlier: EarlierRecord | null): Promise<boolean> {
   const { consistency, metadata } = array;
@@ -24,7 +24,7 @@ export async function judgeForeignRun(array: JournalHost, earlier: EarlierRecord
   }
   if (earlier === null) return false;
   const { incarnation, journalEpoch } = earlier;
-  // The journal as we left it: outside of its entries everything was good.
+  // The journal as it was recorded last: outside its entries, redundancy was consistent.
   const entries = journalEpoch === 0 ? null : await readEntries(array, { uuid: array.uuid, incarnation }, journalEpoch);
   consistency.forget();
   if (entries !== null) {
@@ -41,7 +41,7 @@ export async function judgeForeignRun(array: JournalHost, earlier: EarlierRecord
   return consistency.isAllInSync;
 }
 
-/** Elsewhere what the entry stands for was on stable media when we last had the array: nothing can be wrong there. */
+/** In other regions, what the entry stands for was on stable media when we last ran the array, so nothing is wrong there. */
 function wasDirty(array: JournalHost, { regionBlocks, runs }: EarlierRecord, { offsetBlocks, numBlocks }: FoundEntry): boolean {
   const { from, to } = array.memberRange(offsetBlocks, offsetBlocks + numBlocks);
   return runs.some(({ start, states }) => {
@@ -52,8 +52,8 @@ function wasDirty(array: JournalHost, { regionBlocks, runs }: EarlierRecord, { o
 }
 
 /**
- * Entries are not written again: the other program may have written there since. Where the array reads as the newest entry
- * says, nothing is wrong; elsewhere either may be right, and nothing proves which.
+ * Marks entries that do not match the array as inconsistent. They are not written again, because the other program may have
+ * written there since. If the array does not match the newest entry, either may be right, and nothing tells which.
  */
 async function doubtEntries(array: JournalHost, entries: readonly FoundEntry[]): Promise<void> {
   const isNewer = new Set<number>();

@@ -6,13 +6,13 @@ import type { RaidIo, RaidIoPool, RequestSink } from '../level/raid-io.js';
 export interface JournalHost extends MappedHost {
   readonly ios: RaidIoPool;
   readonly memory: BufferMemory;
-  /** No write is begun now: the array is not up, or a departure is being recorded. */
+  /** No write may begin: the array is not online, or a departure is being recorded. */
   readonly areWritesHeld: boolean;
-  /** The members that the array has now are as many as its level needs. */
+  /** The array has enough members for its level. */
   readonly hasEnough: boolean;
   readonly io: RequestSink &
     MappedHost['io'] & {
-      /** Hands the level a request of core's own. `io.owner` is told. */
+      /** Submits a request of core to the level. `io.owner` is notified when it is done. */
       submitOwn(io: RaidIo): void;
     };
 }

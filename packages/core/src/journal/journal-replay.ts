@@ -10,24 +10,26 @@ import { rewriteInPlace } from '../members/rewrite.js';
 import type { DoubtList, FoundEntry } from '../format/store.js';
 
 /**
- * Writes once more, through the level, what the journal says of the absent member's blocks and does not read so, and flushes. What
- * the others hold in those stripes is written anew too: as it is read it need not be on stable media, if a flush of it failed,
- * and these entries stand for it no longer. Where more members can be lost, that is what redundancy does not prove: what it
- * proves stays. After that the absent member's blocks are what they were before the crash, or what was being written then; only
- * where that did not succeed are they still in doubt, and where they were before, by the list beside the journal. False if the
- * journal does not tell: there is none for this state of the array, or it cannot be read.
+ * Writes journal entries again through the level where the array does not match them, and flushes. The stripes concerned are
+ * rewritten on all members too, because what they return may not be on stable media if a flush failed, and the entries are
+ * given up afterwards. If more members can be lost, only blocks are written that redundancy cannot prove.
+ *
+ * Afterwards the absent members' blocks are what they were before the crash, or what was being written. They are inconsistent
+ * only where that failed, and where the list beside the journal says so. Resolves to false if there is no journal for this
+ * state of the array, or if it cannot be read.
  */
 export async function replayJournal(array: JournalHost, doubt: DoubtList | null): Promise<boolean> {
   const { consistency, metadata, bitmap } = array;
   if (array.journal === null || bitmap === null || metadata.journalEpoch === 0) return false;
   const found = await readEntries(array, array, metadata.journalEpoch);
   if (found === null) return false;
-  // Elsewhere all writes were on stable media: an entry can only be older than what is there.
+  // In other regions all writes were on stable media, so an entry can only be older than the data.
   const entries = found.filter((entry) => {
     const { from, to } = rangeOf(array, entry);
     return consistency.isInconsistent(from, to - from);
   });
-  // Where redundancy is left, it may disagree with the data beside the entries: until a resync, all of it stays in doubt.
+  // With redundancy left, parity may disagree with data outside of the entries, so everything stays inconsistent until a
+  // resync.
   const isProvable = array.canLose > 0;
   if (!isProvable) consistency.forget();
   for (const { start, count } of doubt?.ranges ?? []) consistency.load(start, count);
@@ -36,7 +38,7 @@ export async function replayJournal(array: JournalHost, doubt: DoubtList | null)
   for (const { entry, newer } of withNewer(entries)) {
     const match = isProvable ? 'unreadable' : await compareEntry(array, entry, newer);
     if (match === 'same' && !hasAny(entry, written)) continue;
-    // What redundancy proves is as new as any entry, or newer: the last one may be damaged, or lost.
+    // What redundancy proves is at least as new as any entry: the newest entry may be damaged or lost.
     for (const part of isProvable ? await unreadableParts(array, entry, newer) : [entry]) {
       for (let i = 0; i < part.numBlocks; i++) written.add(part.offsetBlocks + i);
       try {
@@ -48,7 +50,7 @@ export async function replayJournal(array: JournalHost, doubt: DoubtList | null)
           'an entry of the journal could not be written again',
         );
         const range = rangeOf(array, part);
-        // A write that was refused for lack of space before, and is again, is on the list of what is in doubt already.
+        // A write that was refused for lack of space before and is again is on the list already.
         const isListed = match === 'unreadable' && consistency.isInconsistent(range.from, range.to - range.from);
         if (statusOf(error) !== Status.NoSpace || !isListed) failed.push(range);
       }
@@ -72,7 +74,7 @@ export async function replayJournal(array: JournalHost, doubt: DoubtList | null)
   return true;
 }
 
-/** Once more where it failed: an error of one moment would cost the absent member's blocks until they are written. */
+/** Tries again after a failure: a temporary error would make the absent member's blocks unreadable until they are written. */
 async function tryTwice(work: () => Promise<void>, again: () => Promise<void> = work): Promise<void> {
   try {
     await work();
@@ -83,9 +85,9 @@ async function tryTwice(work: () => Promise<void>, again: () => Promise<void> = 
 }
 
 /**
- * Writes the entry's blocks again, and once more where that failed. A try that fails half-way leaves parity that gives all absent
- * members nonsense there, so what it brings into doubt is none while all entries of the write are written again, one after the
- * other: what the others' blocks are worked out to be in the meantime does not matter.
+ * Writes the entry's blocks again, twice if needed. A try that fails half-way leaves parity that is wrong for all absent
+ * members. Therefore the second try writes all entries of the write, one after another, and the ranges that the first try
+ * marked as inconsistent do not count meanwhile.
  */
 async function writeTogether(array: JournalHost, entry: FoundEntry, together: readonly FoundEntry[]): Promise<void> {
   const { consistency } = array;
@@ -101,23 +103,23 @@ async function writeTogether(array: JournalHost, entry: FoundEntry, together: re
   );
 }
 
-/** All entries of the entry's write, in order. */
+/** Returns all entries of the entry's write, in order. */
 function entriesWith({ id, indexTogether, numTogether }: FoundEntry, entries: readonly FoundEntry[]): FoundEntry[] {
   const first = id - indexTogether;
   return entries.filter((other) => other.id >= first && other.id < first + numTogether).sort((one, other) => one.id - other.id);
 }
 
-/** The start fails for it, and is tried again: nothing may be taken for lost because of it. */
+/** A lack of memory makes the start fail, to be tried again. No data may be given up because of it. */
 function isLackOfMemory(error: unknown): boolean {
   return RaidError.is(error) && error.code === 'ERR_RAID_MEMORY';
 }
 
-/** The entry's blocks, as blocks of the members' data areas. */
+/** Returns the entry's blocks as blocks of the members' data areas. */
 function rangeOf(array: JournalHost, { numBlocks, offsetBlocks }: FoundEntry): { from: number; to: number } {
   return array.memberRange(offsetBlocks, offsetBlocks + numBlocks);
 }
 
-/** The stripes of the entries, each once, as blocks of the members' data areas. */
+/** Returns the stripes of the entries without duplicates, as blocks of the members' data areas. */
 function stripesOf(array: JournalHost, entries: readonly FoundEntry[]): readonly BlockRange[] {
   const stripes = new BlockRanges();
   for (const entry of entries) {
@@ -127,7 +129,7 @@ function stripesOf(array: JournalHost, entries: readonly FoundEntry[]): readonly
   return stripes.list();
 }
 
-/** The entries, the oldest first, each with the blocks that newer ones hold. */
+/** Returns the entries, the oldest first, each with the blocks that newer entries hold. */
 function withNewer(entries: FoundEntry[]): { entry: FoundEntry; newer: ReadonlySet<number> }[] {
   const held = new Set<number>();
   const listed = entries

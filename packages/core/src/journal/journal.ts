@@ -13,25 +13,25 @@ import { isSamePlan } from '../metadata/journal-plan.js';
 import type { Slot } from '../members/slot.js';
 import type { ExtensionStore, JournalStore } from '../format/store.js';
 
-/** Entries that are being written at a time. */
+/** Number of entries that can be written at a time. */
 const entriesInFlight = 16;
-/** Members that may be absent: a write has an entry for each. */
+/** Most members that may be absent. A write has an entry for each of them. */
 const mostAbsent = 8;
 
 const PlaceState = {
   Free: 0,
-  /** The entry is being written, or the blocks for which it stands are. */
+  /** The entry, or the blocks that it stands for, are being written. */
   Busy: 1,
-  /** Those blocks are on the members, perhaps in their caches. */
+  /** Those blocks are on the members, though perhaps only in their caches. */
   Written: 2,
 } as const;
 type PlaceState = (typeof PlaceState)[keyof typeof PlaceState];
 
-/** One place of a member's ring, and the I/O that writes it. */
+/** One place in the ring of a member, and the I/O that writes it. */
 export class JournalSlot implements IoOwner, JournalEntryHandle {
   state: PlaceState = PlaceState.Free;
   io: RaidIo | null = null;
-  /** What the entry stands for: blocks of every member's data area. */
+  /** The blocks of every member's data area that the entry stands for. */
   offset = 0;
   numBlocks = 0;
   readonly slot: Slot;
@@ -59,24 +59,24 @@ interface Ring {
 }
 
 /**
- * Closes the write hole of an array that lacks members. What they would hold is worked out from the others, and a crash between
- * these others' writes would leave it nonsense; so it is written down first, to stable media, and at the next start the level
- * writes it once more. An entry is overwritten only after a flush of all members that began when the write was on them. All
- * entries for one stripe go to the same ring, and the oldest is overwritten first, so that the last one for a block that is
- * found is the last one there was.
+ * Closes the write hole of an array that lacks members. Their data is reconstructed from the other members, and a crash in the
+ * middle of a write would corrupt it. So it is first written to the journal on stable media, and at the next start the level
+ * writes it again. An entry is overwritten only after a flush of all members that began when its write had reached them. All
+ * entries for one stripe go to the same ring, and the oldest entry is overwritten first, so the last entry that is found for a
+ * block is the newest.
  *
- * The entries of one write, one for each absent member at most, count all or none: the write begins when they all are there.
- * Some of them alone would do no harm by what they say, but by being written again: a crash in the middle of that leaves what
- * the other absent members hold nonsense, and no entry to restore it from.
+ * The entries of one write, at most one for each absent member, are valid only together: the write begins when all are on
+ * stable media. To replay some of them alone would be harmful: a crash during that would corrupt the data of the other absent
+ * members, for which there is no entry.
  */
 export class Journal {
   /** Most blocks of an entry. */
   readonly mostBlocks: number;
-  /** Where redundancy is in doubt all the same. */
+  /** Record of the ranges where redundancy is inconsistent despite the journal. */
   readonly doubt: DoubtRecord;
   readonly #array: JournalHost;
   readonly #store: JournalStore;
-  /** In force since a round that said so was on stable media. */
+  /** The journal in force, which a superblock update has recorded on stable media. */
   #plan: JournalPlan = noJournal;
   #lastId = 0;
   #rings: Ring[] = [];
@@ -85,10 +85,10 @@ export class Journal {
   #isFlushing = false;
   #writesAtLevel = 0;
   #drainWaiters: (() => void)[] = [];
-  /** Writes that have come to the level so far, and how many there were when it last settled. */
+  /** Number of writes that the level has been given, and that number when the journal was last settled. */
   #writesBegun = 0;
   #settledAt = -1;
-  /** Lost flushes of the array's when it began to be started, and those of them that have been made good. */
+  /** The array's number of lost flushes when its start began, and how many of all lost flushes have been made good. */
   readonly #lostFlushesBefore: number;
   #lostFlushesMadeGood = 0;
 
@@ -101,7 +101,7 @@ export class Journal {
     this.mostBlocks = (store.placeBytes - store.headerBytes) / array.blockSize;
   }
 
-  /** Called at the start, so that there is enough when a member leaves, whatever others have taken by then; then again if it failed. */
+  /** Allocates memory. Called at the start, so that memory is available when a member leaves, and again later if it failed. */
   takeMemory(): boolean {
     try {
       this.#pool ??= new BufferPool(this.#array.memory, { slotBytes: this.#store.placeBytes, count: entriesInFlight });
@@ -115,7 +115,7 @@ export class Journal {
     return true;
   }
 
-  // Writes on their way through the level.
+  // Writes that the level is working on.
 
   entered(io: RaidIo): void {
     io.isAtLevel = true;
@@ -134,7 +134,7 @@ export class Journal {
     for (const waiter of waiters) waiter();
   }
 
-  /** Takes the entries that the request describes; without any it waits until what is in doubt is on record. */
+  /** Writes the entries that the request describes. With none, waits until the inconsistent ranges are recorded. */
   append(io: RaidIo): void {
     this.#markWritten(io);
     this.#check(io.journalRanges);
@@ -157,7 +157,7 @@ export class Journal {
     slot.partEnded();
     place.io = null;
     if (status !== Status.Ok) {
-      // Whether the entry is there or not: what it says is as good as what it was before.
+      // It does not matter whether the entry was written: the old and the new data are equally valid.
       place.state = PlaceState.Free;
       if (!this.#array.failMember(slot.index, 'its journal could not be written')) this.#array.noteLostFlush(slot, status);
     } else {
@@ -170,11 +170,11 @@ export class Journal {
     this.#pump();
   }
 
-  // What metadata says of it.
+  // The journal and superblock updates.
 
   /**
-   * Before a round of metadata: it will say for the first time that a member is out, and there may be writes that were begun
-   * without journal, and are not on stable media. {@link settle} then, until this says no.
+   * Called before a superblock update. True if it will be the first to record a member as out, and writes that began without
+   * journal may not be on stable media. Then {@link settle} must be called until this is false.
    */
   get mustSettle(): boolean {
     const absent = this.#absentSlots();
@@ -182,7 +182,7 @@ export class Journal {
     return this.#settledAt !== this.#writesBegun || !this.doubt.isCurrent;
   }
 
-  /** Resolves when no write is at the level any more, what they have written is on stable media, and what is in doubt on record. */
+  /** Resolves when the level has no writes, what they wrote is on stable media, and the inconsistent ranges are recorded. */
   async settle(): Promise<void> {
     while (this.#writesAtLevel > 0) await new Promise<void>((resolve) => this.#drainWaiters.push(resolve));
     const begun = this.#writesBegun;
@@ -191,12 +191,12 @@ export class Journal {
     await this.doubt.save();
   }
 
-  /** A member is recorded as absent, and what it would hold is journaled. */
+  /** A member is recorded as absent, and its data is journaled. */
   get isInForce(): boolean {
     return this.#plan.epoch !== 0;
   }
 
-  /** Slots whose contents are journaled; none while every member is recorded as current. */
+  /** Slots whose data is journaled; none while all members are recorded as current. */
   get slots(): readonly number[] {
     return this.#plan.slots;
   }
@@ -206,9 +206,9 @@ export class Journal {
   }
 
   /**
-   * What the round with this sequence number is to say; told at the same time as the members' states. Throws if a flush of the start
-   * that is under way has failed, and a member is absent: the round would end the journal that was found, and the next start can make
-   * good what the flush may have lost.
+   * Returns the journal that the update with this sequence number must record; called together with reading the members'
+   * states. Throws if a flush of the running start has failed while a member is absent: the update would end the journal that
+   * was found, which the next start needs to repair what the flush may have lost.
    */
   plan(seqNumber: number): JournalPlan {
     const absent = this.#absentSlots();
@@ -222,7 +222,9 @@ export class Journal {
     return isBegun ? this.#plan : { slots: absent, epoch: seqNumber };
   }
 
-  /** The round that says so is on stable media; of all members that it counts in, if it says that no slot is journaled. */
+  /**
+   * An update that records this journal is on stable media; if no slot is journaled, on all members that it records as current.
+   */
   adopt(plan: JournalPlan): void {
     if (isSamePlan(plan, this.#plan)) {
       this.onInconsistent();
@@ -238,14 +240,17 @@ export class Journal {
     this.#pump();
   }
 
-  /** Redundancy has come to be in doubt somewhere, or a member that has no list of it has come: entries there may be lost. */
+  /**
+   * Redundancy has become inconsistent somewhere, or a new member lacks the list. Records the ranges, because their entries may
+   * be overwritten.
+   */
   onInconsistent(): void {
     if (this.isInForce && !this.doubt.covers) this.doubt.save().catch(() => undefined);
   }
 
   /**
-   * A member has lost a flush: from what it may have dropped the absent one is not worked out in this run. The entries that
-   * stand for that keep their places, and the next start writes them again.
+   * A member has lost a flush. Data of absent members must not be reconstructed in this run from what it may have lost. The
+   * entries for that data keep their places, and the next start replays them.
    */
   onLostFlush(): void {
     for (const { places } of this.#rings) {
@@ -255,14 +260,14 @@ export class Journal {
     }
   }
 
-  /** All that so many lost flushes may have taken along has been written anew, and flushed, before the array comes up. */
+  /** Everything that this many lost flushes may have lost was rewritten and flushed before the array came online. */
   onMadeGood(lostFlushes: number): void {
     this.#lostFlushesMadeGood = lostFlushes;
   }
 
   /**
-   * The list says of ranges that they are in doubt which have been made good. What it does not say yet matters less: until it
-   * does, the entries that stand for it keep their places.
+   * The list contains ranges that were repaired. Ranges that it lacks are less urgent: their entries keep their places until it
+   * has them.
    */
   get mustSaveDoubt(): boolean {
     return this.isInForce && !this.doubt.hasNoMore;
@@ -273,15 +278,15 @@ export class Journal {
     if (this.isInForce) await this.doubt.save().catch(() => undefined);
   }
 
-  /** No write is under way, and none will come. */
+  /** Frees the memory. No write may be in flight, and none may follow. */
   close(): void {
     this.#pool?.close();
     this.#pool = null;
   }
 
   /**
-   * Only while no write is begun: one that is under way without an entry would not be covered. And only over what has been
-   * flushed.
+   * A journal may begin only while no write can begin, because a write in flight would have no entry, and only if no flush was
+   * lost.
    */
   #mayBegin(absent: readonly number[]): boolean {
     if (absent.length > mostAbsent) return false;
@@ -294,14 +299,14 @@ export class Journal {
   }
 
   /**
-   * It stands for these slots' blocks, perhaps for more: of those that have members again it goes on until all have, so that no
-   * write need be held for that.
+   * Whether the journal covers these slots. It may cover more: if some have members again, it continues until all have, so that
+   * writes need not be held.
    */
   #isFor(absent: readonly number[]): boolean {
     return this.isInForce && absent.every((slot) => this.#plan.slots.includes(slot));
   }
 
-  /** What the level has made up would be met at the next start, or never be written. */
+  /** Checks what the level passed. Wrong ranges would be noticed only at the next start, or never be written. */
   #check(ranges: readonly JournalRange[]): void {
     const { arrayBlocks } = this.#array.stripe();
     const stripeOf = (block: number): number => Math.floor(block / arrayBlocks);
@@ -318,13 +323,13 @@ export class Journal {
     for (let io = this.#waiting[0]; io !== undefined; io = this.#waiting[0]) {
       const ring = this.#ringOf(io);
       if (ring === undefined) {
-        // All members are on record as current by now.
+        // All members have been recorded as current in the meantime.
         this.#waiting.shift();
         const known = io;
         this.#array.registry.runtime.soon(() => this.#tell(known, Status.Ok));
         continue;
       }
-      // All of its entries, or none yet: writes that have some places, and wait for more, would wait for one another.
+      // A write gets all of its places at once. Writes that hold some places and wait for more would block one another.
       const { journalRanges } = io;
       if (!this.#areFree(ring, journalRanges.length)) {
         if (!this.#isFlushing) void this.#reclaim();
@@ -356,7 +361,7 @@ export class Journal {
   #ringOf(io: RaidIo): Ring | undefined {
     const stripe = Math.floor((io.journalRanges[0]?.offsetBlocks ?? 0) / this.#array.stripe().arrayBlocks);
     const { length } = this.#rings;
-    // The member of its own ring may have left since: the others stand for the stripe as well, as entries count by their ids.
+    // The member of the stripe's ring may have left. Any other ring serves as well, since entries are ordered by their ids.
     for (let step = 0; step < length; step++) {
       const ring = this.#rings[(stripe + step) % length];
       const slot = ring?.places[0]?.slot;
@@ -365,7 +370,7 @@ export class Journal {
     return this.#rings[stripe % length];
   }
 
-  /** Writes the entry of one of the request's ranges. */
+  /** Writes the entry for one of the request's ranges. */
   #write(io: RaidIo, index: number, place: JournalSlot, addr: number): void {
     const range = io.journalRanges[index];
     if (range === undefined) throw new RangeError(`a request has no range ${index} to journal`);
@@ -386,7 +391,7 @@ export class Journal {
     });
     place.state = PlaceState.Busy;
     place.io = io;
-    // They lie in one strip of the absent member, and depend on the same blocks of the other members' strips.
+    // The blocks lie in one strip of the absent member, and depend on the same blocks of the other members' strips.
     const { arrayBlocks, memberBlocks } = this.#array.stripe();
     place.offset = Math.floor(offsetBlocks / arrayBlocks) * memberBlocks + (offsetBlocks % memberBlocks);
     place.numBlocks = numBlocks;
@@ -428,15 +433,15 @@ export class Journal {
     };
     if (covered.length > 0) {
       isCovered = await this.#flushMembers();
-      // An entry may be all that is left of what is in doubt: not before that is on record.
+      // The entry may be the only record of inconsistent data, so the list must be written first.
       if (!this.doubt.covers) await this.doubt.save().catch(onUnsaved);
-      // One that left meanwhile, and is needed, may come back without what it had not flushed.
+      // A needed member that left meanwhile may come back without what it had not flushed.
       if (!this.#array.hasEnough) isCovered = false;
     }
     this.#isFlushing = false;
     if (isCovered) for (const place of covered) place.state = PlaceState.Free;
     else if (covered.length > 0) for (const io of this.#waiting.splice(0)) this.#tell(io, status);
-    // Without any that were written, the next write that ends goes on from here.
+    // If no write was covered, the next write that ends continues from here.
     if (isCovered) this.#pump();
   }
 
@@ -450,11 +455,11 @@ export class Journal {
       );
     });
     const areGood = (await Promise.all(flushed)).every((isGood) => isGood);
-    // What a member has failed to keep before, perhaps just now, this flush does not keep either.
+    // What a member lost in an earlier flush, perhaps just now, this flush does not keep either.
     return areGood && !this.#isUnstable();
   }
 
-  /** A member may show what no flush keeps. */
+  /** Whether a member may have data that no flush keeps. */
   #isUnstable(): boolean {
     const { lostFlushes, slots } = this.#array;
     return lostFlushes > this.#lostFlushesMadeGood && slots.some((slot) => slot.isInSync && slot.hasLostFlush);
