@@ -5,20 +5,20 @@ import { ClientError } from './errors.js';
 import { methods } from './methods.js';
 import type { MethodName, ParamsOf, ResultOf } from './methods.js';
 
-/** Where the daemon listens: a Unix socket, or TCP. */
+/** Address of a daemon: a Unix socket, or TCP. */
 export type DaemonAddress = { path: string } | { host: string; port: number };
 
 /** Limits of a call. */
 export interface CallOptions {
-  /** Gives the call up. The daemon is not told: what it has begun it goes on with. */
+  /** Aborts the call. The daemon is not told: it carries out what it has begun. */
   signal?: AbortSignal;
-  /** Milliseconds until the call is given up; 0 for none. Default: that of the client. */
+  /** Milliseconds until the call times out; 0 for never. Default: the client's. */
   timeoutMs?: number;
 }
 
 /** Options of {@link RaidkitClient.connect}. */
 export interface ConnectOptions extends CallOptions {
-  /** Most bytes of one answer; a longer one ends the connection. Default 64 MiB. */
+  /** Maximum size of one answer in bytes; a longer one ends the connection. Default 64 MiB. */
   maxAnswerBytes?: number;
 }
 
@@ -38,8 +38,8 @@ interface Waiting {
 }
 
 /**
- * A connection to a daemon's control socket. Calls run at the same time and end in any order. Once the connection has ended,
- * every call, waiting or new, rejects with `ERR_CLIENT_CLOSED`; a new client has to be connected then.
+ * A connection to a daemon's control socket. Calls run concurrently and may end in any order. Once the connection has ended,
+ * every pending or new call rejects with `ERR_CLIENT_CLOSED`, and a new client has to be connected.
  */
 export class RaidkitClient {
   readonly #socket: Socket;
@@ -47,7 +47,7 @@ export class RaidkitClient {
   readonly #maxAnswerBytes: number;
   readonly #waiting = new Map<number, Waiting>();
   #nextId = 1;
-  /** The beginning of an answer whose end has not come. */
+  /** Received part of an incomplete answer. */
   #pieces: string[] = [];
   #heldChars = 0;
   #ended: ClientError | null = null;
@@ -63,8 +63,8 @@ export class RaidkitClient {
   }
 
   /**
-   * Rejects with `ERR_CLIENT_UNREACHABLE` if nothing listens at `address`, with `ERR_CLIENT_TIMEOUT` or `ERR_CLIENT_ABORTED` if
-   * it takes too long. `timeoutMs` is also the default for calls.
+   * Connects to a daemon. Rejects with `ERR_CLIENT_UNREACHABLE` if nothing listens at `address`, with `ERR_CLIENT_TIMEOUT` or
+   * `ERR_CLIENT_ABORTED` if it takes too long. `timeoutMs` is also the default for calls.
    */
   static connect(address: DaemonAddress, options: ConnectOptions = {}): Promise<RaidkitClient> {
     const where = describe(address);
@@ -89,8 +89,8 @@ export class RaidkitClient {
   }
 
   /**
-   * Calls a method of docs/rpc.md. Rejects with a `ClientError`: `ERR_CLIENT_REFUSED` with the daemon's code in `rpc` if it
-   * answers with an error, `ERR_CLIENT_ANSWER` if its answer is none that the method can have.
+   * Calls a method of docs/rpc.md. Rejects with a `ClientError`: `ERR_CLIENT_REFUSED`, with the daemon's code in `rpc`, if the
+   * daemon answers with an error; `ERR_CLIENT_ANSWER` if the answer does not match the method's schema.
    */
   async call<M extends MethodName>(
     method: M,
@@ -105,7 +105,7 @@ export class RaidkitClient {
     throw new ClientError('ERR_CLIENT_ANSWER', message, { method, cause: checked.error });
   }
 
-  /** Calls a method whose answer this package does not know. Rejects as {@link call} does. */
+  /** Calls a method whose answers this package has no schema for. Rejects as {@link call} does. */
   callAny(method: string, params?: object, options: CallOptions = {}): Promise<unknown> {
     if (this.#ended !== null) return Promise.reject(this.#closed(method));
     const id = this.#nextId++;
@@ -135,7 +135,7 @@ export class RaidkitClient {
     });
   }
 
-  /** Ends the connection; calls that wait for an answer reject. */
+  /** Closes the connection; pending calls reject. */
   close(): void {
     this.#end('the client was closed');
     this.#socket.destroy();
@@ -165,7 +165,7 @@ export class RaidkitClient {
       return;
     }
     const { id, result, error } = answer.data;
-    // No caller waits for the answer to a call that was given up.
+    // Nothing waits for the answer to a call that was aborted or timed out.
     const waiting = typeof id === 'number' ? this.#waiting.get(id) : undefined;
     if (waiting === undefined) return;
     if (error === undefined) {
@@ -193,7 +193,7 @@ export class RaidkitClient {
   }
 }
 
-/** Calls `giveUp` when the time is over or the signal says so; returns what ends the watch. */
+/** Calls `giveUp` when the time is over or the signal is aborted; returns a function that stops this. */
 function giveUpAfter(
   { signal }: CallOptions,
   timeoutMs: number,

@@ -16,16 +16,16 @@ export interface RpcFailure {
   /** A negative errno number, or a code of JSON-RPC (docs/rpc.md). */
   readonly code: number;
   readonly message: string;
-  /** What the daemon adds: the reason, the parameter. Undefined if it adds nothing. */
+  /** Details such as the reason or the parameter; undefined if there are none. */
   readonly data?: unknown;
 }
 
-/** Why a call has no result. */
+/** Thrown by a call that has no result. */
 export class ClientError extends Error {
   readonly code: ClientErrorCode;
-  /** The method that was called; null if it is about the connection. */
+  /** The method that was called; null if the error is about the connection. */
   readonly method: string | null;
-  /** The daemon's own words; null unless {@link code} is `ERR_CLIENT_REFUSED`. */
+  /** The daemon's error answer; null unless {@link code} is `ERR_CLIENT_REFUSED`. */
   readonly rpc: RpcFailure | null;
 
   constructor(

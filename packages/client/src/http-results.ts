@@ -10,11 +10,11 @@ import {
 } from './results.js';
 
 /*
- * What raidkitd answers over HTTP, beside its dashboard. Within a version fields are added and never taken away.
- * docs/http-api.schema.json is made from this.
+ * What raidkitd answers over HTTP, beside its dashboard. Within a version fields are only added. docs/http-api.schema.json is
+ * generated from this.
  */
 
-/** What the dashboard shows of a device. */
+/** Fields of a device that the dashboard shows. */
 export const statusBdevSchema = bdevSchema.pick({
   name: true,
   aliases: true,
@@ -26,7 +26,7 @@ export const statusBdevSchema = bdevSchema.pick({
   driver_specific: true,
 });
 
-/** `/api/status`: how everything is. */
+/** `/api/status`: the present state of the daemon, its arrays and devices. */
 export const statusPageSchema = z.looseObject({
   version: z.literal(1),
   time: z.string().describe('ISO 8601'),
@@ -52,7 +52,7 @@ export const statusPageSchema = z.looseObject({
 const rate = z.number().min(0);
 const latency = z.number().min(0).nullable().describe('mean; null if there was nothing to measure');
 
-/** What an array did between a sample and the one before. */
+/** I/O of an array between a sample and the previous one. */
 export const arrayLoadSchema = z.looseObject({
   name: z.string(),
   read_bytes_per_sec: rate,
@@ -63,7 +63,7 @@ export const arrayLoadSchema = z.looseObject({
   write_latency_ms: latency,
 });
 
-/** `/api/history?since=ID`: what arrays did in the last ten minutes, the oldest first. */
+/** `/api/history?since=ID`: I/O of arrays in the last ten minutes, the oldest sample first. */
 export const loadPageSchema = z.looseObject({
   instance: z.string().describe('another one after each start of the daemon: ids begin anew'),
   interval_sec: z.number(),

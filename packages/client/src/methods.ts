@@ -24,7 +24,7 @@ import {
   versionSchema,
 } from './results.js';
 
-/** The methods whose answers this package knows; all that there are, are in docs/rpc.md. */
+/** The methods for whose answers this package has schemas; docs/rpc.md lists all methods. */
 export const methods = {
   'rpc.discover': { result: openRpcSchema },
   rpc_get_methods: { result: z.array(z.string()) },
@@ -72,7 +72,7 @@ export const methods = {
   raidkit_fail: { result: z.boolean() },
   raidkit_remove_slot: { result: z.boolean() },
   raidkit_set_read_policy: { result: z.boolean() },
-  /** False: it waits for room. */
+  /** False if the array waits for its members to have room for checksums. */
   raidkit_integrity_enable: { result: z.boolean() },
   raidkit_integrity_disable: { result: z.boolean() },
   raidkit_get_latency: { result: z.array(latencySchema) },

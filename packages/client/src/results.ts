@@ -1,13 +1,13 @@
 import { z } from 'zod';
 
 /*
- * What the daemon answers, as far as this package reads it. Objects are loose: what a newer daemon adds is kept and does not
- * make its answer a wrong one.
+ * Schemas of the daemon's answers, as far as this package reads them. Objects are loose: fields that a newer daemon adds are
+ * kept and do not make an answer invalid.
  */
 
 const count = z.number().int().min(0);
 
-/** A place in an array, as SPDK shows it. */
+/** A slot of an array, as SPDK shows it. */
 export const slotSchema = z.looseObject({
   name: z.string().nullable(),
   uuid: z.string(),
@@ -24,7 +24,7 @@ export const raidBdevSchema = z.looseObject({
   state: z.string(),
   raid_level: z.string(),
   superblock: z.boolean(),
-  /** Its members' blocks have checksums; absent if they have none. */
+  /** Whether members' blocks have checksums; absent if they have none. */
   integrity: z.boolean().default(false),
   num_base_bdevs: count,
   num_base_bdevs_discovered: count,
@@ -32,21 +32,21 @@ export const raidBdevSchema = z.looseObject({
   base_bdevs_list: z.array(slotSchema),
 });
 
-/** Background work that runs. */
+/** A running background process. */
 export const processSchema = z.looseObject({
   type: z.string(),
   target: z.string().nullable(),
-  /** The devices that are filled, in one pass; `target` is the first. Absent in daemons of before. */
+  /** The devices that are rebuilt together; `target` is the first. Absent in older daemons. */
   targets: z.array(z.string()).optional(),
   progress: z.looseObject({ blocks: count, percent: z.number() }),
   paused: z.boolean(),
   bytes_done: count,
   bytes_total: count,
-  /** The rate of late, without what was passed over. */
+  /** Recent rate, not counting what was skipped. */
   bytes_per_sec: z.number(),
-  /** If nothing is passed over; null while it is paused, or not known. */
+  /** Estimate if nothing is skipped; null while paused, or if it is not known. */
   eta_sec: z.number().nullable(),
-  /** If all is passed over that needs no work as things stand. Absent in daemons of before. */
+  /** Estimate if everything is skipped that needs no work at present. Absent in older daemons. */
   eta_least_sec: z.number().nullable().optional(),
   elapsed_sec: z.number(),
   mismatch_blocks: count,
@@ -54,26 +54,26 @@ export const processSchema = z.looseObject({
   undecided_blocks: count,
   unreadable_blocks: count,
   lost_blocks: count,
-  /** Absent in daemons of before. */
+  /** Absent in older daemons. */
   unproven_blocks: count.default(0),
 });
 
-/** Background work that has ended. */
+/** A background process that has ended. */
 export const processRecordSchema = z.looseObject({
   type: z.string(),
   target: z.string().nullable(),
-  /** Those that were filled; `target` is the first. Absent in daemons of before. */
+  /** The devices that were rebuilt; `target` is the first. Absent in older daemons. */
   targets: z.array(z.string()).optional(),
   /** Milliseconds since 1970. */
   started_at: z.number(),
   seconds: z.number(),
-  /** Where it began in the array, and how far it has got. */
+  /** Array block at which it began, and how far it got. */
   from_block: count.default(0),
   blocks: count,
   mismatch_blocks: count,
   /**
-   * The first few places where blocks disagreed, in blocks of the array, each with the slot whose blocks are not what the others
-   * say; located: redundancy says that these are what is wrong. Absent in daemons of before.
+   * The first few mismatches, in array blocks, each with the slot whose blocks differ from what the others say. `is_located`:
+   * redundancy proves that this slot is the wrong one. Absent in older daemons.
    */
   mismatches: z
     .array(z.looseObject({ offset_blocks: count, num_blocks: count, slot: count, is_located: z.boolean() }))
@@ -82,31 +82,31 @@ export const processRecordSchema = z.looseObject({
   undecided_blocks: count,
   unreadable_blocks: count,
   lost_blocks: count,
-  /** Absent in daemons of before. */
+  /** Absent in older daemons. */
   unproven_blocks: count.default(0),
   error: z.string().nullable(),
 });
 
-/** A place in an array, with the errors of its member. */
+/** A slot of an array, with the error counts of its member. */
 export const memberSchema = z.looseObject({
   slot: count,
   name: z.string().nullable(),
   state: z.string(),
-  /** `normal`, `prefer` or `write-mostly`: what reads want of the member. */
+  /** Read preference of the member: `normal`, `prefer` or `write-mostly`. */
   reads: z.string().default('normal'),
-  /** The disk's serial number; null if that is not known. Absent in older daemons. */
+  /** The disk's serial number; null if it is not known. Absent in older daemons. */
   serial: z.string().nullable().optional(),
   last_member: z.looseObject({ name: z.string(), uuid: z.string(), serial: z.string().nullable().optional() }).nullable(),
   read_errors: count,
   write_errors: count,
   repaired_blocks: count,
-  /** Absent in daemons of before. */
+  /** Absent in older daemons. */
   checksum_errors: count.default(0),
   bad_blocks: count,
   can_leave: z.boolean(),
 });
 
-/** What is known of what was written where. Regions. */
+/** Number of regions in each state of the write-intent bitmap. */
 export const regionsSchema = z.looseObject({
   region_size: count,
   total: count,
@@ -116,7 +116,7 @@ export const regionsSchema = z.looseObject({
   suspect: count,
 });
 
-/** An array, with what SPDK leaves unsaid. */
+/** An array, with raidkit's fields beside SPDK's. */
 export const arraySchema = raidBdevSchema.extend({
   ext: z.looseObject({
     health: z.string(),
@@ -125,18 +125,18 @@ export const arraySchema = raidBdevSchema.extend({
     block_size: count,
     num_blocks: count,
     min_operational: count,
-    /** It waits for members, and can be started without them. */
+    /** The array waits for members and can be started without them. */
     can_start: z.boolean().default(false),
-    /** Devices that claim to be of the array, and that its members do not know. */
+    /** Devices whose superblocks name this array, but which the array's members do not list. */
     rivals: z.array(z.string()).default([]),
     can_lose: count,
     process: processSchema.nullable(),
     waits_for: z.string().nullable(),
-    /** `least-outstanding` or `round-robin`: which of several copies a read takes. */
+    /** Which of several copies a read takes: `least-outstanding` or `round-robin`. */
     read_policy: z.string().default('least-outstanding'),
     /** Which blocks have checksums: `none`, `awaiting-room`, `partly` (a process gives them to the others) or `all`. */
     checksums: z.string().default('none'),
-    /** What the level says of the array. */
+    /** The level's description of the array. */
     level: z.record(z.string(), z.union([z.boolean(), z.number(), z.string()])).default({}),
     history: z.array(processRecordSchema),
     regions: regionsSchema.nullable(),
@@ -154,7 +154,7 @@ export const nbdClientSchema = z.looseObject({
   tls_user: z.string().nullable(),
   certificate: z.string().nullable(),
   read_only: z.boolean(),
-  /** Since it came. */
+  /** Seconds since the client connected. */
   seconds: z.number(),
   requests: count,
   bytes: count,
@@ -172,7 +172,7 @@ export const bdevSchema = z.looseObject({
   driver_specific: z.record(z.string(), z.unknown()),
 });
 
-/** What a device has done so far. Latencies are sums, in ticks. */
+/** I/O statistics of a device. Latencies are sums, in ticks. */
 export const bdevStatsSchema = z.looseObject({
   name: z.string(),
   bytes_read: count,
@@ -184,7 +184,7 @@ export const bdevStatsSchema = z.looseObject({
 });
 
 export const iostatSchema = z.looseObject({
-  /** Ticks in a second. */
+  /** Ticks per second. */
   tick_rate: z.number(),
   ticks: z.number(),
   bdevs: z.array(bdevStatsSchema),
@@ -202,7 +202,7 @@ export const exportSchema = z.looseObject({
   name: z.string(),
   bdev_name: z.string(),
   read_only: z.boolean(),
-  /** Null for all clients. */
+  /** Null if all clients may use it. */
   clients: z.array(clientRuleSchema).nullable().default(null),
   description: z.string(),
   size_bytes: count,
@@ -210,7 +210,7 @@ export const exportSchema = z.looseObject({
   uris: z.array(z.string()),
 });
 
-/** What a level's package says that it has been tried with. */
+/** What a level's package states about its conformance tests. */
 export const claimSchema = z.looseObject({
   kit_version: z.string(),
   level_version: z.string(),
@@ -224,15 +224,14 @@ export const claimSchema = z.looseObject({
   bugs_missed: count,
 });
 
-/** An option of a level, in the words of JSON Schema; `any`: whatever JSON has. */
+/** An option of a level, described as in JSON Schema; `any` accepts every JSON value. */
 export const levelOptionSchema = z.looseObject({
   type: z.enum(['boolean', 'integer', 'string', 'any']),
-  /** What it does. */
   description: z.string(),
   minimum: z.number().optional(),
   maximum: z.number().optional(),
   enum: z.array(z.string()).optional(),
-  /** What holds where it is not given. */
+  /** Value that applies if the option is not given. */
   default: z.union([z.boolean(), z.number(), z.string()]).optional(),
 });
 
@@ -245,19 +244,21 @@ export const moduleSchema = z.looseObject({
   redundant: z.boolean(),
   unmap: z.boolean(),
   resize: z.boolean(),
-  /** What a slot holds that is added to an array while it is up: `copy` or `space`; null if there can be none. */
+  /** What a slot that is added while the array is online holds: `copy` or `space`; null if none can be added. */
   added_slot: z.enum(['copy', 'space']).nullable().default(null),
   options: z.record(z.string(), levelOptionSchema).default({}),
-  /** What the level's package says that it has been tried with, which raidkit has not checked; null if it says nothing. */
+  /**
+   * What the level's package states about its conformance tests, which raidkit has not checked; null if it has no such report.
+   */
   conformance: claimSchema.nullable().default(null),
-  /** Why the report in the level's package says nothing. */
+  /** Why the level package's report cannot be used; null if it can, or there is none. */
   conformance_error: z.string().nullable().default(null),
 });
 
-/** What disks say of themselves. */
+/** Health that disks report. */
 export const diskHealthSchema = z.looseObject({
   is_on: z.boolean(),
-  /** Why nothing is known of any disk; null if something is. */
+  /** Why the health of no disk is known; null if that of some disk is. */
   reason: z.string().nullable(),
   disks: z.array(
     z.looseObject({
@@ -272,14 +273,14 @@ export const diskHealthSchema = z.looseObject({
 
 export const spareSchema = z.looseObject({ bdev_name: z.string(), name: z.string().nullable() });
 
-/** What superblock a device carries. */
+/** The superblock found on a device. */
 export const examinationSchema = z.discriminatedUnion('superblock', [
   z.looseObject({ superblock: z.literal('none'), signature: z.string().nullable().optional() }),
   z.looseObject({ superblock: z.literal('unusable'), reason: z.string() }),
   z.looseObject({
     superblock: z.literal('found'),
     raid_level: z.string().nullable(),
-    /** Absent in daemons of before. */
+    /** Absent in older daemons. */
     integrity: z.boolean().default(false),
     uuid: z.string(),
     name: z.string(),
@@ -295,7 +296,7 @@ export const examinationSchema = z.discriminatedUnion('superblock', [
 /** A call that a configuration replays. */
 export const configCallSchema = z.looseObject({ method: z.string(), params: z.record(z.string(), z.unknown()).optional() });
 
-/** What the daemon keeps of what calls have set up, and which of these calls it could not carry out yet. */
+/** The configuration that the daemon has recorded from calls, and the calls that it could not carry out yet. */
 export const configurationSchema = z.looseObject({
   state_file: z.string().nullable(),
   /** Why the state file could not be written; null if it could. */
@@ -316,9 +317,9 @@ export const configurationSchema = z.looseObject({
         array: z.string().nullable(),
         uuid: z.string().nullable(),
         bdev_name: z.string().nullable(),
-        /** Why it is not open; null if it is. */
+        /** Why the device is not open; null if it is. */
         reason: z.string().nullable(),
-        /** The same, for programs: policy, twin, no member or failed. */
+        /** The reason as a code, for programs: policy, twin, no member or failed. */
         why: z.string().nullable().default(null),
       }),
     )
@@ -326,12 +327,12 @@ export const configurationSchema = z.looseObject({
     .default(null),
 });
 
-/** Something that happened. */
+/** An event. */
 export const eventSchema = z.looseObject({
   id: count,
   /** ISO 8601. */
   time: z.string(),
-  /** One of mdadm's names, or of ours: docs/monitoring.md. */
+  /** One of mdadm's event names, or of raidkit's own: docs/monitoring.md. */
   event: z.string(),
   severity: z.string(),
   array: z.string().nullable(),
@@ -340,13 +341,13 @@ export const eventSchema = z.looseObject({
 });
 
 export const eventPageSchema = z.looseObject({
-  /** Another one after each start of the daemon: ids begin anew. */
+  /** Changes with each start of the daemon, after which ids start again. */
   instance: z.string(),
   last_id: count,
   events: z.array(eventSchema),
 });
 
-/** Checks that the daemon begins by itself. */
+/** Schedule of the checks that the daemon starts by itself. */
 export const scheduleSchema = z.looseObject({
   enabled: z.boolean(),
   every_days: z.number().optional(),
@@ -365,7 +366,7 @@ export const scheduleSchema = z.looseObject({
   ),
 });
 
-/** How long I/O of a device has taken. */
+/** Latency histograms of a device's I/O. */
 export const latencySchema = z.looseObject({
   name: z.string(),
   operations: z.array(
@@ -374,13 +375,15 @@ export const latencySchema = z.looseObject({
       count,
       total_us: z.number(),
       errors: count,
-      /** Upper edges in microseconds, rising, and how many lie below each and above the one before. */
+      /**
+       * Pairs of an upper bound in microseconds, ascending, and the number of I/Os below it and not below the previous bound.
+       */
       buckets: z.array(z.tuple([z.number(), count])),
     }),
   ),
 });
 
-/** Whom the daemon tells of events. */
+/** A receiver of events. */
 export const eventSinkSchema = z.looseObject({
   name: z.string(),
   where: z.string(),
@@ -390,7 +393,7 @@ export const eventSinkSchema = z.looseObject({
   last_error: z.string().nullable(),
 });
 
-/** The methods of the daemon, as OpenRPC has them. */
+/** The daemon's methods as an OpenRPC document. */
 export const openRpcSchema = z.looseObject({
   openrpc: z.string(),
   info: z.looseObject({ title: z.string(), version: z.string() }),

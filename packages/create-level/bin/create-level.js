@@ -67,7 +67,7 @@ const words = {
 
 const template = new URL('../template/', import.meta.url);
 for (const part of ['common', values.flavour]) cpSync(new URL(part, template), folder, { recursive: true });
-// Names that mean something to npm in packages.
+// npm treats these names specially, so the package has them under other names.
 renameSync(join(folder, 'manifest.json'), join(folder, 'package.json'));
 renameSync(join(folder, 'gitignore'), join(folder, '.gitignore'));
 renameSync(join(folder, 'github'), join(folder, '.github'));
@@ -81,7 +81,7 @@ for (const entry of readdirSync(folder, { recursive: true, withFileTypes: true }
 if (values.flavour === 'parity') {
   const path = join(folder, 'package.json');
   const about = JSON.parse(readFileSync(path, 'utf8'));
-  // Its buffers and kernels are those of core's memory: there must be one copy of it.
+  // The level shares core's buffers and kernels, so there must be only one copy of this package.
   about.peerDependencies['@raidkit/parity'] = '>=0.1.0 <1';
   writeFileSync(path, `${JSON.stringify(about, null, 2)}\n`);
 }

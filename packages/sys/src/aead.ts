@@ -1,17 +1,17 @@
 import type { Ffi, ForeignFunction } from './ffi.js';
 import { loadCalls } from './load.js';
 
-/** Ciphers of TLS 1.3, as OpenSSL calls them. */
+/** Ciphers of TLS 1.3, by OpenSSL's names. */
 export type AeadName = 'aes-128-gcm' | 'aes-256-gcm' | 'chacha20-poly1305';
 
-/** Bytes of the tag that each of them puts behind what it has encrypted. */
+/** Size of the authentication tag that each cipher appends. */
 export const aeadTagBytes = 16;
 
-/** Bytes of the nonce that each of them takes. */
+/** Size of each cipher's nonce. */
 const nonceBytes = 12;
-/** Longest that is given as additional data. */
+/** Largest size of the additional data. */
 const mostAdditionalBytes = 16;
-/** EVP_CIPHER_CTX_ctrl(3), the same for all three ciphers. */
+/** Commands of EVP_CIPHER_CTX_ctrl(3), the same for all three ciphers. */
 const getTag = 0x10;
 const setTag = 0x11;
 
@@ -21,7 +21,7 @@ const ciphers: Record<AeadName, string> = {
   'chacha20-poly1305': 'EVP_chacha20_poly1305',
 };
 
-/** What is used of OpenSSL (EVP_EncryptInit(3)). */
+/** The functions of OpenSSL that are used (EVP_EncryptInit(3)). */
 export interface AeadLibrary {
   readonly ffi: Ffi;
   readonly newContext: ForeignFunction;
@@ -35,7 +35,10 @@ export interface AeadLibrary {
 
 let loaded: AeadLibrary | null | undefined;
 
-/** The ciphers of the OpenSSL that Node itself uses, or null where they cannot be called: no FFI, or a Node that hides them. */
+/**
+ * Returns the ciphers of the OpenSSL that Node itself uses, or null where they cannot be called: without FFI, or if Node does
+ * not export them.
+ */
 export function loadAead(): AeadLibrary | null {
   if (loaded === undefined) {
     const calls = loadCalls();
@@ -78,26 +81,26 @@ function find(ffi: Ffi): AeadLibrary | null {
 }
 
 /**
- * One key of an authenticated cipher, for one direction, on memory that is given by its address. Nothing is allocated for an
- * operation. The caller sees to it that no nonce is used twice.
+ * One key of an authenticated cipher for one direction, for memory that is given by address. Nothing is allocated for an
+ * operation. The caller must never use a nonce twice.
  */
 export class Aead {
   readonly #library: AeadLibrary;
   readonly #direction: 'seal' | 'open';
-  /** The nonce, the additional data, and a number that OpenSSL writes. */
+  /** Memory for the nonce, the additional data, and a number that OpenSSL writes. */
   readonly #bytes = new Uint8Array(new ArrayBuffer(nonceBytes + mostAdditionalBytes + 4 + 2 * aeadTagBytes));
-  /** 12 bytes, which the caller writes before each operation. */
+  /** 12 bytes that the caller writes before each operation. */
   readonly nonce = this.#bytes.subarray(0, nonceBytes);
-  /** What is authenticated beside the data, which the caller writes. */
+  /** Additional data, which is authenticated but not encrypted. The caller writes it. */
   readonly additional: Uint8Array;
   readonly #nonceAddr: number;
   readonly #additionalAddr: number;
   readonly #numberAddr: number;
   readonly #spareAddr: number;
-  /** 0 once it has been ended. */
+  /** OpenSSL's context; 0 once closed. */
   #context: number;
 
-  /** `key` is copied. */
+  /** The key is copied. */
   constructor(library: AeadLibrary, name: AeadName, key: Uint8Array, direction: 'seal' | 'open', additionalBytes: number) {
     this.#library = library;
     this.#direction = direction;
@@ -118,7 +121,10 @@ export class Aead {
     if (!isReady) throw new Error(`OpenSSL does not take a key for ${name}`);
   }
 
-  /** Encrypts `bytes` and then one byte more, and puts the tag behind them: `bytes + 1 + 16` bytes at `outAddr`. False if it failed. */
+  /**
+   * Encrypts `bytes` bytes and then one more (at `lastAddr`), and appends the tag: `bytes + 1 + 16` bytes at `outAddr`. Returns
+   * false if this failed.
+   */
   seal(inAddr: number, bytes: number, lastAddr: number, outAddr: number): boolean {
     if (!this.#begin('seal')) return false;
     const update = this.#library.update.seal;
@@ -132,8 +138,8 @@ export class Aead {
   }
 
   /**
-   * Decrypts `bytes`, behind which is their tag, to `outAddr`, which must not overlap them. False if the tag is not theirs: what has
-   * been written then means nothing.
+   * Decrypts `bytes` bytes, which their tag follows, to `outAddr`; the two ranges must not overlap. Returns false if the tag
+   * does not match: what was written is then meaningless.
    */
   open(inAddr: number, bytes: number, outAddr: number): boolean {
     if (!this.#begin('open')) return false;
@@ -145,7 +151,7 @@ export class Aead {
     );
   }
 
-  /** Has OpenSSL forget the key. */
+  /** Erases and frees the key. */
   close(): void {
     if (this.#context === 0) return;
     this.#library.freeContext(this.#context);

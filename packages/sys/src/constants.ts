@@ -56,7 +56,7 @@ export type SyscallNumbers = (typeof syscallNumbers)[keyof typeof syscallNumbers
 
 /** Requests of ioctl(2) for block devices (linux/fs.h); the same on both architectures. */
 export const Ioctl = {
-  /** Read-only? Writes an int. */
+  /** Whether the device is read-only. Writes an int. */
   BLKROGET: 0x125e,
   /** Logical block size in bytes. Writes an int. */
   BLKSSZGET: 0x1268,

@@ -1,25 +1,25 @@
 import { createRequire } from 'node:module';
 
-/** A system call by number, with up to six arguments: the result, or a negative errno. */
+/** A system call by number, with up to six arguments; returns its result, or a negative errno. */
 export type Syscall = (number: number, a?: number, b?: number, c?: number, d?: number, e?: number, f?: number) => number;
 
 /** A function of {@link Ffi.functionOf}, on the calling thread. */
 export type ForeignFunction = (...args: number[]) => number;
 
-/** What is wanted of a foreign function library. The one place that another library would have to fill. */
+/** What this package needs of a foreign function library; the only code that depends on the library. */
 export interface Ffi {
   /** syscall(2), on the calling thread. */
   readonly syscall: Syscall;
   /** The same on a thread of the library's own; `done` is called on the main thread. */
   syscallAsync(number: number, args: readonly number[], done: (result: number) => void): void;
   /**
-   * A function of the program, or of a library that it has loaded, which takes and gives numbers of these C types; an address is
-   * a `long`. Null if there is none of this name.
+   * Returns a function of the program or of a library that it has loaded, with arguments and a result of these C types; an
+   * address is a `long`. Null if there is none of this name.
    */
   functionOf(name: string, result: 'int' | 'long', args: readonly ('int' | 'long')[]): ForeignFunction | null;
-  /** Where the memory begins. Valid for as long as the view is alive and its buffer not detached. */
+  /** Address of the memory. Valid as long as the view is alive and its buffer not detached. */
   addressOf(view: ArrayBufferView | ArrayBuffer): number;
-  /** The memory at an address. It must not be touched once it has been unmapped. */
+  /** Returns the memory at an address. It must not be accessed once it has been unmapped. */
   viewOf(addr: number, lengthBytes: number): ArrayBuffer;
 }
 
@@ -38,7 +38,7 @@ interface KoffiFunction {
 /** Throws if koffi is not installed or has no binary for this machine. */
 export function loadFfi(): Ffi {
   const koffi = createRequire(import.meta.url)('koffi') as Koffi;
-  // Node's own C library, whichever that is.
+  // The C library that Node itself uses.
   const program = koffi.load(null);
   const call = program.func('syscall', 'long', ['long', 'long', 'long', 'long', 'long', 'long', 'long']);
   return {

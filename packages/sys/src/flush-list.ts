@@ -1,11 +1,11 @@
-/** Something to be done once a batch of completions has been dealt with. */
+/** Work to do once a batch of completions has been processed. */
 export interface RingFlush {
   onFlush(): void;
 }
 
-/** What is to be called, once for each time it asked. Allocates nothing once it has grown. */
+/** A list of callbacks, each called once for each time it was added. Allocates nothing once it has grown. */
 export class FlushList {
-  // Never shortened: an array that is cut to length 0 is thrown away, and made anew by the next push.
+  // Never shortened: V8 frees the storage of an array that is cut to length 0, and the next push would allocate it again.
   #waiting: (RingFlush | null)[] = [];
   #running: (RingFlush | null)[] = [];
   count = 0;
@@ -14,7 +14,10 @@ export class FlushList {
     this.#waiting[this.count++] = flush;
   }
 
-  /** Calls those that are there now; what is added meanwhile has its turn the next time. Returns how many. */
+  /**
+   * Calls all callbacks that are in the list now; what is added meanwhile is called the next time. Returns how many were
+   * called.
+   */
   run(): number {
     const { count } = this;
     if (count === 0) return 0;

@@ -12,19 +12,19 @@ interface Loaded {
 
 let loaded: Loaded | null = null;
 
-/** The system calls, or null where they cannot be had; {@link whyNoSys} then says why. The same object every time. */
+/** Returns the system calls, the same object every time; null where they are not available, and {@link whyNoSys} says why. */
 export function loadSys(): Sys | null {
   loaded ??= tryToLoad();
   return loaded.sys;
 }
 
-/** Why {@link loadSys} gives null, for a log line; empty if it does not. */
+/** Why {@link loadSys} returns null, for a log line; empty if it does not. */
 export function whyNoSys(): string {
   loaded ??= tryToLoad();
   return loaded.reason;
 }
 
-/** For the other files of this package: what {@link loadSys} is made of. */
+/** For the other files of this package: what {@link loadSys} is built on. */
 export function loadCalls(): Loaded['calls'] {
   loaded ??= tryToLoad();
   return loaded.calls;

@@ -4,7 +4,7 @@ import type { SyscallNumbers } from './constants.js';
 import { loadCalls, whyNoSys } from './load.js';
 import type { Ffi } from './ffi.js';
 
-/** Flags of io_uring_setup(2), with the kernels that brought them. */
+/** Flags of io_uring_setup(2), with the kernel version that introduced each. */
 const Setup = {
   CQSIZE: 1 << 3,
   CLAMP: 1 << 4,
@@ -21,7 +21,7 @@ const Setup = {
 } as const;
 
 const basic = Setup.CQSIZE | Setup.CLAMP;
-/** What is tried in turn, while the kernel says EINVAL: the flags of ever older kernels. */
+/** Flags to try in turn while the kernel returns EINVAL: those of ever older kernels. */
 export const setupFlagSets = [
   basic | Setup.SUBMIT_ALL | Setup.SINGLE_ISSUER | Setup.DEFER_TASKRUN | Setup.NO_SQARRAY,
   basic | Setup.SUBMIT_ALL | Setup.SINGLE_ISSUER | Setup.DEFER_TASKRUN,
@@ -29,23 +29,25 @@ export const setupFlagSets = [
   basic,
 ] as const;
 
-/** Features of io_uring_setup(2) without which nothing goes: one mapping, no lost completions, waits with a time (5.11). */
+/** Required features of io_uring_setup(2): one mapping, no lost completions, waits with a timeout (5.11). */
 const neededFeatures = (1 << 0) | (1 << 1) | (1 << 8);
 
-/** `IORING_FEAT_RW_ATTR` (6.14). From about then on a file that is taken off the ring's table is let go of at once. */
+/**
+ * `IORING_FEAT_RW_ATTR` (6.14). From about this version on, a file that is removed from the ring's table is released at once.
+ */
 const rwAttrFeature = 1 << 16;
 
 const { EINVAL } = constants.errno;
 const paramsBytes = 120;
 const sqesOffset = 0x1000_0000;
 
-/** Where a ring's parts are. Indices count 32-bit words. */
+/** Where the parts of a ring are mapped. Indices count 32-bit words. */
 export interface RingLayout {
   readonly ffi: Ffi;
   readonly numbers: SyscallNumbers;
   readonly fd: number;
   readonly flags: number;
-  /** The kernel lets go of a registered file as soon as it is told to, whatever else is in flight. */
+  /** The kernel releases a registered file as soon as it is removed, whatever else is in flight. */
   readonly releasesFiles: boolean;
   readonly sqEntries: number;
   readonly cqEntries: number;
@@ -58,11 +60,11 @@ export interface RingLayout {
   readonly cqHead: number;
   readonly cqTail: number;
   readonly cqes: number;
-  /** Index of the array of submissions, or -1 if the ring was made without. */
+  /** Index of the submission array, or -1 if the ring has none. */
   readonly sqArray: number;
 }
 
-/** Makes a ring, or says why there is none: no system calls, an old kernel, a sandbox or sysctl that forbids it. */
+/** Makes a ring, or returns why there is none: no system calls, an old kernel, or a sandbox or sysctl that forbids it. */
 export function setUpRing(entries: number, firstFlagSet: number): RingLayout | string {
   const calls = loadCalls();
   if (calls === null) return whyNoSys();

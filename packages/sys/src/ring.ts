@@ -8,7 +8,8 @@ import { setUpRing } from './ring-setup.js';
 const GETEVENTS = 1;
 const EXT_ARG = 8;
 const registerProbe = 8;
-// io_uring_register(2): tables of files and buffers with holes (5.19), and what fills them; the ring's own descriptor (5.18).
+// io_uring_register(2): tables of files and buffers that may have empty entries (5.19), how to fill them, and registration of
+// the ring's own descriptor (5.18).
 const registerFiles2 = 13;
 const registerFilesUpdate2 = 14;
 const registerBuffers2 = 15;
@@ -17,7 +18,7 @@ const registerRingFds = 20;
 const unregisterRingFds = 21;
 const isSparse = 1;
 const bufferSlots = 4096;
-/** Descriptors below this can be registered; each has the place of its own number. */
+/** Descriptors below this can be registered; each has the table entry of its own number. */
 const fileSlots = 4096;
 const REGISTERED_RING = 16;
 /** `IOSQE_FIXED_FILE`, where an entry's first word has its flags. */
@@ -30,7 +31,7 @@ const blockDiscardCommand = 0x1200;
 
 const { EAGAIN, EBUSY, EINTR, ENOMEM, ETIME } = constants.errno;
 
-/** Who prepared an operation, and hears of its end. */
+/** Prepares operations and is told when they end. */
 export interface RingOwner {
   /** Called once for each operation, from {@link Ring.drain}. `result` is 0 or more, or a negative errno. */
   onCompletion(tag: number, result: number): void;
@@ -38,27 +39,30 @@ export interface RingOwner {
 
 /** Options of {@link openRing}. */
 export interface RingOptions {
-  /** Submissions that fit in between two enters; a power of two. Default 1024. Completions: eight times as many. */
+  /**
+   * Submissions that fit between two enters; a power of two. Default 1024. There is room for eight times as many completions.
+   */
   entries?: number;
-  /** For tests: 0, the default, is what the newest kernels have; 1 to 3 pretend ever older ones. */
+  /** For tests: 0, the default, uses the flags of the newest kernels; 1 to 3 those of ever older ones. */
   firstFlagSet?: number;
 }
 
-/** A ring for the calling thread, which alone may use it; or why there is none, for a log line. */
+/** Makes a ring for the calling thread, which alone may use it; otherwise returns the reason, for a log line. */
 export function openRing(options: RingOptions = {}): { ring: Ring; reason: '' } | { ring: null; reason: string } {
   const layout = setUpRing(options.entries ?? 1024, options.firstFlagSet ?? 0);
   return typeof layout === 'string' ? { ring: null, reason: layout } : { ring: new Ring(layout), reason: '' };
 }
 
 /**
- * One io_uring. Operations are prepared, handed to the kernel in batches by {@link enter}, and their ends told by
- * {@link drain}. Nothing is allocated per operation. Memory and descriptors that an operation uses must stay valid until
- * its owner has heard of its end.
+ * An io_uring. {@link enter} submits prepared operations in batches, and {@link drain} tells their owners when they have ended.
+ * Nothing is allocated per operation. The memory and descriptors of an operation must stay valid until its owner has been told.
  */
 export class Ring {
-  /** Operations that were prepared and have not ended. */
+  /** Number of operations that were prepared and have not ended. */
   inFlight = 0;
-  /** Operations of devices among these, as their owners count them: they are certain to end soon, and do not wait for a client. */
+  /**
+   * Number of device operations among these, counted by their owners. They end soon by themselves and do not wait for a client.
+   */
   deviceOps = 0;
   /** Calls of io_uring_enter(2) so far. */
   enters = 0;
@@ -73,11 +77,11 @@ export class Ring {
   readonly #owners: (RingOwner | null)[] = [];
   readonly #freeOwners: number[] = [];
   readonly #isRare: boolean[] = [];
-  /** Completions that were taken out of a full ring in the middle of something else: tag, owner, result. */
+  /** Completions that were removed from a full ring while something else was going on: tag, owner, result. */
   #aside: number[] = [];
   readonly #flushes = new FlushList();
   readonly #postponed = new FlushList();
-  /** A flush had been put off when the present batch began. */
+  /** A postponed flush was waiting when the present batch began. */
   #isPostponedDue = false;
   readonly #supported: Uint8Array;
   /** {@link pollFirst}, or 0 if the kernel does not know it. */
@@ -86,12 +90,15 @@ export class Ring {
   readonly #wait = new Uint32Array(new ArrayBuffer(48));
   readonly #waitAddr: number;
   #waitMs = -1;
-  /** What is entered, and how: the ring by its descriptor, or, which saves looking that up, by a number that this thread has for it. */
+  /**
+   * Ring number and flags of enter: the ring's descriptor or, to avoid looking that up, the number under which this thread has
+   * registered it.
+   */
   #enterFd: number;
   #enterFlags: number;
-  /** By descriptor: 1 if it is in the table of files. Without a table: empty. */
+  /** By descriptor: 1 if it is in the file table. Empty without a table. */
   readonly #isRegistered: Uint8Array;
-  /** Places of the table of buffers that are taken; -1 if the kernel has refused to make it. */
+  /** Number of used entries of the buffer table; -1 if the kernel has refused to make the table. */
   #buffers = 0;
   #isClosed = false;
 
@@ -108,7 +115,7 @@ export class Ring {
     this.#wait[4] = this.#waitAddr + 32;
     this.#wait[5] = (this.#waitAddr + 32) / 4_294_967_296;
     this.#supported = this.#probe();
-    // Both came with the same kernel.
+    // Both came with the same kernel version.
     this.#pollFirst = this.supports(RingOp.URING_CMD) ? pollFirst : 0;
     this.#isRegistered = new Uint8Array(this.#makeFileTable() ? fileSlots : 0);
     this.#enterFd = layout.fd;
@@ -122,8 +129,8 @@ export class Ring {
   }
 
   /**
-   * Gives an owner the number that it prepares operations with. One of a kind of its own that hears of few is to be `rare`: where
-   * it is called, V8 knows four kinds of owners at most, and takes much longer for each if there are more.
+   * Returns the number with which an owner prepares operations. Pass `isRare` for an owner of another class that has few
+   * completions: V8 optimizes the call of at most four classes of owners, and is much slower for all if there are more.
    */
   addOwner(owner: RingOwner, isRare = false): number {
     const id = this.#freeOwners.pop() ?? this.#owners.length;
@@ -132,15 +139,15 @@ export class Ring {
     return id;
   }
 
-  /** The number may be given to another owner: no operation of the owner's may be in flight. */
+  /** Frees an owner's number for another one. None of the owner's operations may be in flight. */
   removeOwner(id: number): void {
     this.#owners[id] = null;
     this.#freeOwners.push(id);
   }
 
   /**
-   * Prepares an operation. `offset`, `addr` and `opFlags` mean what the operation makes of them (io_uring_enter(2)); addresses
-   * are the process's. `tag`, 31 bits, comes back with the completion.
+   * Prepares an operation. The meaning of `offset`, `addr` and `opFlags` depends on the operation (io_uring_enter(2));
+   * addresses are in the process. `tag`, 31 bits, comes back with the completion.
    */
   prepare(
     op: RingOp,
@@ -169,8 +176,8 @@ export class Ring {
   }
 
   /**
-   * Prepares a receive from a socket. `isEmpty`: the caller has reason to believe that nothing is there yet. The kernel then waits
-   * for something without looking first, which costs it less; what is there all the same is received as soon.
+   * Prepares a receive from a socket. `isEmpty` says that probably nothing has arrived yet: the kernel then waits for data
+   * without looking first, which is cheaper. Data that is there nevertheless is received just as soon.
    */
   receive(fd: number, addr: number, length: number, isEmpty: boolean, owner: number, tag: number): void {
     this.prepare(RingOp.RECV, fd, 0, addr, length, 0, owner, tag);
@@ -180,8 +187,8 @@ export class Ring {
   }
 
   /**
-   * Has the kernel look up, and hold, the memory at `addr` once and for all: reads and writes past the page cache then need not
-   * do so each time. Returns a number for {@link prepareFixed}, or a negative errno: an old kernel, or RLIMIT_MEMLOCK.
+   * Registers the memory at `addr` with the kernel, so that reads and writes past the page cache need not pin it each time.
+   * Returns a number for {@link prepareFixed}, or a negative errno: an old kernel, or RLIMIT_MEMLOCK.
    */
   registerBuffer(addr: number, lengthBytes: number): number {
     if (this.#buffers === 0 && this.#register(registerBuffers2, sparseTable(bufferSlots)) < 0) this.#buffers = -1;
@@ -192,9 +199,9 @@ export class Ring {
   }
 
   /**
-   * Has the kernel hold the descriptor's file, which operations on it then need not look up each time. {@link unregisterFile}
-   * must come before the descriptor is closed: until then its number means that file, whatever else it may have been given to.
-   * False if the kernel cannot, and everything is as before.
+   * Registers the descriptor's file, so that operations need not look it up each time. {@link unregisterFile} must be called
+   * before the descriptor is closed: until then its number refers to this file here, whatever it has been reused for. Returns
+   * false, without effect, if the kernel cannot do this.
    */
   registerFile(fd: number): boolean {
     if (fd >= this.#isRegistered.length || this.#fillPlace(registerFilesUpdate2, fd, Int32Array.of(fd)) < 0) return false;
@@ -202,14 +209,17 @@ export class Ring {
     return true;
   }
 
-  /** Nothing of the descriptor's may be in flight. No effect on one that is not registered, or after {@link close}. */
+  /**
+   * Removes a registered file; none of its operations may be in flight. No effect if it is not registered, or after {@link
+   * close}.
+   */
   unregisterFile(fd: number): void {
     if (this.#isRegistered[fd] !== 1 || this.#isClosed) return;
     this.#isRegistered[fd] = 0;
     this.#fillPlace(registerFilesUpdate2, fd, Int32Array.of(-1));
   }
 
-  /** As {@link prepare}, for READ_FIXED and WRITE_FIXED, of memory inside the buffer of this number. */
+  /** As {@link prepare}, for READ_FIXED and WRITE_FIXED, with memory inside the registered buffer of this number. */
   prepareFixed(
     op: RingOp,
     fd: number,
@@ -232,14 +242,16 @@ export class Ring {
     this.#sqes[i + 13] = lengthBytes / 4_294_967_296;
   }
 
-  /** Prepares the end of the operation with this owner and tag, which then ends with ECANCELED unless it was quicker. */
+  /**
+   * Prepares a cancellation of the operation with this owner and tag, which then ends with ECANCELED unless it ended before.
+   */
   cancel(targetOwner: number, targetTag: number, owner: number, tag: number): void {
     this.prepare(RingOp.ASYNC_CANCEL, -1, 0, targetOwner * 4_294_967_296 + targetTag, 0, 0, owner, tag);
   }
 
   /**
-   * Hands over what is prepared, and waits until `minCompletions` can be drained or `timeoutMs` (below 0: for ever) is over.
-   * Also returns early, when a signal came. Throws for an error that no second try mends.
+   * Submits what is prepared, and waits until `minCompletions` can be drained or `timeoutMs` has passed (below 0: never). Also
+   * returns early after a signal. Throws for an error that trying again does not fix.
    */
   enter(minCompletions: number, timeoutMs = -1): void {
     const { ffi, numbers, sqTail } = this.#layout;
@@ -269,25 +281,25 @@ export class Ring {
     }
   }
 
-  /** Whether {@link drain} has something to tell. */
+  /** Whether {@link drain} has completions to report. */
   get hasCompletions(): boolean {
     if (this.#aside.length > 0) return true;
     return !this.#isClosed && Atomics.load(this.#ring, this.#layout.cqTail) !== this.#head;
   }
 
-  /** Whether something is prepared that the kernel does not have yet. */
+  /** Whether something is prepared and not yet submitted. */
   get hasPrepared(): boolean {
     return this.#tail !== this.#submitted;
   }
 
-  /** Tells owners of what has ended, up to now. Returns how many operations that were. */
+  /** Tells owners of all operations that have ended so far, and returns how many these were. */
   drain(): number {
     this.#isPostponedDue = this.#postponed.count > 0;
     let count = this.#aside.length === 0 ? 0 : this.#drainAside();
     const { cqHead, cqTail, cqes } = this.#layout;
     const ring = this.#ring;
     const tail = this.#isClosed ? this.#head : Atomics.load(ring, cqTail);
-    // An owner that prepares may have completions set aside: they are then behind #head.
+    // Preparing an operation may set completions aside; these are then before #head.
     while (((tail - this.#head) | 0) > 0 && !this.#isClosed) {
       const c = cqes + ((this.#head & this.#cqMask) << 2);
       this.#head = (this.#head + 1) | 0;
@@ -302,53 +314,56 @@ export class Ring {
     return count;
   }
 
-  /** Has `flush` called at the next {@link Ring.flush}, once for each call of this. */
+  /** Calls `flush` at the next {@link Ring.flush}, once for each call of this. */
   flushLater(flush: RingFlush): void {
     this.#flushes.add(flush);
   }
 
   /**
-   * Has `flush` called once the next batch has been dealt with, or at the next {@link flushPostponed}: for what need not hold up
-   * the operations that are prepared in the present one.
+   * Calls `flush` after the next batch has been processed, or at the next {@link flushPostponed}, for work that should not
+   * delay the operations prepared in the present batch.
    */
   postpone(flush: RingFlush): void {
     this.#postponed.add(flush);
   }
 
-  /** Calls those that asked for it, and then, if some have been put off since an earlier batch, those too. Returns how many the former were. */
+  /**
+   * Calls the flushes requested by {@link flushLater}, and then the postponed ones if any were waiting when the batch began.
+   * Returns the number of the former.
+   */
   flush(): number {
     const count = this.#flushes.run();
     if (this.#isPostponedDue) this.flushPostponed();
     return count;
   }
 
-  /** Calls all that have been put off. To be done before a sleep. */
+  /** Calls all postponed flushes. Must be called before the thread sleeps. */
   flushPostponed(): void {
     this.#isPostponedDue = false;
     this.#postponed.run();
   }
 
-  /** Ends the ring. Operations in flight are cancelled by the kernel in its own time, and their owners are not told. */
+  /** Closes the ring. The kernel cancels operations in flight at some later time, and their owners are not told. */
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    // Nothing may look at the mappings from here on.
+    // The mappings must not be accessed from here on.
     this.#ring = new Int32Array(0);
     this.#sqes = new Int32Array(0);
     this.#unregisterSelf();
     const { ffi, numbers, fd, ringAddr, ringBytes, sqesAddr, sqesBytes } = this.#layout;
-    // A mapping holds the ring as well as the descriptor does.
+    // A mapping keeps the ring alive, just as the descriptor does.
     ffi.syscall(numbers.munmap, sqesAddr, sqesBytes);
     ffi.syscall(numbers.munmap, ringAddr, ringBytes);
     ffi.syscall(numbers.close, fd);
   }
 
-  /** Index of the next free entry; hands over the others if there is none. */
+  /** Index of the next free entry; submits the others if there is none. */
   #next(): number {
     if (this.#isClosed) throw new Error('the ring is closed');
     while (((this.#tail - this.#submitted) | 0) > this.#sqMask) {
       this.enter(0);
-      // The kernel may refuse because completions have no room.
+      // The kernel may refuse because there is no room for completions.
       if (((this.#tail - this.#submitted) | 0) > this.#sqMask) this.#setAside();
     }
     const i = (this.#tail & this.#sqMask) << 4;
@@ -381,20 +396,23 @@ export class Ring {
     return count;
   }
 
-  /** One call of io_uring_register(2). 0 or more, or a negative errno. */
+  /** Calls io_uring_register(2). Returns 0 or more, or a negative errno. */
   #register(op: number, argument: Uint32Array<ArrayBuffer>, length = argument.byteLength): number {
     const { ffi, numbers, fd } = this.#layout;
     return ffi.syscall(numbers.io_uring_register, fd, op, ffi.addressOf(argument), length);
   }
 
-  /** Puts what `content` describes into one place of a table. */
+  /** Fills one entry of a table from `content`. */
   #fillPlace(op: number, place: number, content: Uint32Array<ArrayBuffer> | Int32Array<ArrayBuffer>): number {
     const addr = this.#layout.ffi.addressOf(content);
-    // struct io_uring_rsrc_update2: first place, 0, address of the content, address of tags, number, 0.
+    // struct io_uring_rsrc_update2: first entry, 0, address of the content, address of tags, number, 0.
     return this.#register(op, Uint32Array.of(place, 0, addr, Math.floor(addr / 2 ** 32), 0, 0, 1, 0));
   }
 
-  /** Older kernels hold a file until everything that was in flight anywhere has ended: claims would outlive their devices. */
+  /**
+   * Older kernels keep a removed file open until everything in flight on the ring has ended, so that claims would outlive their
+   * devices; no table is used there.
+   */
   #makeFileTable(): boolean {
     return this.#layout.releasesFiles && this.#register(registerFiles2, sparseTable(fileSlots)) >= 0;
   }
@@ -407,7 +425,7 @@ export class Ring {
     this.#enterFlags = GETEVENTS | REGISTERED_RING;
   }
 
-  /** Otherwise the ring would live for as long as the thread. */
+  /** Without this the ring would live as long as the thread. */
   #unregisterSelf(): void {
     if ((this.#enterFlags & REGISTERED_RING) !== 0)
       this.#register(unregisterRingFds, Uint32Array.of(this.#enterFd, 0, 0, 0), 1);
@@ -415,7 +433,7 @@ export class Ring {
 
   #probe(): Uint8Array {
     const { ffi, numbers, fd } = this.#layout;
-    // struct io_uring_probe: 16 bytes, then 8 for each operation, with a flag at 2 that says that it exists.
+    // struct io_uring_probe: 16 bytes, then 8 for each operation, with a flag at byte 2 if the operation exists.
     const bytes = new Uint8Array(new ArrayBuffer(16 + 8 * probeOps));
     const supported = new Uint8Array(probeOps);
     if (ffi.syscall(numbers.io_uring_register, fd, registerProbe, ffi.addressOf(bytes), probeOps) < 0) return supported;
@@ -424,7 +442,7 @@ export class Ring {
   }
 }
 
-/** struct io_uring_rsrc_register: number, flags, and 24 bytes for what is to be filled in at once. */
+/** struct io_uring_rsrc_register: number, flags, and 24 bytes for initial contents. */
 function sparseTable(places: number): Uint32Array<ArrayBuffer> {
   return Uint32Array.of(places, isSparse, 0, 0, 0, 0, 0, 0);
 }

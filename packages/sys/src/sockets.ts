@@ -16,14 +16,15 @@ const netlinkAddressBytes = 12;
 const kernelGroup = 1;
 const udevGroup = 2;
 
-/** Where a socket is: the path of a Unix socket, or an IP address and port. */
+/** Address of a socket: the path of a Unix socket, or an IP address and port. */
 export type SocketAddress = { path: string } | { family: 'IPv4' | 'IPv6'; address: string; port: number };
 
-/** Bytes of the largest address, sockaddr_un, rounded up. */
+/** Size of the largest address, sockaddr_un, rounded up. */
 export const socketAddressBytes = 128;
 
 /**
- * Sockets, for code that does not let Node move the bytes. Every call answers with its result or a negative errno.
+ * Socket calls, for code that moves the bytes itself instead of through Node. Every call returns its result or a negative
+ * errno.
  */
 export class Sockets {
   readonly #ffi: Ffi;
@@ -37,7 +38,7 @@ export class Sockets {
     this.#addr = ffi.addressOf(this.#bytes);
   }
 
-  /** socket(2): a stream socket that programs started later do not inherit. */
+  /** socket(2): a stream socket that child processes do not inherit. */
   socket(family: SocketFamily): number {
     return this.#ffi.syscall(this.#numbers.socket, family, streamType | closeOnExec, 0);
   }
@@ -49,8 +50,9 @@ export class Sockets {
   }
 
   /**
-   * A socket (netlink(7), NETLINK_KOBJECT_UEVENT) that hears of every device that comes, goes or changes, from the kernel and,
-   * when it has made its links, from udev; one message for each receive. A negative errno if there is none here.
+   * Returns a socket (netlink(7), NETLINK_KOBJECT_UEVENT) that receives a message for every device that comes, goes or changes,
+   * from the kernel and, once it has made its links, from udev; one message per receive. Returns a negative errno if that is
+   * not available.
    */
   deviceEvents(): number {
     const fd = this.#ffi.syscall(this.#numbers.socket, netlinkFamily, datagramType | closeOnExec, deviceEventsProtocol);
@@ -70,7 +72,7 @@ export class Sockets {
     return this.#ffi.syscall(this.#numbers.bind, fd, this.#addr, writeSocketAddress(this.#bytes, address));
   }
 
-  /** connect(2); waits until the other side has room for one more. */
+  /** connect(2); blocks until the other side's backlog has room. */
   connect(fd: number, address: SocketAddress): number {
     return this.#ffi.syscall(this.#numbers.connect, fd, this.#addr, writeSocketAddress(this.#bytes, address));
   }
@@ -80,14 +82,14 @@ export class Sockets {
     return this.#ffi.syscall(this.#numbers.listen, fd, backlog);
   }
 
-  /** getsockname(2): where the socket is bound, or a negative errno. */
+  /** getsockname(2): the address to which the socket is bound, or a negative errno. */
   addressOf(fd: number): SocketAddress | number {
     this.#bytes.writeUInt32LE(socketAddressBytes, socketAddressBytes);
     const result = this.#ffi.syscall(this.#numbers.getsockname, fd, this.#addr, this.#addr + socketAddressBytes);
     return result < 0 ? result : readSocketAddress(this.#bytes);
   }
 
-  /** setsockopt(2) with a number. */
+  /** setsockopt(2) with an integer value. */
   setOption(fd: number, { level, name }: { level: number; name: number }, value: number): number {
     this.#bytes.writeInt32LE(value, 0);
     return this.#ffi.syscall(this.#numbers.setsockopt, fd, level, name, this.#addr, 4);
@@ -98,30 +100,33 @@ export class Sockets {
     return this.#ffi.syscall(this.#numbers.recvfrom, fd, addr, lengthBytes, flags);
   }
 
-  /** Whether all that the other end has sent has been received, and nothing more will come. Waits for nothing, and takes nothing away. */
+  /**
+   * Whether the other end has shut down or reset the connection and everything it sent has been received. Does not wait and
+   * consumes nothing.
+   */
   hasEnded(fd: number): boolean {
     const result = this.receive(fd, this.#addr, 1, MessageFlag.PEEK | MessageFlag.DONT_WAIT);
     return result === 0 || result === -ECONNRESET;
   }
 
   /**
-   * Whether the other end of a Unix socket reads no more: it is closed, or shut down. What it sent before may still be there to
-   * be read. Sends nothing (send(2), EPIPE).
+   * Whether the other end of a Unix socket has stopped reading: it is closed or shut down. Data that it sent before may still
+   * be there. Sends nothing (send(2), EPIPE).
    */
   isPeerGone(fd: number): boolean {
     return this.#ffi.syscall(this.#numbers.sendto, fd, 0, 0, MessageFlag.NO_SIGNAL | MessageFlag.DONT_WAIT) === -EPIPE;
   }
 
   /**
-   * Sends one datagram to a Unix socket, through a socket that is made and closed for it: the bytes sent, or a negative errno.
-   * Does not wait for room. A path that begins with a NUL is in the abstract namespace (unix(7)).
+   * Sends one datagram to a Unix socket, through a socket made for this call; returns the bytes sent, or a negative errno. Does
+   * not wait for room. A path that begins with a NUL is in the abstract namespace (unix(7)).
    */
   sendDatagram(path: string, data: Uint8Array): number {
     const fd = this.#ffi.syscall(this.#numbers.socket, SocketFamily.UNIX, datagramType | closeOnExec, 0);
     if (fd < 0) return fd;
-    // The address needs the memory that other calls use, so the socket is connected first.
+    // The address uses the memory that other calls use too, so the socket is connected first.
     const connected = this.connect(fd, { path });
-    // Memory of its own, which does not move.
+    // An ArrayBuffer of its own does not move.
     const bytes = new Uint8Array(new ArrayBuffer(Math.max(data.length, 1)));
     bytes.set(data);
     const flags = MessageFlag.NO_SIGNAL | MessageFlag.DONT_WAIT;
@@ -157,7 +162,7 @@ function writeSocketAddress(bytes: Buffer, address: SocketAddress): number {
   return 28;
 }
 
-/** Reads a struct sockaddr, as the kernel wrote it. */
+/** Reads a struct sockaddr that the kernel wrote. */
 export function readSocketAddress(address: Uint8Array): SocketAddress {
   const bytes = Buffer.from(address.buffer, address.byteOffset, address.length);
   const family = bytes.readUInt16LE(0);
@@ -171,7 +176,7 @@ export function readSocketAddress(address: Uint8Array): SocketAddress {
   return { family: 'IPv6', address: new URL(`http://[${groups.join(':')}]`).hostname.slice(1, -1), port };
 }
 
-/** The eight groups of a valid IPv6 address; the URL parser knows the short forms. */
+/** Returns the eight groups of a valid IPv6 address; the URL parser expands the short forms. */
 function groupsOf(address: string): number[] {
   const text = new URL(`http://[${address.split('%')[0] ?? ''}]`).hostname.slice(1, -1);
   const [head = '', tail] = text.split('::');

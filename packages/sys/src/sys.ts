@@ -3,15 +3,15 @@ import type { OfdLockType } from './constants.js';
 import type { Ffi } from './ffi.js';
 import { Sockets } from './sockets.js';
 
-/** What a call that may take long gives when it is done: 0 or more, or a negative errno. */
+/** Called with the result of an asynchronous call: 0 or more, or a negative errno. */
 export type SysDone = (result: number) => void;
 
 /**
- * Linux system calls that Node does not offer. Every call answers with its result, 0 or more, or with a negative errno;
- * none throws for what the kernel says. File offsets and lengths are bytes, below 2^53.
+ * Linux system calls that Node does not offer. Every call returns its result, 0 or more, or a negative errno; none throws for
+ * an error of the kernel. File offsets and lengths are bytes, below 2^53.
  *
- * Calls block the calling thread, except those named `…Async`: they run on threads of the FFI library (as many as the
- * machine has processors) and may only be used on the main thread.
+ * Calls block the calling thread, except those named `…Async`: they run on threads of the FFI library (as many as the machine
+ * has processors) and may only be used on the main thread.
  */
 export class Sys {
   /** The calls for sockets. */
@@ -40,7 +40,7 @@ export class Sys {
     return this.#ffi.syscall(this.#numbers.madvise, addr, lengthBytes, advice);
   }
 
-  /** eventfd(2), with `EventFdFlag`s: a file descriptor. */
+  /** eventfd(2), with `EventFdFlag`s; returns a file descriptor. */
   eventfd(initialCount: number, flags: number): number {
     return this.#ffi.syscall(this.#numbers.eventfd2, initialCount, flags);
   }
@@ -55,7 +55,10 @@ export class Sys {
     return this.#ffi.syscall(this.#numbers.ioctl, fd, request, argument);
   }
 
-  /** lseek(2) to the end: the size of a regular file in bytes. Moves the offset of the descriptor, which positioned I/O does not use. */
+  /**
+   * Returns the size of a regular file in bytes, by lseek(2) to its end. Moves the descriptor's offset, which positioned I/O
+   * does not use.
+   */
   seekEnd(fd: number): number {
     const seekEnd = 2;
     return this.#ffi.syscall(this.#numbers.lseek, fd, 0, seekEnd);
@@ -92,7 +95,7 @@ export class Sys {
     this.#rangeIoctlAsync(fd, Ioctl.BLKZEROOUT, offsetBytes, lengthBytes, done);
   }
 
-  /** fallocate(2). `mode` is made of `FallocateMode`. */
+  /** fallocate(2). `mode` is a combination of `FallocateMode`s. */
   fallocate(fd: number, mode: number, offsetBytes: number, lengthBytes: number): number {
     return this.#ffi.syscall(this.#numbers.fallocate, fd, mode, offsetBytes, lengthBytes);
   }
@@ -124,13 +127,13 @@ export class Sys {
   }
 
   #rangeIoctlAsync(fd: number, request: number, offsetBytes: number, lengthBytes: number, done: SysDone): void {
-    // Its own memory: the call reads it on another thread, at another time.
+    // The call needs its own memory: it is read on another thread, at another time.
     const range = new BigUint64Array(new ArrayBuffer(16));
     range[0] = BigInt(offsetBytes);
     range[1] = BigInt(lengthBytes);
     const args = [fd, request, this.#ffi.addressOf(range)];
     this.#ffi.syscallAsync(this.#numbers.ioctl, args, (result) => {
-      // Also what keeps the memory alive until now.
+      // This also keeps the memory alive until now.
       range.fill(0n);
       done(result);
     });

@@ -11,12 +11,12 @@ import type {
   RwRequest,
 } from '@raidkit/core/level';
 
-/** Every member holds the same: array block b is block b of each. */
+/** Every member holds the same data: array block b is block b of each. */
 class Copies {
   /** All slots hold the same (L17). */
   readonly copyGroups: readonly (readonly number[])[];
   readonly #context: RedundantContext;
-  /** Blocks of the array that are being changed (L08). */
+  /** Locks on array blocks that are being changed (L08). */
   readonly #writes = new RangeLocks();
 
   constructor(context: RedundantContext) {
@@ -33,7 +33,7 @@ class Copies {
     if (request.kind === 'write') {
       request.lock(this.#writes, request.offsetBlocks, endOf(request), 'exclusive', this.#writeAll);
     } else if (!this.#context.isReadOnly && this.#context.isInconsistent(request.offsetBlocks, request.numBlocks)) {
-      // What is read is what all copies hold from now on, or it might read otherwise next time (L14).
+      // The copies may differ, so the data of this read is written to all of them: the next read must return the same (L14).
       request.writeBack();
       request.lock(this.#writes, request.offsetBlocks, endOf(request), 'exclusive', this.#readNext);
     } else {
@@ -41,7 +41,7 @@ class Copies {
     }
   }
 
-  /** Unmapping is writing zeros, so that all copies read the same (L20). */
+  /** An unmap writes zeros, so that all copies read the same (L20). */
   submitNullPayload(request: NullPayloadRequest): void {
     if (request.kind === 'unmap') request.trimmed(request.offsetBlocks, request.numBlocks);
     request.lock(this.#writes, request.offsetBlocks, endOf(request), 'exclusive', this.#writeAll);
@@ -51,7 +51,10 @@ class Copies {
     this.#readNext(request);
   }
 
-  /** Reads the first copy that is there and has not failed this request (L09, L11): the one with the least to do, or the first. */
+  /**
+   * Reads a copy that is present and has not failed this request (L09, L11): the one with the lowest cost, or the first one
+   * where copies may differ.
+   */
   readonly #readNext = (request: ReadRequest | ProcessRequest): void => {
     const { offsetBlocks, numBlocks, unreadable } = request;
     const mustAgree = this.#context.isInconsistent(offsetBlocks, numBlocks);
@@ -76,7 +79,7 @@ class Copies {
   readonly #onRead = (request: ReadRequest | ProcessRequest): void => {
     const { offsetBlocks, numBlocks } = request;
     if (request.stepStatus === Status.TimedOut) {
-      // The device may still fill the buffer (L12).
+      // The device may still write to the buffer (L12).
       request.fail(request.stepStatus);
       return;
     }
@@ -94,7 +97,10 @@ class Copies {
     for (const slot of request.unreadable) request.requestRepair(slot, offsetBlocks, numBlocks);
   };
 
-  /** To every member that is there (L07). Who fails is taken out at the end, as all others have it (so there is no L15 here). */
+  /**
+   * Writes to every member that is present (L07). A member that fails is removed at the end, since all others have the data (so
+   * L15 does not apply).
+   */
   readonly #writeAll = (request: AnyWriteRequest): void => {
     const { offsetBlocks, numBlocks } = request;
     for (let slot = 0; slot < this.#context.numSlots; slot++) {
@@ -113,7 +119,7 @@ function endOf({ numBlocks, offsetBlocks }: { readonly numBlocks: number; readon
 export const level: CopiesModule = {
   level: '__LEVEL__',
   aliases: [],
-  // On members' superblocks: it says this level for ever.
+  // Stored in members' superblocks: it must mean this level for ever.
   code: __CODE__,
   apiVersion: raidApiVersion,
   manifest: { stripSize: 'none', nullPayload: true, resize: true },

@@ -11,14 +11,14 @@ import type {
   WriteRequest,
 } from '@raidkit/core/level';
 
-/** What a request needs while it works on several members: a slice of memory for each slot. One piece at a time. */
+/** State of a request that works on several members, with a slice of memory per slot. It handles one piece at a time. */
 class Operation implements StripeOperation {
   addr = -1;
   isTaken = false;
-  /** Blocks of the request that are done, and that are done when this piece is. */
+  /** Blocks of the request that are done, and that will be when this piece is. */
   done = 0;
   end = 0;
-  /** Slot that is worked out from the others; -1: none. */
+  /** Slot that is reconstructed from the others; -1: none. */
   lost = -1;
 }
 
@@ -29,14 +29,14 @@ function operationOf({ levelContext }: { levelContext: object | null }): Operati
 
 /**
  * Data strips on all slots but the last, which holds their exclusive or. Array block b lies in strip ⌊b / S⌋ (S: strip size in
- * blocks); strips are dealt to the data slots in turn. A request lies within one strip: the geometry asks for that.
+ * blocks); consecutive strips go to the data slots in turn. A request lies within one strip, as the geometry asks for.
  */
 class Parity implements ParityLevel {
   readonly #context: RedundantContext;
   readonly #strip: number;
-  /** Data slots; also the slot with parity. */
+  /** Number of data slots, which is also the index of the parity slot. */
   readonly #parity: number;
-  /** Columns: blocks of members at which data and parity are being changed (L08). */
+  /** Locks on columns: member blocks whose data and parity are being changed (L08). */
   readonly #columns = new RangeLocks();
   readonly #buffers: StripeBuffers<Operation>;
 
@@ -44,7 +44,7 @@ class Parity implements ParityLevel {
     this.#context = context;
     this.#strip = context.stripSizeBlocks;
     this.#parity = context.numSlots - 1;
-    // All memory is reserved now (L22), and waited for when it is used up (L23).
+    // All memory is reserved here (L22). Requests wait when it is used up (L23).
     this.#buffers = new StripeBuffers(context, Operation);
   }
 
@@ -69,7 +69,7 @@ class Parity implements ParityLevel {
 
   submitRw(request: RwRequest): void {
     const strip = Math.floor(request.offsetBlocks / this.#strip);
-    // Kept in the request: the slot with its data, and the first block there.
+    // Kept in the request: the slot of its data, and the first member block.
     request.a = strip % this.#parity;
     request.b = Math.floor(strip / this.#parity) * this.#strip + (request.offsetBlocks % this.#strip);
     if (request.kind === 'write')
@@ -78,7 +78,7 @@ class Parity implements ParityLevel {
     else this.#lockAndRead(request);
   }
 
-  /** Columns are quiesced: nothing is to be locked. They may span stripes, which makes no difference here. */
+  /** Core has quiesced the columns, so no lock is needed. They may span stripes, which makes no difference here. */
   submitProcessRequest(request: ProcessRequest): void {
     request.a = request.slot;
     request.b = request.offsetBlocks;
@@ -94,19 +94,19 @@ class Parity implements ParityLevel {
 
   readonly #onReadOne = (request: ReadRequest): void => {
     if (request.stepStatus === Status.Ok) request.end();
-    // The device may still fill the buffer (L12).
+    // The device may still write to the buffer (L12).
     else if (request.stepStatus === Status.TimedOut) request.fail(request.stepStatus);
     else this.#lockAndRead(request);
   };
 
-  /** What is worked out comes of several members: no write may be under way on some of them. */
+  /** Reconstruction reads several members, so no write may be under way on some of them. */
   #lockAndRead(request: ReadRequest): void {
     request.lock(this.#columns, request.b, request.b + request.numBlocks, 'shared', this.#beginRead);
   }
 
-  /** Works out what the slot `a` holds from the others. */
+  /** Reconstructs slot `a` from the others. */
   readonly #beginRead = (request: ReadRequest | ProcessRequest): void => {
-    // Data that comes of parity that may be wrong is not known (L14); parity comes of data alone.
+    // Data reconstructed from parity in doubt may be wrong (L14); parity comes from data alone.
     if (request.a !== this.#parity && this.#context.isInconsistent(request.b, request.numBlocks)) {
       request.fail(Status.IoError);
       return;
@@ -150,7 +150,7 @@ class Parity implements ParityLevel {
       this.#readOthers(request, op);
       return;
     }
-    // Its member is there, and could not read: it is given the data again (L13).
+    // Its member is present but could not read: the data is written to it again (L13).
     if (request.kind === 'read' && request.hasMember(request.a)) request.requestRepair(request.a, request.b, request.numBlocks);
     this.#finish(request, Status.Ok);
   };
@@ -173,8 +173,8 @@ class Parity implements ParityLevel {
   }
 
   /**
-   * Parity is made of all data. If that of another slot is not known, the old parity has it: the difference is added to it. Where
-   * the old one is in doubt, so is the new one: it stays marked as such, and nothing is worked out from it (L14).
+   * Parity is computed from all data. If the data of another slot is not known, the difference is added to the old parity
+   * instead. If that is in doubt, so is the new one: it stays marked, and nothing is reconstructed from it (L14).
    */
   #preRead(request: WriteRequest, op: Operation): void {
     if (op.lost === this.#parity) {
@@ -197,7 +197,7 @@ class Parity implements ParityLevel {
     if (request.stepStatus === Status.TimedOut) {
       this.#finish(request, Status.TimedOut);
     } else if (unreadable !== undefined) {
-      // Another slot is not known, here: as if it had no member. Two are more than one parity can say.
+      // Another slot is unreadable here, as if it had no member. One parity cannot replace two slots.
       if (op.lost >= 0 || request.unreadable.length > 1) {
         this.#finish(request, Status.IoError);
         return;
@@ -236,7 +236,7 @@ class Parity implements ParityLevel {
     const op = operationOf(request);
     if (request.failed.length > 0) {
       request.takeOutFailed();
-      // Who stays has missed this, and redundancy says otherwise (L15).
+      // A member that stays has missed this part, and redundancy disagrees with it (L15).
       if (request.failed.some((slot) => request.hasMember(slot)))
         this.#context.markInconsistent(request.b + op.done, op.end - op.done);
     }
@@ -260,13 +260,13 @@ class Parity implements ParityLevel {
 export const level: UnjournaledModule = {
   level: '__LEVEL__',
   aliases: [],
-  // On members' superblocks: it says this level for ever.
+  // Stored in members' superblocks: it must mean this level for ever.
   code: __CODE__,
   apiVersion: raidApiVersion,
   manifest: { stripSize: 'required', nullPayload: false, resize: true },
   redundancy: 'parity',
   maxMissing: 1,
-  // With one, a crash of an array that lacks a member would cost nothing (L19); without, a person must say so to start it.
+  // With a journal, a crash of an array that lacks a member would lose nothing (L19); without, a person must confirm its start.
   journal: false,
   baseBdevsMin: 3,
   memoryBytes: stripeBufferBytes,

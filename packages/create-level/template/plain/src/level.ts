@@ -2,8 +2,8 @@ import { raidApiVersion } from '@raidkit/core/level';
 import type { LevelContext, NullPayloadRequest, PlainLevel, PlainModule, RaidGeometry, RwRequest } from '@raidkit/core/level';
 
 /**
- * Array block b lies in strip ⌊b / S⌋ (S: strip size in blocks); strips are dealt to the members in turn. A read or write lies
- * within one strip: the geometry asks for that.
+ * Array block b lies in strip ⌊b / S⌋ (S: strip size in blocks); consecutive strips go to the members in turn. A read or write
+ * lies within one strip, as the geometry asks for.
  */
 class Plain implements PlainLevel {
   readonly #strip: number;
@@ -30,7 +30,10 @@ class Plain implements PlainLevel {
     else request.writePart(this.#slotOf(offsetBlocks), this.#blockOf(offsetBlocks), numBlocks, addr);
   }
 
-  /** Of any range: strip by strip. What a device makes of an unmap is its own affair without redundancy. */
+  /**
+   * The range may be of any size and is processed strip by strip. Without redundancy, what unmapped blocks read as is up to the
+   * device.
+   */
   submitNullPayload(request: NullPayloadRequest): void {
     const end = request.offsetBlocks + request.numBlocks;
     for (let at = request.offsetBlocks; at < end;) {
@@ -50,11 +53,11 @@ class Plain implements PlainLevel {
   }
 }
 
-/** __TITLE__: data in strips over all members, each of which is needed. */
+/** __TITLE__: data in strips over all members, all of which are needed. */
 export const level: PlainModule = {
   level: '__LEVEL__',
   aliases: [],
-  // On members' superblocks: it says this level for ever.
+  // Stored in members' superblocks: it must mean this level for ever.
   code: __CODE__,
   apiVersion: raidApiVersion,
   manifest: { stripSize: 'required', nullPayload: true, resize: true },
