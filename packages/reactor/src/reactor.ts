@@ -31,12 +31,14 @@ const betweenTurnsMs = 2;
 const mostBetweenTurnsMs = 10;
 /** A while without work before the event loop's turn, in milliseconds: the next request usually comes sooner. */
 const lingerMs = 1;
+/** Longest sleep while a timer of Node's is set, in milliseconds: it does not say for when. */
+const longestTimerSleepMs = 8;
 /** With more operations of devices in flight than this, it is their number that counts and not how soon one of them is noticed. */
 const mostDeviceOpsToSpin = 4;
+/** The event loop has a turn after such a while at the latest, in milliseconds, although nothing shows that it has something to do. */
+const longestRestMs = 4000;
 /** Longest sleep. */
 const heartbeatMs = 1000;
-/** An idle reactor gives the event loop a turn after so many of them, although it should have nothing to do. */
-const heartbeatsPerTurn = 16;
 const hugePageBytes = 2 * 1024 * 1024;
 /** The global of this name is looked up anew at each use, which takes longer than to read the clock. */
 const clock = performance;
@@ -102,7 +104,12 @@ export class Reactor implements RingOwner {
   #lastWorkAt = 0;
   /** Longest sleep while there is nothing to do; below 0 if that is to be found out. */
   #quietSleepMs = -1;
-  #heartbeats = 0;
+  /**
+   * Longest sleep before the next turn, in milliseconds. It doubles with each turn: a turn may begin to watch a descriptor
+   * without a trace that shows here, and the kernel is told at the turn after it. So that is late by no longer than the thread
+   * had been idle.
+   */
+  #restMs = lingerMs;
   /** When the alarm for that was set. */
   #lingersSince = 0;
   /** Milliseconds in which the thread slept, and in which it did not, since the start. */
@@ -162,6 +169,7 @@ export class Reactor implements RingOwner {
 
   onCompletion(): void {
     this.#isPolling = false;
+    this.#restMs = lingerMs;
     this.#loopWakes++;
     // What the first turn begins to watch is watched from the second one on.
     this.#owedTurns = 2;
@@ -200,6 +208,7 @@ export class Reactor implements RingOwner {
         hasWorked = true;
         this.#isQuiet = false;
         this.#quietSleepMs = -1;
+        this.#restMs = lingerMs;
         this.#lastWorkAt = now;
         this.#spin.worked(now);
       }
@@ -236,8 +245,8 @@ export class Reactor implements RingOwner {
     const { rung } = this.#alarms;
     if (rung === 0) return false;
     this.#alarms.rung = 0;
-    if ((rung & (1 << Alarm.Heartbeat)) !== 0 && ++this.#heartbeats % heartbeatsPerTurn === 0) return true;
     if ((rung & (1 << Alarm.Linger)) === 0 || didWork || this.#lastWorkAt > this.#lingersSince) return false;
+    if (this.#isQuiet) this.#restMs = Math.min(2 * this.#restMs, longestRestMs);
     this.#isQuiet = true;
     return true;
   }
@@ -251,7 +260,7 @@ export class Reactor implements RingOwner {
     if (this.#isQuiet && this.#quietSleepMs < 0) this.#quietSleepMs = this.#longestSleepMs();
     const most = this.#isQuiet ? this.#quietSleepMs : lingerMs;
     if (most === 0) return false;
-    if (most === lingerMs && this.#alarms.set(Alarm.Linger, now, now + lingerMs)) this.#lingersSince = now;
+    if (this.#alarms.set(Alarm.Linger, now, now + most)) this.#lingersSince = now;
     return true;
   }
 
@@ -306,6 +315,6 @@ export class Reactor implements RingOwner {
   #longestSleepMs(): number {
     const resources = process.getActiveResourcesInfo();
     if (resources.includes('Immediate')) return 0;
-    return resources.includes('Timeout') ? lingerMs : heartbeatMs;
+    return resources.includes('Timeout') ? Math.min(this.#restMs, longestTimerSleepMs) : this.#restMs;
   }
 }

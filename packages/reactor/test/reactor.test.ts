@@ -1,8 +1,9 @@
-import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { connect, createServer } from 'node:net';
+import { Socket, connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Worker } from 'node:worker_threads';
 import { RingOp, loadSys } from '@raidkit/sys';
 import { openReactor } from '@raidkit/reactor';
 import type { Reactor, ReactorOptions } from '@raidkit/reactor';
@@ -140,6 +141,65 @@ describe.each([0, 100])('a reactor that spins for %i µs', (spinMicroseconds) =>
     server.close();
     rmSync(folder, { recursive: true });
   });
+});
+
+describe('an idle reactor', () => {
+  function watched(onData: () => void): { write: number; socket: Socket } {
+    const pair = sys.sockets.pair();
+    if (typeof pair === 'number') throw new Error(`socketpair: ${pair}`);
+    const socket = new Socket({ fd: pair[0], readable: true, writable: true });
+    socket.on('data', onData).on('error', () => undefined);
+    return { write: pair[1], socket };
+  }
+
+  /**
+   * Writes to a descriptor once this thread is asleep, from another thread: a timer would keep this one awake. Then the other
+   * thread waits to be terminated, since its end would wake this one again.
+   */
+  function writeFromAside(fd: number): Worker {
+    const code = `
+      const { writeSync } = require('node:fs');
+      const cell = new Int32Array(new SharedArrayBuffer(4));
+      Atomics.wait(cell, 0, 0, 200);
+      writeSync(${fd}, 'x');
+      Atomics.wait(cell, 0, 0);
+    `;
+    return new Worker(code, { eval: true });
+  }
+
+  // A turn that the reactor owes has begun each of them: nothing in the ring says that they are there.
+  it.each([
+    [
+      'a descriptor that Node has begun to watch',
+      (done: () => void, sockets: ReturnType<typeof watched>[]) => {
+        const third = watched(done);
+        sockets.push(third);
+        writeSync(third.write, 'x');
+      },
+    ],
+    ['an immediate that keeps nothing alive', (done: () => void) => void setImmediate(done).unref()],
+    ['a timer that keeps nothing alive', (done: () => void) => void setTimeout(done, 20).unref()],
+  ])(
+    'sees %s in the last turn before it slept',
+    async (_what, begin) => {
+      await started();
+      const sockets: ReturnType<typeof watched>[] = [];
+      let other: Worker | undefined;
+      await new Promise<void>((resolve) => {
+        const second = watched(() => begin(resolve, sockets));
+        const first = watched(() => void writeSync(second.write, 'x'));
+        sockets.push(first, second);
+        other = writeFromAside(first.write);
+      });
+      await other?.terminate();
+      for (const { socket, write } of sockets) {
+        socket.destroy();
+        sys.close(write);
+      }
+    },
+    // Without the rule it takes up to 16 s.
+    8000,
+  );
 });
 
 describe('a reactor', () => {

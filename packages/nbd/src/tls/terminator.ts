@@ -126,11 +126,7 @@ export class TlsTerminator {
     });
     plain.on('error', () => undefined);
     raw.once('close', () => plain.destroy());
-    // A thread that sleeps in a ring may see late what Node begins to watch, unless Node has a timer; afterwards #watch has one.
-    const awake = setInterval(() => undefined, probeMs);
-    plain.once('close', () => clearInterval(awake));
     const onSecure = (tls: TLSSocket): void => {
-      clearInterval(awake);
       plain.removeListener('end', giveUp).removeListener('close', giveUp);
       plain.write(identityMessage(identityOf(tls)));
       connect(tls, plain, replies);
