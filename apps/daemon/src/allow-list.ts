@@ -5,20 +5,20 @@ import { z } from 'zod';
 import { RpcError } from './rpc/errors.js';
 import type { Caller } from './rpc/dispatcher.js';
 
-/** Patterns of paths; longer ones, and more of them, are refused. */
+/** Path patterns; limits on their length and number. */
 const patterns = z.array(z.string().min(1).max(4096)).min(1).max(1000);
 const uuids = z.array(z.guid()).min(1).max(10_000);
 
-/** What `raidkit_allow` takes: each list that is given narrows what was allowed before. */
+/** Parameters of `raidkit_allow`: each given list narrows what was allowed before. */
 export const allowParams = z.strictObject({ devices: patterns.optional(), arrays: uuids.optional() });
 
-/** The kernel's own, of its NBD client: attaching a volume to one opens nothing that holds data. */
+/** Devices of the kernel's NBD client: attaching a volume to one opens nothing that holds data. */
 const kernelNbd = /^\/dev\/nbd\d+$/;
 
 /** EPERM. */
 const notPermitted = -1;
 
-/** Arrays that may run here, by uuid: those that are on each of the lists; all, as long as there is none. */
+/** Uuids of arrays that may run here: those on every list, or all while there is no list. */
 export class AllowedArrays {
   readonly #lists: ReadonlySet<string>[] = [];
 
@@ -30,7 +30,7 @@ export class AllowedArrays {
     return this.#lists.every((list) => list.has(uuid.toLowerCase()));
   }
 
-  /** Null: all. */
+  /** The allowed uuids; null for all. */
   get uuids(): string[] | null {
     const [first, ...others] = this.#lists;
     if (first === undefined) return null;
@@ -38,7 +38,7 @@ export class AllowedArrays {
   }
 }
 
-/** Devices and files that may be opened: those that match each of the lists; all, as long as there is none. */
+/** Devices and files that may be opened: those that match every list, or all while there is no list. */
 export class AllowedDevices {
   readonly #lists: { readonly patterns: readonly string[]; readonly matches: (path: string) => boolean }[] = [];
 
@@ -47,26 +47,26 @@ export class AllowedDevices {
     this.#lists.push({ patterns: absolute, matches: picomatch(absolute, { dot: true }) });
   }
 
-  /** Whether all may be opened. */
+  /** Whether every device may be opened. */
   get areAll(): boolean {
     return this.#lists.length === 0;
   }
 
   /**
-   * The patterns that a path must match and does not; null if it may be opened. It is the path itself, or where it leads to,
-   * that matches. A user who may make links in an allowed folder decides what they lead to.
+   * Returns a list of patterns that the path does not match, so that it may not be opened; null if it may. Either the path
+   * itself or its target must match, so a user who may make links in an allowed folder decides what they lead to.
    *
-   * @param realPath where it leads to; null if that cannot be told
+   * @param realPath the target; null if it cannot be resolved
    */
   patternsAgainst(path: string, realPath: string | null): readonly string[] | null {
-    // Behind a link `..` leads to another place than the text says: then only that place counts.
+    // After a symbolic link, `..` leads elsewhere than the text says, so only the target counts.
     const named = path.split('/').includes('..') ? null : resolve(path);
     const isMatch = ({ matches }: { matches: (path: string) => boolean }): boolean =>
       (named !== null && matches(named)) || (realPath !== null && matches(realPath));
     return this.#lists.find((list) => !isMatch(list))?.patterns ?? null;
   }
 
-  /** Throws the `RpcError` of a call that is not to open the path that this parameter has. */
+  /** Throws the `RpcError` of a call that may not open the path given in this parameter. */
   check(field: string, path: string, realPath: string | null): void {
     const patterns = this.patternsAgainst(path, realPath);
     if (patterns === null) return;
@@ -77,8 +77,8 @@ export class AllowedDevices {
 }
 
 /**
- * Passes calls on, but for those that open a device, or make an array, that is not allowed, be they from clients, the
- * configuration or the scan. The code that opens a device asks again what it is that has been opened.
+ * Passes calls on, except those that open a device or make an array that is not allowed, whether they come from clients, the
+ * configuration or the scan. The code that opens a device checks again what it has opened.
  */
 export class AllowedCalls implements Caller {
   readonly #inner: Caller;
@@ -104,7 +104,7 @@ export class AllowedCalls implements Caller {
     if (devices !== undefined) this.#devices.narrow(devices);
   }
 
-  /** Whether a path may be looked at, and opened. */
+  /** Whether a path may be examined and opened. */
   async mayOpen(path: string): Promise<boolean> {
     return this.#devices.areAll || this.#devices.patternsAgainst(path, await leadsTo(path)) === null;
   }

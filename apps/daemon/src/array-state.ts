@@ -1,4 +1,4 @@
-/* What `raidkit_get_arrays` answers, as far as the daemon itself uses it. */
+/* The part of `raidkit_get_arrays`' answer that the daemon itself uses. */
 
 export interface ProcessState {
   type: string;
@@ -15,9 +15,9 @@ export interface ProcessRecordState {
   type: string;
   started_at: number;
   seconds: number;
-  /** Where it began. */
+  /** Array block at which it began. */
   from_block: number;
-  /** How far it has got in the array. */
+  /** Array blocks that it has passed. */
   blocks: number;
   mismatch_blocks: number;
   error: string | null;
@@ -43,7 +43,7 @@ export interface ArrayState {
     health: string;
     block_size: number;
     num_blocks: number;
-    /** What its background work waits for; null for nothing. */
+    /** What its background process waits for; null if it does not wait. */
     waits_for: string | null;
     process: ProcessState | null;
     history: ProcessRecordState[];

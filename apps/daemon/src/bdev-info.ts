@@ -2,7 +2,7 @@ import { IoType, ioTypeNames } from '@raidkit/bdev';
 import type { Bdev, JsonObject, JsonValue } from '@raidkit/bdev';
 import type { Service } from './service.js';
 
-/** Types that SPDK lists and we do not have. */
+/** I/O types that SPDK lists and raidkit does not support. */
 const foreignTypes = [
   'zcopy',
   'get_zone_info',
@@ -19,7 +19,10 @@ const foreignTypes = [
   'write_uncorrectable',
 ];
 
-/** A device as `bdev_get_bdevs` shows it: SPDK's keys in SPDK's order; with several reactors, where it is too. */
+/**
+ * Describes a device as `bdev_get_bdevs` shows it, with SPDK's keys in SPDK's order and, with several reactors, the reactor it
+ * is on.
+ */
 export function describeBdev(bdev: Bdev, { index, count }: Service['reactor']): JsonObject {
   return {
     name: bdev.name,
@@ -42,7 +45,7 @@ export function describeBdev(bdev: Bdev, { index, count }: Service['reactor']): 
   };
 }
 
-/** As `bdev_set_qos_limit` takes them. */
+/** Rate limits with the parameter names of `bdev_set_qos_limit`. */
 export function describeRateLimits({ rateLimits }: Bdev): JsonObject {
   return {
     rw_ios_per_sec: rateLimits.iosPerSecond,
@@ -70,7 +73,7 @@ function supportedTypes(bdev: Bdev): JsonObject {
   return types;
 }
 
-/** Microseconds: the unit of `ticks` in I/O statistics. */
+/** Ticks per second in I/O statistics: a tick is a microsecond. */
 export const tickRate = 1_000_000;
 
 /** A device's statistics as `bdev_get_iostat` shows them. */

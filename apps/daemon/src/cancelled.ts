@@ -1,2 +1,2 @@
-/** What a process says of itself that was cancelled on request: no fault. */
+/** The error text of a process that was cancelled on request, which is not a failure. */
 export const cancelledReason = 'it was cancelled on request';

@@ -24,32 +24,32 @@ import type { ScanOptions } from './scan/scanner.js';
 /** How I/O reaches the kernel: `auto` is io_uring where there is one. */
 export type EngineChoice = 'auto' | 'uring' | 'portable';
 
-/** Whether NBD clients can use TLS, or must. */
+/** Whether NBD clients can use TLS, or must use it. */
 type TlsMode = 'off' | 'allow' | 'require';
 
-/** What the command line said. */
+/** Options parsed from the command line. */
 export interface CliOptions extends HttpOptions {
   rpc: RpcAddress[];
-  /** Paths of control sockets for reading only. */
+  /** Paths of read-only control sockets. */
   readOnlyRpc: string[];
   socketGroup: number | undefined;
   socketMode: SocketMode | undefined;
   nbd: NbdAddress[];
   configPath: string | undefined;
-  /** Where what is set up by calls is kept; undefined for nowhere. */
+  /** Path of the state file, which keeps what calls have set up; undefined for none. */
   statePath: string | undefined;
-  /** Devices among which members are looked for, and which arrays start; undefined for none. */
+  /** Where to look for members, and which arrays to start; undefined for no scan. */
   scan: ScanOptions | undefined;
-  /** What may be opened and run. */
+  /** Which devices may be opened and which arrays may run. */
   allow: AllowOptions;
   isStrict: boolean;
   waitForRpc: boolean;
   autoExport: boolean;
   levels: string[];
-  /** Where packages of levels are installed that the daemon does not bring along; undefined for nowhere. */
+  /** Folder in which level packages that the daemon does not include are installed; undefined for none. */
   levelFolder: string | undefined;
   memoryBytes: number;
-  /** Most bytes of pages with checksums, per reactor. */
+  /** Memory for pages of checksums, in bytes per reactor. */
   checksumCacheBytes: number;
   engine: EngineChoice;
   /** How many io_uring threads share the volumes. */
@@ -58,17 +58,17 @@ export interface CliOptions extends HttpOptions {
   stuckAfterSeconds: number;
   giveUpAfterSeconds: number;
   nbdLimits: NbdLimits;
-  /** TLS for NBD clients; undefined for none. */
+  /** TLS settings for NBD clients; undefined for no TLS. */
   tls: { isRequired: boolean; files: TlsFiles } | undefined;
   sinks: SinkOptions;
-  /** When arrays are checked; undefined: on request only. */
+  /** Schedule of checks; undefined: on request only. */
   schedule: ScheduleOptions | undefined;
-  /** Milliseconds between two words of an array that is still degraded; 0 for one. */
+  /** Milliseconds between reminders that an array is still degraded; 0 for no reminders. */
   remindMs: number;
-  /** Milliseconds between two looks at the health of disks; 0 for never. */
+  /** Milliseconds between two checks of the disks' health; 0 for never. */
   diskHealthMs: number;
   logLevel: string;
-  /** Folder of the demonstration; undefined if it was not asked for. */
+  /** Folder of the demonstration; undefined if it was not requested. */
   demo: string | undefined;
 }
 
@@ -112,7 +112,7 @@ interface ParsedOptions extends ParsedEventOptions, ParsedScheduleOptions, Parse
   demo?: string;
 }
 
-/** The command line's options; what `--help` and the manual page say. */
+/** The command line's options, from which `--help` and the manual page are made. */
 export function makeCommand(version: string): Command {
   const command = new Command('raidkitd')
     .description('RAID volumes over block devices and files, served over NBD, controlled over JSON-RPC')
@@ -251,7 +251,7 @@ export function makeCommand(version: string): Command {
   return command;
 }
 
-/** Reads the command line (`process.argv`). Prints help or what is wrong, and ends the process, as commander does. */
+/** Parses the command line (`process.argv`). Prints help or an error and ends the process, as commander does. */
 export function parseCommandLine(argv: readonly string[], version: string): CliOptions {
   const command = makeCommand(version);
   command.parse([...argv]);
@@ -292,11 +292,14 @@ export function parseCommandLine(argv: readonly string[], version: string): CliO
   };
 }
 
-/** `$XDG_RUNTIME_DIR/raidkitd.sock`, `/run/raidkitd.sock` for root, else in `/tmp` with the user's number. */
+/**
+ * The default control socket: `$XDG_RUNTIME_DIR/raidkitd.sock`, `/run/raidkitd.sock` for root, else a path in `/tmp` with the
+ * user's number.
+ */
 export function defaultRpcPath(): string {
   const { XDG_RUNTIME_DIR: runtimeDir } = process.env;
   const uid = process.geteuid?.() ?? 0;
-  // sudo -E hands on another user's.
+  // `sudo -E` passes another user's directory on.
   const isOwn = runtimeDir !== undefined && statSync(runtimeDir, { throwIfNoEntry: false })?.uid === uid;
   if (isOwn) return join(runtimeDir, 'raidkitd.sock');
   return uid === 0 ? '/run/raidkitd.sock' : `/tmp/raidkitd-${uid}.sock`;
@@ -313,13 +316,13 @@ function scanOptions(command: Command, { scan, autoStart, startArray }: ParsedOp
   return { patterns: scan, policy: startArray };
 }
 
-/** A daemon with a control socket of its own does not share a state file with others unless it is told so. */
+/** Path of the state file. A daemon with a control socket of its own does not share a state file with others unless told to. */
 function statePath({ state, rpcSocket, demo }: ParsedOptions): string | undefined {
   if (state === 'none') return undefined;
   if (state !== undefined) return resolve(state);
   if (demo !== undefined) return undefined;
   const { STATE_DIRECTORY: systemdFolder, XDG_STATE_HOME: stateHome } = process.env;
-  // systemd may give several folders.
+  // systemd may set several folders.
   if (systemdFolder !== undefined && systemdFolder !== '') return join(systemdFolder.split(':')[0] ?? '', 'state.json');
   if (rpcSocket.length > 0) return undefined;
   if (process.getuid?.() === 0) return '/var/lib/raidkit/state.json';

@@ -37,43 +37,43 @@ import { OwnNames } from './shared-names.js';
 import { SharedRegistry } from './shared-registry.js';
 import { memberFinder } from './volume-members.js';
 
-/** What a service is made from: everything of the daemon but its control sockets. */
+/** Options of a service: everything in the daemon except its control sockets. */
 export interface ServiceOptions {
   nbd: readonly NbdAddress[];
-  /** Export every volume that comes online under its name. Default true. */
+  /** Whether every volume that comes online is exported under its name. Default true. */
   autoExport?: boolean;
-  /** Packages of RAID levels. */
+  /** Names of the packages with RAID levels. */
   levels: readonly string[];
-  /** Whose `node_modules` has the packages that the daemon does not bring along. Default: there are none. */
+  /** Folder whose `node_modules` has the packages that the daemon does not include. Default: none. */
   levelFolder?: string;
-  /** Conditions under which levels' exports are looked up, besides `node` and `import`. */
+  /** Further export conditions for looking up level packages, besides `node` and `import`. */
   conditions?: readonly string[];
-  /** How often it is told again that an array is degraded, in milliseconds; 0 for never. Default: a day. */
+  /** Milliseconds between reminders that an array is degraded; 0 for never. Default: a day. */
   remindMs?: number;
-  /** Bytes of checksums in memory at most, and never more than a quarter of the buffer memory. Default: what core says. */
+  /** Memory for checksums in bytes; at most a quarter of the buffer memory is used. Default: core's. */
   checksumCacheBytes?: number;
 }
 
-/** The thread that a service lives in. */
+/** The environment of a service: the thread it runs in. */
 export interface ServiceThread {
   runtime: Runtime;
   log: Logger;
   /** Makes the NBD server. Default: one over Node's sockets. */
   newServer?: (registry: BdevRegistry) => NbdServer;
-  /** Its place among several. Default: it is the only one. */
+  /** Its index among several reactors. Default: it is the only one. */
   place?: { index: number; count: number; share: SharedState };
-  /** How busy the thread is. Default: what Node says of its event loop. */
+  /** Returns how busy the thread is. Default: measured by Node's event loop. */
   load?: () => Load;
-  /** Told of what happens to arrays. Default: none. */
+  /** Called with events of arrays. Default: none. */
   onEvent?: (report: EventReport) => void;
 }
 
-/** A service that can be called, has made no devices yet, and is in the startup state. */
+/** A service in the startup state that accepts calls and has no devices yet. */
 export interface ComposedPlane {
   readonly service: Service;
-  /** Resolves when a client asked for a stop. */
+  /** Resolves when a client requests a stop. */
   readonly stopRequested: Promise<void>;
-  /** Drains and ends NBD connections, flushes and closes arrays and devices. */
+  /** Drains and closes NBD connections, flushes and closes arrays and devices. */
   stop(): Promise<void>;
 }
 
@@ -84,7 +84,7 @@ function loadOfEventLoop(): Load {
   return { awakeMs: active, asleepMs: idle };
 }
 
-/** Composes everything and serves NBD. Rejects, with nothing left open, if any of it cannot be had. */
+/** Composes a service and serves NBD. If any part fails, rejects with nothing left open. */
 export async function composeService(options: ServiceOptions, thread: ServiceThread): Promise<ComposedPlane> {
   const { log, runtime, newServer, place } = thread;
   const modules = await loadLevels(options.levels, options.levelFolder, options.conditions);
@@ -133,7 +133,7 @@ export async function composeService(options: ServiceOptions, thread: ServiceThr
     waitInit: () => init.promise,
     requestStop: stopRequested.resolve,
   };
-  // A client that is told that an array is there finds it exported.
+  // A client that learns that an array exists must find it exported.
   const whenExported = (entry: RpcMethod): RpcMethod => ({
     ...entry,
     async run(params) {
@@ -162,7 +162,7 @@ export async function composeService(options: ServiceOptions, thread: ServiceThr
     ...reactorMethods(service),
   ]);
   if (options.autoExport !== false) exports.exportVolumes(memberFinder(registry, arrays, spdkSuperblockStore, examining));
-  // What was a member of the array may be on its own now.
+  // A former member may now be a volume of its own.
   arrays.on((event) => {
     if (event.type === 'arrayRemoved') exports.reconsider();
   });
@@ -170,11 +170,11 @@ export async function composeService(options: ServiceOptions, thread: ServiceThr
   const watch = thread.onEvent === undefined ? null : new ArrayWatch(arrays, thread.onEvent, options.remindMs ?? dayMs);
 
   const stop = async (): Promise<void> => {
-    // That everything ends now is no event.
+    // The shutdown must not cause events.
     watch?.end();
-    // I/O that a rate limit holds back is not held any more.
+    // Rate limits must not hold I/O back any more.
     for (const bdev of registry.list()) bdev.rateLimits = noRateLimits;
-    // The kernel lets go of what it has before its server does.
+    // The kernel's NBD client is detached before its server closes.
     await attachments.end();
     await exports.close();
     await arrays.stop();

@@ -31,7 +31,7 @@ import type { ScheduleOptions, ScheduledArray } from './schedule/check-schedule.
 import type { RpcAddress, RpcListener } from './rpc/listen.js';
 import { OwnCalls } from './rpc/own-calls.js';
 
-/** What NBD clients may have in flight, each and together. What is left out has the server's defaults. */
+/** Limits for NBD clients, each and together. What is left out has the server's default. */
 export type NbdLimits = Pick<
   NbdServerOptions,
   | 'maxConnections'
@@ -42,7 +42,7 @@ export type NbdLimits = Pick<
   | 'maxBytes'
 >;
 
-/** Patterns of devices that may be opened, and uuids of arrays that may run; each null for all. */
+/** Patterns of devices that may be opened, and uuids of arrays that may run; null for all. */
 export interface AllowOptions {
   devices: readonly string[] | null;
   arrays: readonly string[] | null;
@@ -51,74 +51,74 @@ export interface AllowOptions {
 /** TLS for NBD clients. */
 export type NbdTls = NonNullable<NbdServerOptions['tls']>;
 
-/** What a daemon is started with. */
+/** Options of a daemon. */
 export interface DaemonOptions extends ServiceOptions {
   rpc: readonly RpcAddress[];
-  /** Unix sockets at which only what changes nothing is answered. Default: none. */
+  /** Unix sockets on which only calls that change nothing are answered. Default: none. */
   readOnlyRpc?: readonly string[];
   /** A group, by id, whose members may connect to the Unix sockets. Default: only this process's own user. */
   socketGroup?: number;
   /** Who may connect to the Unix sockets. Default: 0o660 with a group, 0o600 without. */
   socketMode?: SocketMode;
-  /** A configuration file in SPDK's form, replayed at start. */
+  /** Path of a configuration file in SPDK's format, replayed at start. */
   configPath?: string;
-  /** Where what is set up by calls is kept, for the next start. Default: nowhere. */
+  /** Path of the file that keeps what calls have set up, for the next start. Default: none. */
   statePath?: string;
-  /** Devices among which members of arrays are looked for, and which arrays start by themselves. Default: none. */
+  /** Where to look for members of arrays, and which arrays start by themselves. Default: no scan. */
   scan?: ScanOptions;
   /** Where events are sent. Default: nowhere. */
   sinks?: SinkOptions;
-  /** When arrays are checked. Default: on request only. */
+  /** Schedule of checks. Default: on request only. */
   schedule?: ScheduleOptions;
-  /** How often disks are asked how they are (smartctl), in milliseconds; 0, the default, for never. */
+  /** Milliseconds between two checks of the disks' health (smartctl); 0, the default, for never. */
   diskHealthMs?: number;
-  /** Where the dashboard, metrics and health are served over HTTP. Default: nowhere. */
+  /** Addresses at which the dashboard, metrics and health are served over HTTP. Default: none. */
   http?: readonly HttpAddress[];
-  /** The token that a request over HTTP must have to change something. Default: no request can. */
+  /** The token that an HTTP request needs to change something. Default: no request can. */
   httpToken?: HttpToken;
   /** Names under which browsers may know the daemon, besides addresses and `localhost`. */
   httpNames?: readonly string[];
-  /** What may be opened and run, besides what the configuration says of that. Default: everything. */
+  /** Which devices may be opened and which arrays may run, in addition to the configuration's limits. Default: all. */
   allow?: AllowOptions;
-  /** Ends the start, with an error: nothing is left open. */
+  /** Aborts the start, which then rejects with nothing left open. */
   abort?: AbortSignal;
-  /** A call of the configuration that fails ends the start. Default false: it is kept, and tried again. */
+  /** Whether a failed call of the configuration ends the start. Default false: it is kept and retried. */
   isStrict?: boolean;
-  /** Stay in the startup state until `framework_start_init` is called. Default false. */
+  /** Whether to stay in the startup state until `framework_start_init` is called. Default false. */
   waitForRpc?: boolean;
   /** Size of the buffer memory, in bytes. */
   memoryBytes: number;
-  /** Default: the server's. */
+  /** Default: the NBD server's limits. */
   nbdLimits?: NbdLimits;
-  /** Default: none. */
+  /** TLS settings for NBD clients. Default: no TLS. */
   tls?: NbdTls;
   log: Logger;
 }
 
-/** A daemon that is up, wherever its service lives. */
+/** A running daemon, in whichever threads its services are. */
 export interface RunningDaemon {
-  /** Answers as the control sockets do. */
+  /** Answers calls like the control sockets. */
   readonly caller: Caller;
   /** Addresses of the control sockets. */
   readonly rpcAddresses: readonly string[];
-  /** Addresses of HTTP, with the ports that they have got. */
+  /** Addresses that HTTP is served at, with their actual ports. */
   readonly httpAddresses: readonly string[];
-  /** Resolves when a client asked for a stop. */
+  /** Resolves when a client requests a stop. */
   readonly stopRequested: Promise<void>;
-  /** Drains and ends NBD connections, flushes and closes arrays and devices, closes the control sockets. */
+  /** Drains and closes NBD connections, flushes and closes arrays and devices, closes the control sockets. */
   stop(): Promise<void>;
-  /** Looks for devices that have come, and tries again what has failed, without waiting for the next poll. */
+  /** Scans for new devices and retries what failed, without waiting for the next poll. */
   reload(): void;
-  /** NBD clients that begin TLS from now on are given these; those that are there go on. */
+  /** Sets the credentials for NBD clients that begin TLS from now on; others are not affected. */
   renewTls(credentials: TlsCredentials): void;
 }
 
-/** A daemon in this thread. */
+/** A daemon that runs in this thread. */
 export interface Daemon extends RunningDaemon {
   readonly service: Service;
 }
 
-/** Composes everything in this thread and starts serving. Rejects, with nothing left open, if any of it cannot be had. */
+/** Starts a daemon in this thread. If any part fails, rejects with nothing left open. */
 export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const { log, memoryBytes, nbdLimits, tls } = options;
   const withTls = tls === undefined ? {} : { tls };
@@ -139,7 +139,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   return { service, ...running };
 }
 
-/** What is served, and the settings of how. */
+/** Options for the control sockets and everything served beside NBD. */
 type ControlOptions = Pick<
   DaemonOptions,
   | 'rpc'
@@ -166,8 +166,9 @@ type ControlOptions = Pick<
 };
 
 /**
- * Opens the control sockets before a service, or before the router of several, and replays the configuration. Rejects, with nothing
- * left open and the service stopped, if a socket cannot be had, the configuration cannot be read, or it is strict and a call fails.
+ * Opens the control sockets in front of a service, or of the router of several, and replays the configuration. If a socket
+ * cannot be opened, the configuration cannot be read, or it is strict and a call fails, rejects with nothing left open and the
+ * service stopped.
  */
 export async function serveControl(
   options: ControlOptions,
@@ -200,7 +201,7 @@ export async function serveControl(
   let health: DiskHealth | null = null;
   const stop = async (): Promise<void> => {
     configuration?.end();
-    // The end does not wait for the sinks of events.
+    // Shutdown does not wait for event sinks.
     sinks.end();
     events.end();
     isEnding = true;
@@ -274,7 +275,7 @@ export async function serveControl(
   };
 }
 
-/** A file of its own beside the state file; null without one. */
+/** Path of another file beside the state file; null if there is no state file. */
 function besideState(statePath: string | undefined, what: string): string | null {
   return statePath === undefined ? null : `${statePath.replace(/\.json$/, '')}-${what}.json`;
 }
@@ -284,7 +285,7 @@ async function narrow(caller: Caller, { arrays = null, devices = null }: Partial
   await caller.call('raidkit_allow', { ...(devices === null ? {} : { devices }), ...(arrays === null ? {} : { arrays }) });
 }
 
-/** Resolves and rejects as `work` does, or rejects when the signal comes first. */
+/** Settles like `work`, or rejects when the signal is aborted first. */
 async function untilAborted(work: Promise<void>, abort: AbortSignal | undefined): Promise<void> {
   const aborted = new Promise<never>((_, reject) => {
     abort?.addEventListener('abort', () => reject(abort.reason as Error), { once: true });
@@ -292,7 +293,7 @@ async function untilAborted(work: Promise<void>, abort: AbortSignal | undefined)
   await Promise.race([work, aborted]);
 }
 
-/** Lets those connect to the Unix sockets, all of which listen, that the options name. */
+/** Sets the permissions of the Unix sockets, all of which are listening by now. */
 function openSockets(options: ControlOptions): void {
   const { log, socketGroup: group, socketMode: mode = group === undefined ? 0o600 : 0o660 } = options;
   if (mode === 0o600) return;
@@ -305,7 +306,7 @@ function openSockets(options: ControlOptions): void {
     );
 }
 
-/** Where a daemon with these options listens in the file system. */
+/** Paths of the Unix sockets that a daemon with these options listens on. */
 function unixPaths({ http = [], nbd, readOnlyRpc = [], rpc }: ControlOptions): string[] {
   return [
     ...rpc.flatMap((address) => ('path' in address ? [address.path] : [])),

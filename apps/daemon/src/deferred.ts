@@ -1,4 +1,4 @@
-/** A promise, and what settles it. A rejection that no caller waits for is no fault. */
+/** Returns a promise and the functions that settle it. Its rejection need not be handled. */
 export function deferred(): { promise: Promise<void>; resolve: () => void; reject: (error: unknown) => void } {
   let resolve: () => void = () => undefined;
   let reject: (error: unknown) => void = () => undefined;

@@ -4,12 +4,12 @@ import { nbdUri } from '@raidkit/nbd';
 import type { NbdAddress } from './exports.js';
 import type { Caller } from './rpc/dispatcher.js';
 
-/** The demonstration's members: four sparse files. */
+/** Number of the demonstration's members, which are sparse files. */
 const members = 4;
 const memberBytes = 256 * 1024 * 1024;
 const volume = 'demo';
 
-/** What the demonstration listens on. */
+/** Paths and port of the demonstration. */
 export interface DemoPlaces {
   folder: string;
   rpc: string;
@@ -22,12 +22,12 @@ export function demoPlaces(folder: string): DemoPlaces {
   return { folder: absolute, rpc: join(absolute, 'rpc.sock'), nbd: join(absolute, 'nbd.sock'), tcpPort: 10_809 };
 }
 
-/** Where its NBD clients come in. */
+/** Addresses at which it serves NBD. */
 export function demoAddresses(places: DemoPlaces): NbdAddress[] {
   return [{ unix: places.nbd }, { host: '127.0.0.1', port: places.tcpPort }];
 }
 
-/** Makes the member files if there are none. */
+/** Makes the member files if they do not exist. */
 export function makeMemberFiles({ folder }: DemoPlaces): void {
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   for (let index = 0; index < members; index++) {
@@ -39,7 +39,10 @@ export function makeMemberFiles({ folder }: DemoPlaces): void {
   }
 }
 
-/** Opens the members; the array assembles from them if it has been made before, else it is made. Returns which it was. */
+/**
+ * Opens the members. The array assembles from them if it was made before; otherwise it is created. Returns which of the two
+ * happened.
+ */
 export async function startDemo(caller: Caller, { folder }: DemoPlaces): Promise<'created' | 'assembled'> {
   const names = Array.from({ length: members }, (_, index) => `member${index}`);
   for (const [index, name] of names.entries()) {
@@ -64,7 +67,7 @@ export async function startDemo(caller: Caller, { folder }: DemoPlaces): Promise
   return 'created';
 }
 
-/** What a curious person is told. */
+/** Text that tells the user what to try. */
 export function demoText(places: DemoPlaces, how: 'created' | 'assembled'): string {
   const [unix = '', ...others] = demoAddresses(places).map((address) => nbdUri(address, volume));
   const did = how === 'created' ? 'made' : 'brought back, with its data,';

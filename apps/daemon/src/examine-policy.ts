@@ -1,17 +1,17 @@
 import type { Bdev } from '@raidkit/bdev';
 
 /**
- * Which devices are looked at for superblocks when they appear. What a device holds that clients write to is theirs: a
- * superblock there is data, and must not bring an array about, nor hand the device to one. Volumes are looked at if their own array
- * says that they are members (`packages/core/src/membership/nesting.ts`), or the configuration does.
+ * Decides which devices are examined for superblocks when they appear. A device that clients write to holds their data: a
+ * superblock there must neither create an array nor make the device a member. Volumes are examined if their own array
+ * (`packages/core/src/membership/nesting.ts`) or the configuration says that they are members.
  */
 export class ExaminePolicy {
-  /** SPDK's `bdev_auto_examine`. */
+  /** Whether devices are examined when they appear: SPDK's `bdev_auto_examine`. */
   isAutomatic = true;
   #unexamined: ReadonlySet<string> = new Set();
   readonly #declared = new Set<string>();
 
-  /** Names, aliases or uuids of devices that the configuration has for something else. */
+  /** Names, aliases or uuids of devices that the configuration uses for something else. */
   set unexamined(names: readonly string[]) {
     this.#unexamined = new Set(names);
   }
@@ -20,17 +20,20 @@ export class ExaminePolicy {
     return this.isAutomatic && !this.holdsData(bdev);
   }
 
-  /** The configuration says that clients write to the device. */
+  /** Whether, according to the configuration, clients write to the device. */
   holdsData(bdev: Bdev): boolean {
     return namesOf(bdev).some((one) => this.#unexamined.has(one));
   }
 
-  /** The configuration is about to have a device of this name examined: until then it is nothing but a member. */
+  /**
+   * Declares that the configuration is about to examine a device of this name; until then it must not be used as anything but a
+   * member.
+   */
   declare(name: string): void {
     this.#declared.add(name);
   }
 
-  /** It has been examined. */
+  /** Ends the declaration, once the device was examined. */
   undeclare(bdev: Bdev): void {
     for (const name of namesOf(bdev)) this.#declared.delete(name);
   }

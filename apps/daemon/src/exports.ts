@@ -6,34 +6,34 @@ import { OwnNames } from './shared-names.js';
 import type { NameTable } from './shared-names.js';
 import type { SharedExport } from './shared-state.js';
 
-/** Where NBD clients are served: a Unix socket's path, or a TCP address. */
+/** Address at which NBD clients are served: a Unix socket's path, or a TCP address. */
 export type NbdAddress = { unix: string } | { host: string; port: number };
 
-/** Is told of exports as they come and go. */
+/** Told of exports that are added and removed. */
 export interface ExportWatch {
   readonly names: NameTable;
   exported(one: SharedExport): void;
   unexported(name: string): void;
 }
 
-/** Says of what a volume is a member, for people; null if nothing has it. Rejects if that cannot be told now. */
+/** Returns, in words for people, what a volume is a member of; null if of nothing. Rejects if that cannot be determined now. */
 export type MemberFinder = (bdev: Bdev) => Promise<string | null>;
 
-/** Wait before it is asked again of what a volume is a member, in milliseconds. */
+/** Milliseconds before it is checked again what a volume is a member of. */
 const askAgainMs = 5000;
 
-/** The NBD side of the daemon: listeners, exports by hand, and exports of every volume that comes online. */
+/** The NBD side of the daemon: listeners, exports made by calls, and automatic exports of every volume that comes online. */
 export class Exports {
   readonly #registry: BdevRegistry;
   readonly #server: NbdServer;
   readonly #log: Logger;
   readonly #watch: ExportWatch;
   readonly #known = new Set<string>();
-  /** Volumes that are not exported since they are, or are about to be, members of something. */
+  /** Volumes that are not exported because they are, or are about to be, members of something. */
   readonly #heldBack = new Set<Bdev>();
-  /** Names of exports that volumes have by themselves. */
+  /** Names of automatic exports. */
   readonly #automatic = new Set<string>();
-  /** Volumes of which it is being decided whether they are exported. */
+  /** Decisions in progress on whether a volume is exported. */
   readonly #deciding = new Set<Promise<void>>();
   #memberOf: MemberFinder | null = null;
   #addresses: readonly NbdListener['address'][] = [];
@@ -43,7 +43,7 @@ export class Exports {
     this.#log = log;
     this.#server = server;
     this.#watch = watch;
-    // An export goes with its device.
+    // An export is removed with its device.
     registry.addListener({
       onUnregistered: (bdev) => {
         this.#heldBack.delete(bdev);
@@ -58,17 +58,17 @@ export class Exports {
     if ('host' in address && !this.isTlsRequired) warnOfPlainText(this.#log, address);
   }
 
-  /** Where clients come in. */
+  /** Addresses at which clients connect. */
   get addresses(): readonly NbdListener['address'][] {
     return this.#addresses;
   }
 
-  /** Clients come in at these addresses of another reactor. */
+  /** Sets the addresses at which clients connect, which are another reactor's. */
   set addresses(addresses: readonly NbdListener['address'][]) {
     this.#addresses = addresses;
   }
 
-  /** Path of a Unix socket that is listened on; null if there is none. */
+  /** Path of a Unix socket that is listening; null if there is none. */
   get unixPath(): string | null {
     for (const address of this.#addresses) if ('unix' in address) return address.unix;
     return null;
@@ -79,12 +79,12 @@ export class Exports {
     return this.#server.isTlsRequired;
   }
 
-  /** URIs under which a client reaches the export, one for each listener. */
+  /** URIs of the export, one for each listener. */
   uris(name: string): string[] {
     return this.#addresses.map((address) => nbdUri(address, name, this.isTlsRequired));
   }
 
-  /** The same of every volume that is exported, under whatever names; by the volume's own name. */
+  /** The URIs of every exported volume, under all its export names; by the volume's name. */
   urisByVolume(): Map<string, string[]> {
     const found = new Map<string, string[]>();
     for (const { bdev, name } of this.#server.exports()) found.set(bdev, [...(found.get(bdev) ?? []), ...this.uris(name)]);
@@ -120,7 +120,7 @@ export class Exports {
     return name;
   }
 
-  /** A rule with a listener that does not exist lets no client in: that is a mistake. */
+  /** Throws if a rule names a listener that does not exist: it would let no client in, which must be a mistake. */
   #checkListeners(clients: readonly ClientRule[]): void {
     const there = this.#addresses.map(listenerName);
     const wrong = clients.findIndex(({ listener }) => listener !== undefined && !there.includes(listener));
@@ -135,7 +135,7 @@ export class Exports {
     await removed;
   }
 
-  /** The calls that would make those exports again that volumes do not have by themselves. */
+  /** Calls that make the exports again, except automatic ones. */
   configCalls(): { method: string; params: JsonObject }[] {
     return this.#server
       .exports()
@@ -163,12 +163,12 @@ export class Exports {
     }));
   }
 
-  /** What clients have had in all, and how many there are. */
+  /** Total traffic of clients, and their number. */
   traffic(): ReturnType<NbdServer['traffic']> {
     return this.#server.traffic();
   }
 
-  /** Who uses exports. */
+  /** The clients of exports. */
   clients(): JsonObject[] {
     return this.#server.clients().map((client) => ({
       export: client.exportName,
@@ -184,25 +184,25 @@ export class Exports {
   }
 
   /**
-   * From now on every volume is exported under its name while it is online, unless it is a member of something: a writable
-   * export would keep it from its array, and let clients write to it behind the array's back.
+   * Exports every volume under its name while it is online, from now on, unless it is a member of something: a writable export
+   * would block its array, and clients could write to it behind the array's back.
    */
   exportVolumes(memberOf: MemberFinder): void {
     this.#memberOf = memberOf;
     this.#registry.addListener({ onRegistered: (bdev) => this.#consider(bdev) });
   }
 
-  /** Resolves when it has been decided of every volume whether it is exported. */
+  /** Resolves when no decision about an automatic export is in progress. */
   async settled(): Promise<void> {
     while (this.#deciding.size > 0) await Promise.all(this.#deciding);
   }
 
-  /** Asks again whether volumes that are not exported are still members of something. */
+  /** Checks again whether volumes that are not exported are still members of something. */
   reconsider(): void {
     for (const bdev of [...this.#heldBack]) this.#consider(bdev);
   }
 
-  /** Takes back exports that volumes have by themselves and no client uses: the volumes are to become members. */
+  /** Removes automatic exports without clients, because these volumes are to become members. */
   async yieldVolumes(names: readonly (string | null)[]): Promise<void> {
     await this.settled();
     if (this.#memberOf === null) return;
@@ -251,7 +251,7 @@ export class Exports {
     }
   }
 
-  /** Finishes what clients have in flight, and ends all connections and listeners. */
+  /** Completes clients' requests in flight, and closes all connections and listeners. */
   async close(): Promise<void> {
     await this.#server.close();
   }
@@ -268,14 +268,16 @@ export class Exports {
   }
 }
 
-/** Every client that can reach the address can read and write every export, and so can an attacker in between. */
+/**
+ * Warns about NBD over TCP without TLS: everyone who can reach the address, or is on the path, can read and write every export.
+ */
 function warnOfPlainText(log: Logger, { host, port }: { host: string; port: number }): void {
   const whom = isLoopback(host) ? 'every user of this machine' : 'every client that can reach it';
   const message = `NBD is served over TCP without requiring TLS: ${whom} can use every export; --tls require asks clients for a key or a certificate`;
   log.warn({ host, port }, message);
 }
 
-/** As RPC has it. */
+/** A client rule as RPC shows it. */
 function describeRule({ listener, tlsUser, certificate, readOnly }: ClientRule): JsonObject {
   return {
     ...(listener === undefined ? {} : { listener }),

@@ -6,14 +6,14 @@ import type { Exports } from './exports.js';
 import { RpcError, errnoRefusal } from './rpc/errors.js';
 import type { NameTable } from './shared-names.js';
 
-/** Kernel NBD devices that are looked at when none is named. */
+/** Number of kernel NBD devices that are searched for a free one. */
 const mostDevices = 64;
-/** How long nbd-client may take, in milliseconds. */
+/** Time limit of nbd-client, in milliseconds. */
 const limitMs = 20_000;
-/** The same when the daemon ends. */
+/** Its time limit when the daemon ends, in milliseconds. */
 const lastLimitMs = 3000;
 
-/** A volume, or another device, that the kernel has as a block device. */
+/** A volume or other device that is attached to the kernel as a block device. */
 export interface Attachment {
   readonly bdevName: string;
   /** `/dev/nbdN` */
@@ -21,15 +21,15 @@ export interface Attachment {
 }
 
 /**
- * Devices that are attached to the kernel's NBD client. SPDK talks to the kernel itself; here nbd-client(8) is told to connect
- * to one of our own Unix sockets. An attachment ends with its device.
+ * Devices that are attached to the kernel's NBD client. SPDK talks to the kernel itself; here nbd-client(8) connects to one of
+ * the daemon's Unix sockets. An attachment ends with its device.
  */
 export class KernelAttachments {
   readonly #exports: Exports;
   readonly #registry: BdevRegistry;
   readonly #names: NameTable;
   readonly #log: Logger;
-  /** By device of the kernel's. */
+  /** Names of attached bdevs, by kernel device. */
   readonly #attached = new Map<string, string>();
 
   constructor(registry: BdevRegistry, exports: Exports, names: NameTable, log: Logger) {
@@ -52,7 +52,10 @@ export class KernelAttachments {
     return this.#attached.has(device);
   }
 
-  /** Gives the kernel's device. Throws an `RpcError` if there is none, or nbd-client is not there or fails. */
+  /**
+   * Attaches a device and returns the kernel's device. Throws an `RpcError` if the device does not exist, or nbd-client is
+   * missing or fails.
+   */
   async attach(bdevName: string, wanted: string | undefined): Promise<string> {
     if (this.#registry.get(bdevName) === undefined) throw errnoRefusal(19, `there is no bdev ${bdevName}`);
     const device = wanted ?? this.#freeDevice();
@@ -78,14 +81,14 @@ export class KernelAttachments {
     return device;
   }
 
-  /** Has the kernel connect to the export of the device, which is made if there is none, and taken back if that fails. */
+  /** Connects the kernel to the device's export, which is made if there is none and removed again if this fails. */
   async #connect(bdevName: string, path: string, device: string): Promise<void> {
     const hasExport = (): boolean => this.#exports.list().some((entry) => entry.name === bdevName);
     const wasExported = hasExport();
     if (!wasExported) this.#exports.add({ bdevName });
     try {
       await runClient(['-unix', path, '-N', bdevName, device], limitMs);
-      // The device may have gone meanwhile.
+      // The device may have been removed meanwhile.
       if (this.#registry.get(bdevName) === undefined) throw errnoRefusal(19, `bdev ${bdevName} went away`);
     } catch (error) {
       if (!wasExported && hasExport()) await this.#exports.remove(bdevName);
@@ -93,14 +96,14 @@ export class KernelAttachments {
     }
   }
 
-  /** Throws ENODEV if it is not attached. */
+  /** Detaches a kernel device. Throws ENODEV if it is not attached. */
   async detach(device: string): Promise<void> {
     if (!this.#attached.has(device)) throw errnoRefusal(19, `${device} is not attached`);
     await runClient(['-d', device], limitMs);
     this.#forget(device);
   }
 
-  /** The kernel lets go of all of them. Never rejects, nor takes long. */
+  /** Detaches all devices. Never rejects, and does not take long. */
   async end(): Promise<void> {
     await Promise.all([...this.#attached.keys()].map((device) => this.#letGo(device, lastLimitMs)));
   }

@@ -3,14 +3,14 @@ import { dirname, join } from 'node:path';
 import type { RaidModule } from '@raidkit/core';
 import { z } from 'zod';
 
-/** What `raidkit-testkit` writes beside the package.json of a level's package. */
+/** Report that `raidkit-testkit` writes beside the package.json of a level's package. */
 const fileName = 'raidkit-conformance.json';
 const mostBytes = 256 * 1024;
 
 const count = z.int().min(0);
 const text = z.string().max(256);
 const names = z.array(text).max(10_000);
-/** What is shown to people goes into one line, as it is. */
+/** Shown to people in one line, as it is. */
 const word = z.string().regex(/^[\w.+-]{1,64}$/, 'must be 1 to 64 letters, digits and . + - _');
 
 const tooMany = 'more has failed than was tried';
@@ -38,7 +38,7 @@ const reportSchema = z.object({
     .optional(),
 });
 
-/** What the package of a level says that it has been tried with. Its author says so: the daemon has not tried it. */
+/** What a level's package states about its conformance tests. Its author states this; the daemon has not tested it. */
 export interface LevelClaim {
   kit_version: string;
   level_version: string;
@@ -52,7 +52,7 @@ export interface LevelClaim {
   bugs_missed: number;
 }
 
-/** A claim, or why what is there is none. Neither: the package has no report. */
+/** A report, or why it is not valid. Both null: the package has no report. */
 export interface FoundClaim {
   claim: LevelClaim | null;
   error: string | null;
@@ -61,12 +61,12 @@ export interface FoundClaim {
 const none: FoundClaim = { claim: null, error: null };
 const claims = new WeakMap<RaidModule, FoundClaim>();
 
-/** What the module's package says of it. */
+/** Returns the report of the module's package. */
 export function claimOf(module: RaidModule): FoundClaim {
   return claims.get(module) ?? none;
 }
 
-/** Looks for a report in the package to which the file belongs that the module was loaded from. Never throws. */
+/** Reads the report of the package that contains the file from which the module was loaded. Never throws. */
 export function noteClaim(module: RaidModule, file: string): void {
   try {
     claims.set(module, readClaim(module, file));
@@ -75,7 +75,7 @@ export function noteClaim(module: RaidModule, file: string): void {
   }
 }
 
-/** Undefined: it is not JSON. The parser's message would quote what is there. */
+/** Undefined if the file is not JSON. The parser's message is not used because it would quote the contents. */
 function contentOf(path: string): unknown {
   try {
     return JSON.parse(readFileSync(path, 'utf8'));

@@ -6,7 +6,7 @@ import type { RaidModule } from '@raidkit/core';
 import { moduleResolve } from 'import-meta-resolve';
 import { noteClaim } from './level-claims.js';
 
-/** The levels that a daemon has when nothing else is said, by package. */
+/** Packages of the levels that a daemon has by default. */
 export const defaultLevelPackages = [
   '@raidkit/raid0',
   '@raidkit/raid1',
@@ -17,10 +17,9 @@ export const defaultLevelPackages = [
 ] as const;
 
 /**
- * Loads level modules by package name: from the daemon's own dependencies if it has the package, else from the folder that
- * the deployer has named. Registers whatever a package exports that is a module. Throws, naming the package, if one cannot be
- * found, has no module, is refused, or could have been changed by another user. `conditions`: further ones under which
- * packages' exports are looked up.
+ * Loads level modules by package name: from the daemon's dependencies if it has the package, else from the folder that the
+ * operator has named. Registers every module that a package exports. Throws, naming the package, if one cannot be found, has no
+ * module, is refused, or could have been changed by another user. `conditions` are further export conditions for the lookup.
  */
 export async function loadLevels(
   packages: readonly string[],
@@ -40,7 +39,7 @@ export async function loadLevels(
   return registry;
 }
 
-/** What a package exports, and from which file. */
+/** Exports of a package, and the file they come from. */
 interface Imported {
   exported: object;
   file: string;
@@ -57,7 +56,7 @@ async function importPackage(name: string, folder: string | undefined, condition
   }
   const modules = join(folder, 'node_modules');
   const place = join(modules, name);
-  // Node would look in the folders above as well.
+  // Checked first, because Node would search the parent folders as well.
   const found = existsSync(place) ? resolvePackage(name, pathToFileURL(join(folder, 'package.json')), conditions) : null;
   if (found === null) throw new Error(`the package ${name} is not installed in ${folder}: run npm install ${name} there`);
   for (const path of [folder, modules, realpathSync(place), fileURLToPath(found)]) refuseForeignCode(name, path);
@@ -76,7 +75,7 @@ function resolvePackage(name: string, base: URL, conditions: Set<string>): URL |
   }
 }
 
-/** What is imported can do all that the daemon can: it must be the daemon's user's, or root's. */
+/** Imported code can do everything the daemon can, so it must belong to the daemon's user or root. */
 function refuseForeignCode(name: string, path: string): void {
   const { uid, mode } = statSync(path);
   const own = process.geteuid?.() ?? 0;

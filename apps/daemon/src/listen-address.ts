@@ -3,7 +3,7 @@ import { InvalidArgumentError } from 'commander';
 /** A Unix socket's path, or a TCP address. */
 export type ListenAddress = { unix: string } | { host: string; port: number };
 
-/** Reads `unix:PATH` or `tcp:[HOST:]PORT`; an `InvalidArgumentError` for all else. Without a host it is 127.0.0.1. */
+/** Parses `unix:PATH` or `tcp:[HOST:]PORT`; throws an `InvalidArgumentError` otherwise. The default host is 127.0.0.1. */
 export function parseAddress(text: string): ListenAddress {
   if (text.startsWith('unix:') && text.length > 5) return { unix: text.slice(5) };
   const tcp = /^tcp:(?:(\[[0-9a-fA-F:]+\]|[^:]+):)?(\d+)$/.exec(text);
@@ -11,7 +11,7 @@ export function parseAddress(text: string): ListenAddress {
   return { host: (tcp[1] ?? '127.0.0.1').replace(/^\[|\]$/g, ''), port: parsePort(tcp[2] ?? '') };
 }
 
-/** Reads the number of a port, 0 for any that is free. */
+/** Parses a port number; 0 stands for any free port. */
 export function parsePort(text: string): number {
   const port = Number(text);
   if (!Number.isInteger(port) || port > 65_535) throw new InvalidArgumentError('a port is a number from 0 to 65535.');

@@ -1,6 +1,6 @@
 import type { ListenOptions, Server } from 'node:net';
 
-/** Resolves when the server listens; rejects if it cannot. A Unix socket is for its owner alone (mode 0600). */
+/** Starts a server. Resolves when it listens; rejects if it cannot. Only its owner may use a Unix socket (mode 0600). */
 export async function startListening(server: Server, where: ListenOptions): Promise<void> {
   const listening = new Promise<void>((resolve, reject) => {
     server.once('error', reject);
@@ -9,7 +9,7 @@ export async function startListening(server: Server, where: ListenOptions): Prom
       resolve();
     });
   });
-  // The whole process has one: it is changed for the turn in which the socket is made, and for no other.
+  // The umask belongs to the whole process: it is changed only for the turn in which the socket is made.
   const umask = process.umask(0o177);
   try {
     server.listen(where);
@@ -19,7 +19,7 @@ export async function startListening(server: Server, where: ListenOptions): Prom
   await listening;
 }
 
-/** The port that a server on TCP has got; 0 for one on a path. */
+/** The actual port of a TCP server; 0 for a Unix socket. */
 export function portOf(server: Server): number {
   const bound = server.address();
   return typeof bound === 'object' && bound !== null ? bound.port : 0;

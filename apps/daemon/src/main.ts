@@ -10,15 +10,15 @@ import { startReactorDaemon } from './reactor-host.js';
 import { ServiceManager, takeServiceManager } from './service-manager.js';
 import { packageVersion } from './version.js';
 
-// Disk I/O of the portable engine runs on libuv's pool: one stuck device must not take all its threads. Set before the
-// first use of the pool, which reads it once.
+// The portable engine's disk I/O runs on libuv's thread pool, and one stuck device must not block all its threads. The pool
+// reads this variable at its first use.
 process.env.UV_THREADPOOL_SIZE ??= '32';
 
 const version = packageVersion();
 const options = parseCommandLine(process.argv, version);
 const log = pino({ level: options.logLevel, name: 'raidkitd' }, pino.destination({ dest: 2, sync: true }));
 
-/** Null if no service manager started the daemon. */
+/** Returns the service manager; null if none started the daemon. */
 function serviceManager(): ServiceManager | null {
   const place = takeServiceManager(process.env);
   if (place === null) return null;
@@ -39,7 +39,7 @@ async function main(): Promise<void> {
   const { tls } = options;
   const nbd = demo === null ? options.nbd : demoAddresses(demo);
   const rpc = demo === null ? options.rpc : [{ path: demo.rpc }];
-  // Before anything is set up: most second daemons are started by mistake.
+  // Done before anything is set up: most second daemons are started by mistake.
   for (const address of rpc) if ('path' in address) await freeUnixPath(address.path);
   const { daemon, engine } = await start({
     rpc,
@@ -80,14 +80,14 @@ async function main(): Promise<void> {
   manager?.ready(`serving, ${daemon.rpcAddresses.join(', ')}`, () => !isStuck());
 }
 
-/** Whether the data path's thread does not move: then `process.exit` would wait for it for ever. */
+/** Whether the data path's thread is stuck: `process.exit` would then wait for it for ever. */
 let isStuck = (): boolean => false;
 
 function endByForce(): void {
   process.kill(process.pid, 'SIGKILL');
 }
 
-/** Starts with the engine that was asked for. */
+/** Starts the daemon with the requested engine. */
 async function start(daemonOptions: DaemonOptions): Promise<{ daemon: RunningDaemon; engine: string }> {
   const { reactors } = options;
   if (options.engine !== 'portable') {
@@ -110,8 +110,8 @@ async function start(daemonOptions: DaemonOptions): Promise<{ daemon: RunningDae
 }
 
 /**
- * The first signal stops in good order, also while the daemon is starting; the second one ends at once. SIGHUP has the daemon look
- * for devices that have come, and read certificates, keys and the token of HTTP again.
+ * Handles signals. The first SIGINT or SIGTERM stops in an orderly way, even while the daemon is starting; the second ends the
+ * process at once. SIGHUP scans for new devices and reads certificates, keys and the HTTP token again.
  */
 function watchSignals(manager: ServiceManager | null): { abort: AbortSignal; serve(daemon: RunningDaemon): void } {
   const starting = new AbortController();
@@ -146,7 +146,7 @@ function watchSignals(manager: ServiceManager | null): { abort: AbortSignal; ser
   };
 }
 
-/** What cannot be read, or does not belong together, leaves the credentials as they are. */
+/** Reads the TLS credentials again. They stay as they are if the files cannot be read or do not match. */
 function renewTls(daemon: RunningDaemon): void {
   if (options.tls === undefined) return;
   try {
@@ -157,7 +157,7 @@ function renewTls(daemon: RunningDaemon): void {
   }
 }
 
-/** The same, for the token of HTTP. */
+/** Reads the HTTP token again. It stays as it is if the file cannot be read. */
 function renewToken(): void {
   const { httpToken, httpTokenFile } = options;
   if (httpToken === undefined || httpTokenFile === undefined) return;
@@ -169,7 +169,7 @@ function renewToken(): void {
   }
 }
 
-/** A signal came before the daemon was up. */
+/** A signal arrived before the daemon was up. */
 class StoppedError extends Error {}
 
 function end(daemon: RunningDaemon): void {

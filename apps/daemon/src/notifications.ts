@@ -1,16 +1,16 @@
-/** Notifications that are kept; older ones are forgotten. As in SPDK. */
+/** Number of notifications kept, as in SPDK; older ones are dropped. */
 const mostKept = 1024;
 
-/** A device has come or gone. */
+/** A device was registered or unregistered. */
 export interface Notification {
   type: 'bdev_register' | 'bdev_unregister';
   /** The device's name. */
   ctx: string;
-  /** Grows by one from notification to notification, from 0. */
+  /** Increases by one with each notification, from 0. */
   id: number;
 }
 
-/** What SPDK's `notify_get_notifications` answers from. */
+/** The notifications that SPDK's `notify_get_notifications` returns. */
 export class Notifications {
   readonly #kept: Notification[] = [];
   #nextId = 0;
@@ -20,7 +20,7 @@ export class Notifications {
     if (this.#kept.length > mostKept) this.#kept.shift();
   }
 
-  /** At most `max` of those that are kept, from `id` on. */
+  /** Returns at most `max` kept notifications, from `id` on. */
   list(id: number, max: number): Notification[] {
     const first = this.#nextId - this.#kept.length;
     const from = Math.max(id - first, 0);

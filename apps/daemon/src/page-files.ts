@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 
-/** What the page is made of, and the types that it is served as. */
+/** Files of the page, with their content types. */
 const types: Readonly<Record<string, string>> = {
   'index.html': 'text/html; charset=utf-8',
   'app.js': 'text/javascript; charset=utf-8',
@@ -19,6 +19,6 @@ export async function readPageFile(path: string): Promise<PageFile | null> {
   const name = path === '/' ? 'index.html' : path.slice(1);
   const type = Object.hasOwn(types, name) ? types[name] : undefined;
   if (type === undefined) return null;
-  // Where the build puts it, seen from src/ as well as from dist/.
+  // The build's output folder, which has the same relative path from src/ and dist/.
   return { type, body: await readFile(new URL(`../dist/dashboard/${name}`, import.meta.url)) };
 }

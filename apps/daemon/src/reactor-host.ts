@@ -13,30 +13,30 @@ import { Directory } from './router/directory.js';
 import { ExportNews } from './router/export-news.js';
 import { Router } from './router/router.js';
 
-/** What a daemon with reactors is started with. */
+/** Options of a daemon with reactors. */
 export interface ReactorDaemonOptions extends DaemonOptions {
-  /** How many reactors share the volumes. */
+  /** Number of reactors that share the volumes. */
   reactors: number;
-  /** How long a reactor looks for completions before it sleeps. */
+  /** Microseconds for which a reactor polls for completions before it sleeps. */
   spinMicroseconds: number;
-  /** Seconds after which a data path that does not move is called stuck, and control calls are refused; 2 at least. */
+  /** Seconds after which a data path that does not respond counts as stuck, and control calls are refused; at least 2. */
   stuckAfterSeconds: number;
   /** Seconds after which `onGivenUp` is called; 0 for never. */
   giveUpAfterSeconds: number;
-  /** A data path has not moved for that long. Nothing but SIGKILL ends a process with a thread that is stuck. */
+  /** Called when a data path has been stuck for that long. Only SIGKILL ends a process with a stuck thread. */
   onGivenUp: () => void;
 }
 
-/** A daemon whose services live in reactors' threads. */
+/** A daemon whose services run in reactors' threads. */
 export interface ReactorDaemon extends RunningDaemon {
-  /** A data path does not move: it cannot be stopped either. */
+  /** Whether a data path is stuck, so that the daemon cannot be stopped either. */
   readonly isStuck: boolean;
 }
 
 /**
- * Starts a daemon with each of its services in a thread of its own, around an io_uring; the control sockets are served here. A
- * string says why there can be no reactor; rejects if the daemon cannot start for another reason. When a thread ends by itself
- * later on, `onLost` is called: a data path is gone.
+ * Starts a daemon with each of its services in its own thread, around an io_uring; the control sockets are served by this
+ * thread. Returns a string that says why reactors are not available; rejects if the daemon cannot start for another reason.
+ * `onLost` is called if a thread ends by itself later: its data path is gone.
  */
 export async function startReactorDaemon(
   options: ReactorDaemonOptions,
@@ -45,7 +45,7 @@ export async function startReactorDaemon(
   return options.reactors === 1 ? startOne(options, onLost) : startSeveral(options, onLost);
 }
 
-/** The only reactor: calls go straight to it. */
+/** Starts a single reactor, which calls go to directly. */
 async function startOne(options: ReactorDaemonOptions, onLost: (error: Error) => void): Promise<ReactorDaemon | string> {
   const events = new EventLog(options.log);
   const onEvent = (report: EventReport): void => void events.add(report);
@@ -59,7 +59,7 @@ async function startOne(options: ReactorDaemonOptions, onLost: (error: Error) =>
   return withStuck(running, [thread]);
 }
 
-/** Several, with the router before them. */
+/** Starts several reactors behind the router. */
 async function startSeveral(options: ReactorDaemonOptions, onLost: (error: Error) => void): Promise<ReactorDaemon | string> {
   const { log } = options;
   const told = new EventLog(log);
@@ -111,7 +111,7 @@ async function startSeveral(options: ReactorDaemonOptions, onLost: (error: Error
   return withStuck(running, threads);
 }
 
-/** Has the reactors look at their open devices, and then looks for others, when the kernel says that it is time for that. */
+/** When the kernel reports changes of devices, has the reactors check their open devices and then scans for others. */
 class DeviceNewsRelay {
   readonly #log: Logger;
   #threads: readonly ReactorThread[] = [];
@@ -121,7 +121,7 @@ class DeviceNewsRelay {
     this.#log = log;
   }
 
-  /** Until then the daemon is on its way up, and looks by itself. */
+  /** Starts relaying. Before that the daemon is starting and scans by itself. */
   begin(threads: readonly ReactorThread[], running: Pick<RunningDaemon, 'reload'>): void {
     this.#threads = threads;
     this.#running = running;
@@ -131,7 +131,7 @@ class DeviceNewsRelay {
     if (this.#running === null) return;
     const running = this.#running;
     this.#log.debug({}, 'block devices have come, gone or changed: looking');
-    // A reactor that is stuck does not keep the others waiting.
+    // A stuck reactor does not delay the others.
     void Promise.allSettled(this.#threads.map((thread) => thread.ask({ ask: 'lookAtDevices' }))).then(() => running.reload());
   }
 }
@@ -145,7 +145,7 @@ function withStuck(running: RunningDaemon, threads: readonly ReactorThread[]): R
   };
 }
 
-/** Only the first of several listens. */
+/** Starts a reactor's thread. Only the first one listens for NBD clients. */
 function startThread(options: ReactorDaemonOptions, share: ReactorData['share'], events: ReactorThreadEvents): ReactorThread {
   const {
     nbd,

@@ -8,11 +8,11 @@ import type { Port } from './router/port.js';
 import { RpcCode, RpcError } from './rpc/errors.js';
 import { Watchdog } from './watchdog.js';
 
-/** What becomes of a reactor's thread, and what it says by itself. */
+/** Events of a reactor's thread. */
 export interface ReactorThreadEvents {
-  /** The thread has ended by itself, when no caller was waiting for it to begin or end. */
+  /** The thread ended by itself, while no caller waited for it to start or stop. */
   onLost(error: Error): void;
-  /** It has not moved for too long. */
+  /** The thread has been stuck for too long. */
   onGivenUp(): void;
   onEvent(report: EventReport): void;
   onChange?(change: Change): void;
@@ -21,27 +21,27 @@ export interface ReactorThreadEvents {
   onDevices(): void;
 }
 
-/** When a thread counts as stuck, and is given up. */
+/** Time limits of the watchdog. */
 export interface Patience {
   stuckAfterSeconds: number;
   giveUpAfterSeconds: number;
 }
 
-/** The other end of reactor-worker.ts. */
+/** The main thread's side of reactor-worker.ts. */
 export class ReactorThread implements Port {
-  /** Resolves with why there can be no reactor, or an empty string. */
+  /** Resolves with why reactors are not available, or an empty string. */
   readonly composed: Promise<string>;
   readonly stopRequested: Promise<void>;
-  /** Where its NBD clients come in, once it is composed. */
+  /** Addresses at which its NBD clients connect, once it is composed. */
   addresses: readonly NbdListener['address'][] = [];
   readonly #worker: Worker;
-  /** ` of reactor 1`, for messages; empty if there is only one. */
+  /** The text ` of reactor 1` for messages; empty if there is only one. */
   readonly #which: string;
   readonly #log: Logger;
   readonly #events: ReactorThreadEvents;
   readonly #calls = new Map<number, { readonly resolve: (result: unknown) => void; readonly reject: (error: Error) => void }>();
   #nextId = 0;
-  /** The step of the thread's life that is waited for. */
+  /** The start or stop that is being waited for. */
   #step: { readonly resolve: (text: string) => void; readonly reject: (error: Error) => void } | null = null;
   #onStopRequested: () => void = () => undefined;
   #isComposed = false;
@@ -80,7 +80,7 @@ export class ReactorThread implements Port {
     return this.#ask((id) => ({ type: 'call', id, name, params, hasDuplicateKey }));
   }
 
-  /** As a call, for the router. */
+  /** Sends a question of the router, as {@link call} sends a call. */
   ask(question: Question): Promise<unknown> {
     return this.#ask((id) => ({ type: 'question', id, question }));
   }
@@ -173,7 +173,7 @@ export class ReactorThread implements Port {
     }
   }
 
-  /** Calls that wait for an answer, and later ones, are told that there is none. What was asked for may still be carried out. */
+  /** Rejects pending and later calls. What they asked for may still be carried out. */
   #onStuck(seconds: number): void {
     const message = `the data path${this.#which} is stuck: its thread has not moved for ${seconds} s. Control calls are refused until it does`;
     this.#events.onEvent({ event: 'DaemonStuck', severity: 'critical', array: null, device: null, message });

@@ -20,7 +20,7 @@ import { TlsThread } from './tls-thread.js';
 const data = workerData as ReactorData;
 const log = pino({ level: data.logLevel, name: 'raidkitd' }, pino.destination({ dest: 2, sync: true }));
 
-/** What the other reactors export, by name. */
+/** Exports of the other reactors, by name. */
 let otherExports = new Map<string, SharedExport>();
 
 function tell(message: FromReactor): void {
@@ -31,7 +31,7 @@ function textOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-/** Answers what was asked for with what `work` gives, or refuses it with its error. */
+/** Answers a request with the result of `work`, or with the error that it throws. */
 async function answer(id: number, work: () => Promise<unknown>, beforeAnswer: () => void): Promise<void> {
   const { level } = log;
   let message: FromReactor;
@@ -47,7 +47,7 @@ async function answer(id: number, work: () => Promise<unknown>, beforeAnswer: ()
 }
 
 const tlsThread = data.tls === null ? null : new TlsThread(data.tls.credentials, log);
-/** What the NBD server is told of it. */
+/** TLS options of the NBD server. */
 const tls =
   data.tls === null ? {} : { tls: { isRequired: data.tls.isRequired, take: (client: TlsHandover) => tlsThread?.take(client) } };
 
@@ -60,7 +60,7 @@ async function stop(composed: ComposedPlane, reactor: Reactor, news: DeviceNews 
   parentPort?.close();
 }
 
-/** Where this service stands among several; null for the only one. */
+/** Place of this service among several; null for the only one. */
 function placeOf({ share }: ReactorData): NonNullable<ServiceThread['place']> | null {
   if (share === null) return null;
   const planeShare = new SharedState(share.names, (change) => tell({ type: 'change', change }));
@@ -77,7 +77,7 @@ const peers: PeerServers = {
   take: (connection) => tell({ type: 'client', connection }),
 };
 
-/** One of several reactors hears of devices for all. */
+/** Listens for changes of devices. Only the first reactor does, for all of them. */
 function listen({ ring, runtime }: Reactor): DeviceNews | null {
   if ((data.share?.index ?? 0) > 0) return null;
   const news = watchDevices(runtime, ring, () => tell({ type: 'devices' }));

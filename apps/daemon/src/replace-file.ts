@@ -3,8 +3,8 @@ import { open, rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
 /**
- * Puts `text` in the place of the file, whose folder is made if it is not there. Resolves when that is on stable media: a
- * reader, also after a crash, finds the old text or the new one. One at a time for a file.
+ * Replaces the file's contents with `text` atomically, making its folder if needed. Resolves when that is on stable media: a
+ * reader finds the old text or the new one, also after a crash. Only one call per file may run at a time.
  */
 export async function replaceFile(path: string, text: string): Promise<void> {
   const folder = dirname(path);

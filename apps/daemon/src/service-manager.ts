@@ -1,16 +1,16 @@
 import type { Sys } from '@raidkit/sys';
 
-/** Where a service manager listens, and how often it wants to hear from us. */
+/** Address of a service manager, and its watchdog interval. */
 export interface ServiceManagerPlace {
   /** Path of a Unix datagram socket; the first character NUL for an abstract name. */
   readonly socket: string;
-  /** Milliseconds within which it wants a sign of life; 0 for none. */
+  /** Milliseconds within which it expects a keep-alive message; 0 for none. */
   readonly watchdogMs: number;
 }
 
 /**
- * What the environment says of the service manager (sd_notify(3), sd_watchdog_enabled(3)); null if there is none. The variables
- * are taken out, so that programs started from here do not speak for the daemon.
+ * Reads the service manager's address from the environment (sd_notify(3), sd_watchdog_enabled(3)); null if there is none. The
+ * variables are removed, so that child processes do not send messages for the daemon.
  */
 export function takeServiceManager(env: NodeJS.ProcessEnv): ServiceManagerPlace | null {
   const { NOTIFY_SOCKET: socket, WATCHDOG_USEC: microseconds, WATCHDOG_PID: pid } = env;
@@ -23,7 +23,7 @@ export function takeServiceManager(env: NodeJS.ProcessEnv): ServiceManagerPlace 
   return { socket: socket.replace(/^@/, '\0'), watchdogMs: Number.isFinite(wanted) && wanted > 0 ? wanted : 0 };
 }
 
-/** Tells the service manager how the daemon is. Nothing is waited for, and failures are for the log alone. */
+/** Tells the service manager the daemon's state. It never waits, and failures are only logged. */
 export class ServiceManager {
   readonly #place: ServiceManagerPlace;
   readonly #sys: Sys;
@@ -31,14 +31,14 @@ export class ServiceManager {
   #timer: NodeJS.Timeout | null = null;
   #hasFailed = false;
 
-  /** `onFailure` is called once, with an errno number. */
+  /** Calls `onFailure` once if a message cannot be sent, with an errno. */
   constructor(place: ServiceManagerPlace, sys: Sys, onFailure: (errno: number) => void) {
     this.#place = place;
     this.#sys = sys;
     this.#onFailure = onFailure;
   }
 
-  /** The daemon serves. From now on there is a sign of life as long as `isAlive` says so. */
+  /** Reports that the daemon is ready. From now on keep-alive messages are sent as long as `isAlive` returns true. */
   ready(status: string, isAlive: () => boolean): void {
     this.#send(`READY=1\nSTATUS=${status}`);
     const { watchdogMs } = this.#place;
@@ -49,7 +49,7 @@ export class ServiceManager {
     this.#timer.unref();
   }
 
-  /** The daemon ends in good order. A stop that hangs is for the manager's stop time limit, which begins here. */
+  /** Reports that the daemon is stopping. The manager's own time limit for a stop begins here. */
   stopping(): void {
     this.#send('STOPPING=1');
   }

@@ -6,7 +6,7 @@ import type { Fixed, Question } from './reactor-messages.js';
 import { RpcError, errnoRefusal } from './rpc/errors.js';
 import { SharedRegistry } from './shared-registry.js';
 
-/** What the router wants to know of a service, or to have done, that is no call of a client's. */
+/** Answers questions of the router, which are not calls of clients. */
 export async function answerQuestion(service: Service, question: Question): Promise<unknown> {
   const { dispatcher, exports } = service;
   switch (question.ask) {
@@ -43,7 +43,7 @@ function fixedOf({ registry }: Service, names: readonly string[]): Fixed {
 async function release({ log, registry }: Service, name: string): Promise<MovedDevice> {
   const bdev = registry.get(name);
   if (bdev?.state !== 'registered') throw errnoRefusal(19, `there is no bdev ${name}`);
-  // Since the question the device may have got a user.
+  // The device may have got a user since it was checked.
   const why = whyFixed(bdev);
   if (why !== null) throw new RpcError(-why.errno, why.reason);
   const identity = identityOf(bdev);
@@ -52,13 +52,13 @@ async function release({ log, registry }: Service, name: string): Promise<MovedD
   try {
     await registry.unregister(bdev);
   } catch (error) {
-    // It is gone all the same, and must be opened again somewhere.
+    // It is closed nevertheless, and must be opened again somewhere.
     log.error({ bdev: name, err: error }, 'a device that moves to another reactor could not be closed cleanly');
   }
   return { name: bdev.name, identity, ...call };
 }
 
-/** It is not examined here: it has been examined where it was, and left alone. */
+/** Opens a device that another reactor has released. It is not examined, because it was there. */
 async function adopt({ dispatcher, registry }: Service, { name, identity, method, params }: MovedDevice): Promise<void> {
   if (!(registry instanceof SharedRegistry)) throw new Error('a service without others adopts nothing');
   await registry.withoutExamining(name, () => dispatcher.call(method, params));
@@ -71,7 +71,7 @@ async function adopt({ dispatcher, registry }: Service, { name, identity, method
   );
 }
 
-/** Why the device cannot move to another reactor, and the errno that says so; null if it can. */
+/** Returns why the device cannot move to another reactor, with an errno for it; null if it can. */
 function whyFixed(bdev: Bdev): { reason: string; errno: number } | null {
   if (bdev.driver.kind !== 'aio') return { reason: `a device of kind ${bdev.driver.kind} cannot be moved`, errno: 22 };
   if (bdev.claimedBy !== null) return { reason: `it is claimed by ${bdev.claimedBy}`, errno: 1 };

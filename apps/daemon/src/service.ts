@@ -7,13 +7,13 @@ import type { KernelAttachments } from './kernel-attachments.js';
 import type { Dispatcher } from './rpc/dispatcher.js';
 import type { NameTable } from './shared-names.js';
 
-/** How long a thread was awake, and asleep. Milliseconds. */
+/** Time that a thread was awake and asleep, in milliseconds. */
 export interface Load {
   readonly awakeMs: number;
   readonly asleepMs: number;
 }
 
-/** What the methods act on. */
+/** The objects that methods act on. */
 export interface Service {
   readonly registry: BdevRegistry;
   readonly arrays: RaidArrays;
@@ -21,24 +21,24 @@ export interface Service {
   readonly exports: Exports;
   readonly dispatcher: Dispatcher;
   readonly log: Logger;
-  /** Which of the daemon's reactors this is, and how many there are. */
+  /** Index of this reactor, and number of the daemon's reactors. */
   readonly reactor: { readonly index: number; readonly count: number };
-  /** Which devices are looked at for superblocks. */
+  /** Which devices are examined for superblocks. */
   readonly examining: ExaminePolicy;
   /** Arrays that may run here. */
   readonly allowedArrays: AllowedArrays;
   /** Devices and files that may be opened here. */
   readonly allowedDevices: AllowedDevices;
-  /** How long its thread has been at work, and how long it has rested, in milliseconds. */
+  /** Returns how long its thread has been awake and asleep, in milliseconds. */
   readonly load: () => Load;
-  /** Volumes that the kernel has as block devices. */
+  /** Devices attached to the kernel's NBD client. */
   readonly attachments: KernelAttachments;
-  /** Names that each exist once in the daemon. */
+  /** Names that must be unique in the daemon. */
   readonly names: NameTable;
-  /** Ends the startup state. Throws if it has ended. */
+  /** Ends the startup state. Throws if it has already ended. */
   startInit(): void;
   /** Resolves when the startup state has ended. */
   waitInit(): Promise<void>;
-  /** Begins an orderly shutdown, after the call at hand is answered. */
+  /** Starts an orderly shutdown after the current call is answered. */
   requestStop(): void;
 }

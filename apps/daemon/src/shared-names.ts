@@ -1,15 +1,15 @@
 import { createHash } from 'node:crypto';
 import { BdevError } from '@raidkit/bdev';
 
-/** Names of which each can be had once. */
+/** A table of names, each of which can be taken once. */
 export interface NameTable {
-  /** False if it is taken. */
+  /** Takes a name; returns false if it is taken already. */
   take(name: string): boolean;
-  /** The taker gives it back. A name that is not taken is passed over. */
+  /** Releases a name; no effect if it is not taken. */
   release(name: string): void;
 }
 
-/** Names that one service has for itself. */
+/** Names of a single service. */
 export class OwnNames implements NameTable {
   readonly #names = new Set<string>();
 
@@ -24,33 +24,33 @@ export class OwnNames implements NameTable {
   }
 }
 
-/** Names that a daemon can have; a device has two or three of them. */
+/** Number of names that a daemon can have; a device has two or three. */
 const capacity = 1 << 16;
 const wordsPerEntry = 4;
 const lockIndex = 0;
 const countIndex = 1;
 const firstEntry = 4;
 
-/** The memory that the threads' tables have in common. */
+/** Makes the memory of a table that threads share. */
 export function newSharedNames(entries = capacity): Int32Array {
   return new Int32Array(new SharedArrayBuffer((firstEntry + entries * wordsPerEntry) * 4));
 }
 
 /**
- * Names that several threads share: of two that take one at the same moment, one gets it. An open-addressed table of hashes of
- * 127 bits, with one lock that is held for as long as it takes to look at a few entries.
+ * A table of names that threads share: of two that take a name at the same moment, one gets it. It is an open-addressed hash
+ * table of 127-bit hashes, with one lock that is held while a few entries are compared.
  */
 export class SharedNames implements NameTable {
   readonly #words: Int32Array;
   readonly #entries: number;
 
-  /** `words` comes from {@link newSharedNames}, in another thread perhaps. */
+  /** `words` was made by {@link newSharedNames}, perhaps in another thread. */
   constructor(words: Int32Array) {
     this.#words = words;
     this.#entries = (words.length - firstEntry) / wordsPerEntry;
   }
 
-  /** Throws ENOSPC when the table is full: probing must end. */
+  /** Takes a name. Throws ENOSPC when the table is full, since probing must end at a free entry. */
   take(name: string): boolean {
     const hash = hashOf(name);
     return this.#locked(() => {
@@ -80,14 +80,14 @@ export class SharedNames implements NameTable {
     });
   }
 
-  /** Where the hash is, or would be. */
+  /** Index of the entry that has the hash, or of the free one where it belongs. */
   #find(hash: Int32Array): number {
     let place = this.#home(hash[0] ?? 0);
     while (!this.#isFree(place) && !this.#holds(place, hash)) place = (place + 1) % this.#entries;
     return place;
   }
 
-  /** Empties a place, and moves up what stands behind it because it was taken. */
+  /** Empties an entry, and moves up entries that were displaced by it. */
   #close(place: number): void {
     let gap = place;
     for (let next = (gap + 1) % this.#entries; !this.#isFree(next); next = (next + 1) % this.#entries) {
@@ -130,7 +130,7 @@ function at(place: number): number {
   return firstEntry + place * wordsPerEntry;
 }
 
-/** Its first word is odd: 0 stands for an empty place. */
+/** Hashes a name. The first word is odd, because 0 marks a free entry. */
 function hashOf(name: string): Int32Array {
   const digest = createHash('sha256').update(name).digest();
   const hash = new Int32Array(wordsPerEntry);

@@ -2,7 +2,10 @@ import { BdevError, BdevRegistry } from '@raidkit/bdev';
 import type { Bdev, Examiner, Runtime } from '@raidkit/bdev';
 import type { NameTable } from './shared-names.js';
 
-/** A registry whose devices' names, aliases and uuids are unique in the whole daemon, and refused as they would be in one registry. */
+/**
+ * A registry in which names, aliases and uuids of devices are unique in the whole daemon; a duplicate is refused as within one
+ * registry.
+ */
 export class SharedRegistry extends BdevRegistry {
   readonly #names: NameTable;
   readonly #unexamined = new Set<string>();
@@ -29,7 +32,7 @@ export class SharedRegistry extends BdevRegistry {
     }
   }
 
-  /** While `work` runs, a device of this name is not looked at: it has been already, in another registry. */
+  /** While `work` runs, a device of this name is not examined, because another registry has done that. */
   async withoutExamining<T>(name: string, work: () => Promise<T>): Promise<T> {
     this.#unexamined.add(name);
     try {
@@ -48,7 +51,7 @@ export class SharedRegistry extends BdevRegistry {
   }
 }
 
-/** Everything that a device is found by, its name first. */
+/** Names by which a device is found: its name first, then uuid and aliases. */
 export function namesOf(bdev: Bdev): string[] {
   return [...new Set([bdev.name, bdev.uuid, ...bdev.aliases])];
 }

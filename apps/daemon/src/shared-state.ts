@@ -6,30 +6,30 @@ import { SharedNames } from './shared-names.js';
 import type { NameTable } from './shared-names.js';
 import { namesOf } from './shared-registry.js';
 
-/** An export as clients of other reactors are told of it. */
+/** An export, as reactors describe it to clients of other reactors. */
 export interface SharedExport {
   name: string;
   description: string;
-  /** Null for all clients. */
+  /** Null if all clients may use it. */
   clients: readonly ClientRule[] | null;
 }
 
 /**
- * What a service tells the router: which devices, arrays and exports come and go, in the order in which it happens, and before
- * the answer of the call that did it.
+ * Change that a service reports to the router: devices, arrays and exports that are added and removed, in order and before the
+ * answer of the call that caused it.
  */
 export type Change =
   | { of: 'bdev' | 'array'; is: 'there'; name: string; names: readonly string[] }
   | ({ of: 'export'; is: 'there' } & SharedExport)
   | { of: 'bdev' | 'array' | 'export'; is: 'gone'; name: string }
-  /** Names and uuids of devices that arrays here wait for. All of them. */
+  /** All names and uuids of devices that arrays of this service wait for. */
   | { of: 'awaited'; names: readonly string[] };
 
-/** What a service among several has in common with the others. */
+/** What a service shares with the other services of the daemon. */
 export class SharedState implements ArrayNames {
   readonly names: NameTable;
   readonly #tell: (change: Change) => void;
-  /** Arrays that have entered, with the uuid that they had then: one without superblocks gets its own later. */
+  /** Registered arrays, with their uuid at that time: an array without superblocks gets its uuid later. */
   readonly #uuids = new Map<string, string>();
   #awaited = '';
 
@@ -68,7 +68,7 @@ export class SharedState implements ArrayNames {
     this.#tell({ of: 'array', is: 'gone', name });
   }
 
-  /** Tells of devices from now on. */
+  /** Reports devices from now on. */
   watch(registry: BdevRegistry): void {
     registry.addListener({
       onRegistered: (bdev) => this.#tell({ of: 'bdev', is: 'there', name: bdev.name, names: namesOf(bdev) }),
@@ -84,7 +84,10 @@ export class SharedState implements ArrayNames {
     this.#tell({ of: 'export', is: 'gone', name });
   }
 
-  /** Tells for which devices arrays wait, if that has changed: to be called before each answer, and as devices come and go. */
+  /**
+   * Reports for which devices arrays wait, if that has changed. Must be called before each answer, and when devices come and
+   * go.
+   */
   tellAwaited(arrays: RaidArrays): void {
     const names = arrays
       .list('configuring')
@@ -98,10 +101,10 @@ export class SharedState implements ArrayNames {
   }
 }
 
-/** How a device is made again elsewhere. */
+/** What is needed to open a device again on another reactor. */
 export interface MovedDevice {
   name: string;
-  /** What it is, whatever has its path by now. */
+  /** Identity of the device, to notice if another one has its path by now. */
   identity: string | null;
   method: string;
   params: object;

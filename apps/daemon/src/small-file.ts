@@ -1,14 +1,14 @@
 import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
 import type { Stats } from 'node:fs';
 
-/** Others may read the file. */
+/** Mode bit: others may read the file. */
 const othersRead = 0o004;
 
 /**
- * The text of a regular file of at most so many bytes. It is looked at through the descriptor that is read from, and a pipe in its
- * place is not waited for.
+ * Reads a regular file of at most `mostBytes` bytes. It is checked through the descriptor that is read, and opening a pipe in
+ * its place does not block.
  *
- * @param check throws if the file is not to be read, for who may read or write it
+ * @param check throws if the file must not be read, because of who may read or write it
  */
 export function readSmallFile(path: string, mostBytes: number, check: (stats: Stats) => void = () => undefined): string {
   const file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
@@ -22,7 +22,7 @@ export function readSmallFile(path: string, mostBytes: number, check: (stats: St
   }
 }
 
-/** The same, of a file with a secret. Throws if every user can read it. */
+/** Reads a file that contains a secret. Throws if every user can read it. */
 export function readSecretFile(path: string, mostBytes: number): string {
   return readSmallFile(path, mostBytes, ({ mode }) => {
     if ((mode & othersRead) !== 0) throw new Error(`every user can read ${path}, which has a secret: chmod o-rwx ${path}`);

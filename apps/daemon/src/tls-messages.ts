@@ -1,19 +1,19 @@
 import type { TlsCredentials, TlsHandover } from '@raidkit/nbd';
 
-/** What the thread that does TLS is started with. */
+/** Start data of a thread that does TLS. */
 export interface TlsData {
   credentials: TlsCredentials;
 }
 
-/** From a reactor's thread to the one that does TLS for it. */
+/** Messages from a reactor's thread to its TLS thread. */
 export type ToTls =
   | { type: 'client'; client: TlsHandover }
-  /** For clients that come from now on. */
+  /** Credentials for clients that connect from now on. */
   | { type: 'renew'; credentials: TlsCredentials }
-  /** No other client comes. The thread ends when those that are there have gone. */
+  /** There will be no more clients. The thread ends when the present ones have gone. */
   | { type: 'close' };
 
-/** And back. */
+/** Messages from the TLS thread to the reactor's thread. */
 export interface FromTls {
   type: 'failed';
   peer: string;

@@ -5,9 +5,9 @@ import type { TlsCredentials, TlsHandover } from '@raidkit/nbd';
 import type { FromTls, TlsData, ToTls } from './tls-messages.js';
 
 /**
- * A thread in which a reactor has TLS done for its NBD clients, so that neither the data path nor the control sockets wait for
- * it. It is started with the first of them. If it ends before its time its clients lose their connections, and the next one
- * starts another.
+ * A thread that does TLS for a reactor's NBD clients, so that neither the data path nor the control sockets wait for it. It is
+ * started with the first client. If it ends unexpectedly, its clients lose their connections and the next client starts another
+ * one.
  */
 export class TlsThread {
   #credentials: TlsCredentials;
@@ -21,7 +21,7 @@ export class TlsThread {
     this.#fewMessages = new LogLimit(log, performance);
   }
 
-  /** For clients that come from now on. */
+  /** Sets the credentials for clients that connect from now on. */
   renew(credentials: TlsCredentials): void {
     this.#credentials = credentials;
     if (this.#worker !== null) send(this.#worker, { type: 'renew', credentials });
@@ -32,7 +32,7 @@ export class TlsThread {
     send(this.#worker, { type: 'client', client });
   }
 
-  /** Resolves when all clients have gone; their NBD server must be closed. None may come any more. */
+  /** Resolves when all clients have gone. Their NBD server must be closed, and no more clients may come. */
   async close(): Promise<void> {
     const worker = this.#worker;
     if (worker === null) return;

@@ -1,14 +1,14 @@
-// The thread that does TLS for a reactor, which sleeps in its ring and cannot. Started by tls-thread.ts.
+// A thread that does TLS for a reactor, which cannot because it sleeps in its ring. Started by tls-thread.ts.
 import { parentPort, workerData } from 'node:worker_threads';
 import { TlsTerminator } from '@raidkit/nbd';
 import { openReactor } from '@raidkit/reactor';
 import type { FromTls, TlsData, ToTls } from './tls-messages.js';
 
-/** Buffers come from elsewhere: this is the least that a reactor can have. */
+/** Buffers come from elsewhere, so this is the smallest size that a reactor can have. */
 const memoryBytes = 64 * 1024;
 
 const { credentials } = workerData as TlsData;
-// Its clients come in bursts of records: to look for them between two would take the processor from the programs that make them.
+// No spinning: records arrive in bursts, and polling between them would take processor time from the clients' programs.
 const { reactor } = await openReactor({ memoryBytes, hugePages: false, spinMicroseconds: 0 });
 reactor?.start();
 const onFailed = (peer: string, reason: string): void => {
@@ -16,7 +16,7 @@ const onFailed = (peer: string, reason: string): void => {
   parentPort?.postMessage(message);
 };
 const terminator = new TlsTerminator(credentials, onFailed, { ring: reactor?.ring ?? null });
-// Also after an exception that was not caught.
+// This also runs after an uncaught exception.
 process.once('exit', () => {
   terminator.abort();
   reactor?.ring.close();

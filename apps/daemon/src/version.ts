@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 
-/** This package's version, `0.1.0`. */
+/** Returns this package's version, such as `0.1.0`. */
 export function packageVersion(): string {
-  // One folder up from src/ as well as from dist/.
+  // The package's folder is one level above both src/ and dist/.
   const manifest = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string };
   return manifest.version;
 }

@@ -4,13 +4,13 @@ import type { RaidArrays, SuperblockStore } from '@raidkit/core';
 import type { ExaminePolicy } from './examine-policy.js';
 import type { MemberFinder } from './exports.js';
 
-/** Time that a volume has for the reads that show whether it carries a superblock, in milliseconds. */
+/** Time limit in milliseconds for reading a volume to see whether it has a superblock. */
 const readTimeoutMs = 5000;
 
 /**
- * Finds out of what a volume is a member: what has claimed it, an array that waits for it, or an array that the headers below
- * the volume, or the configuration, name. What is written on the volume counts only if none of these says anything: the volume
- * is held back then until one does.
+ * Returns a function that finds what a volume is a member of: of the array that has claimed it or waits for it, or of one that
+ * the headers below the volume, or the configuration, name. A superblock on the volume counts only if none of these applies:
+ * the volume is then held back until one does.
  */
 export function memberFinder(
   registry: BdevRegistry,
@@ -44,7 +44,7 @@ export function memberFinder(
     } finally {
       descriptor.close();
     }
-    // From now on clients may write there what they like.
+    // From now on the volume's contents are its clients'.
     await arrays.declareNoMember(bdev);
     return isKnown(bdev);
   };

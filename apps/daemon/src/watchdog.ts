@@ -1,20 +1,20 @@
-/** What a {@link Watchdog} finds out, and how soon. */
+/** Options of {@link Watchdog}. */
 export interface WatchdogOptions {
-  /** Moves at least once a second as long as the watched thread does. */
+  /** Counter that the watched thread increases at least once per second while it runs. */
   beat: Int32Array;
-  /** Seconds without a move after which the thread counts as stuck. 2 at least. */
+  /** Seconds without a change after which the thread counts as stuck; at least 2. */
   stuckAfterSeconds: number;
-  /** Seconds without a move after which it is given up; 0 for never. */
+  /** Seconds without a change after which `onGivenUp` is called; 0 for never. */
   giveUpAfterSeconds: number;
   onStuck: (seconds: number) => void;
-  /** It moves again, before it was given up. */
+  /** Called when a stuck thread runs again, before `onGivenUp` was called. */
   onMoving: () => void;
   onGivenUp: (seconds: number) => void;
 }
 
 /**
- * Notices that another thread does not move any more. Time is counted in looks, one a second, and not by the clock: when the whole
- * process was stopped, or its machine asleep, the other thread has missed no more of it than this one.
+ * Detects that another thread is stuck. Time is counted in checks, one per second, not by the clock: if the whole process was
+ * stopped or the machine asleep, the other thread has missed no more checks than this one.
  */
 export class Watchdog {
   isStuck = false;
@@ -32,7 +32,7 @@ export class Watchdog {
     clearInterval(this.#timer);
   }
 
-  /** A second is over. */
+  /** Checks the counter; called once per second. */
   look(): void {
     const { beat, stuckAfterSeconds, giveUpAfterSeconds, onStuck, onMoving, onGivenUp } = this.#options;
     const count = Atomics.load(beat, 0);

@@ -1,6 +1,6 @@
 import type { ConfigCall } from './config-file.js';
 
-/** What a call makes or sets, so that a later one of the same key takes its place: `bdev d0`, `export v`, `options`. */
+/** Key of what a call makes or sets, such as `bdev d0`, `export v` or `options`. A later call with the same key replaces it. */
 export function keyOf({ method, params = {} }: ConfigCall): string {
   const text = (name: string): string => String(params[name]);
   if (method === 'bdev_error_create') return `bdev EE_${text('base_name')}`;
@@ -13,26 +13,26 @@ export function keyOf({ method, params = {} }: ConfigCall): string {
   return `call ${method}`;
 }
 
-/** What a call takes away; null for one that takes nothing away. */
+/** Key of what a call removes; null if it removes nothing. */
 export function removedKeyOf({ method, params = {} }: ConfigCall): string | null {
   const name = String(params.name);
   if (method === 'raidkit_remove_spare') return `spare ${String(params.bdev_name)}`;
   if (method === 'raidkit_nbd_unexport') return `export ${name}`;
   if (method === 'nbd_stop_disk') return `kernel ${String(params.nbd_device)}`;
-  // It may take limits away; what is left of them is found again.
+  // The call may remove limits; those that remain are read back from the device.
   if (method === 'bdev_set_qos_limit') return `qos ${name}`;
   if (method === 'raidkit_stop' || /^bdev_.*_delete$/.test(method)) return `bdev ${name}`;
   return null;
 }
 
-/** Whether a call that deletes is for what the other one makes: devices of all kinds share their names. */
+/** Whether a delete call applies to what the other call made. Devices of all kinds share one name space. */
 export function takesAway(method: string, made: string): boolean {
   const deleted = /^bdev_(.*)_delete$/.exec(method)?.[1];
   const kindOf = (kind: string): string => (kind === 'uring' ? 'aio' : kind);
   return deleted === undefined || kindOf(deleted) === kindOf(/^bdev_(.*)_create$/.exec(made)?.[1] ?? deleted);
 }
 
-/** The name of the device that a call stands on, or concerns; null for none. */
+/** Name of the base device or of the device that a call is about; null for none. */
 export function baseOf({ method, params = {} }: ConfigCall): string | null {
   const base = {
     bdev_passthru_create: params.base_bdev_name,
@@ -47,7 +47,7 @@ export function baseOf({ method, params = {} }: ConfigCall): string | null {
   return typeof base === 'string' ? base : null;
 }
 
-/** Whether the configuration may be another one after the call. */
+/** Whether the call may change the configuration. */
 export function changesConfiguration(method: string): boolean {
   return !/_(get|wait)_|^(log|notify|rpc|spdk|trace|thread)_|^bdev_(enable_histogram|reset_iostat)$|^raidkit_examine$/.test(
     `${method}_`,

@@ -2,10 +2,10 @@ import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 
 const call = z.object({ method: z.string(), params: z.record(z.string(), z.unknown()).optional() });
-/** SPDK writes calls that belong together as a list in the list. */
+/** SPDK writes related calls as a nested list. */
 const entry = z.union([call, z.array(call)]);
 
-/** SPDK's configuration file; what it has for subsystems that are not ours is looked over. */
+/** SPDK's configuration file. Entries for subsystems that raidkit does not have are ignored. */
 const configSchema = z.object({
   subsystems: z.array(z.object({ subsystem: z.string(), config: z.array(entry).nullable().optional() })),
 });
@@ -13,14 +13,14 @@ const configSchema = z.object({
 /** A call of a configuration. */
 export type ConfigCall = z.infer<typeof call>;
 
-/** A call, and where it stands. */
+/** A call and its position in the file. */
 export interface PlacedCall extends ConfigCall {
   readonly subsystem: string;
-  /** Its place in the subsystem, from 1. */
+  /** Its position in the subsystem, from 1. */
   readonly place: number;
 }
 
-/** Reads a configuration file. Throws, naming the file and the place in it, if it is not one. */
+/** Reads a configuration file. Throws an error that names the file and position if it is not valid. */
 export function readConfig(path: string): PlacedCall[] {
   let text: string;
   try {
@@ -40,7 +40,7 @@ export function readConfig(path: string): PlacedCall[] {
   }
 }
 
-/** The calls in a configuration's text. Throws, naming the place, if it is not one. */
+/** Parses a configuration's text. Throws an error that names the position if it is not valid. */
 export function parseConfig(text: string): PlacedCall[] {
   const result = configSchema.safeParse(JSON.parse(text));
   if (!result.success) throw new Error(z.prettifyError(result.error));
@@ -49,7 +49,7 @@ export function parseConfig(text: string): PlacedCall[] {
   );
 }
 
-/** A configuration's text, for people too. */
+/** Formats a configuration so that people can read it too. */
 export function formatConfig(calls: readonly ConfigCall[]): string {
   const config = calls.map(({ method, params }) => (params === undefined ? { method } : { method, params }));
   return `${JSON.stringify({ subsystems: [{ subsystem: 'bdev', config }] }, null, 2)}\n`;

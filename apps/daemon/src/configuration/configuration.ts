@@ -16,28 +16,28 @@ import { Saver } from './saver.js';
 import type { StateFile } from './state-file.js';
 import { Ticker, firstRetryMs } from './ticker.js';
 
-/** What a configuration is made of. */
+/** Options of {@link Configuration}. */
 export interface ConfigurationOptions {
-  /** Calls of the file that the command line names. */
+  /** Calls from the configuration file named on the command line. */
   calls: readonly PlacedCall[];
-  /** Where what is set up by calls is kept; null for nowhere. */
+  /** The file that keeps what calls have set up; null for none. */
   state: StateFile | null;
-  /** A call that fails ends the start. */
+  /** Whether a failed call ends the start. */
   isStrict: boolean;
-  /** Stay in the startup state until `framework_start_init` is called. */
+  /** Whether to stay in the startup state until `framework_start_init` is called. */
   waitForRpc: boolean;
   reactors: number;
-  /** Devices among which members of arrays are looked for; null for none. */
+  /** Where to look for members of arrays; null for no scan. */
   scan: ScanOptions | null;
-  /** Whether a device may be looked at, and opened. Default: all may. */
+  /** Whether a device may be examined and opened. Default: always true. */
   mayOpen?: (path: string) => Promise<boolean>;
   log: Logger;
 }
 
 /**
- * What the daemon is to have: replayed at start, kept up to date with every call, saved. A call that fails at start, and a
- * device that goes away by itself, stay part of it, and are tried again until they succeed or are deleted. It stands between
- * the control sockets and the code that carries calls out, and knows calls only.
+ * The desired configuration of the daemon: it is replayed at start, updated with every call, and saved. A call that fails at
+ * start, or whose device disappears, stays part of it and is repeated until it succeeds or its result is deleted. This object
+ * is between the control sockets and the code that carries calls out; it knows calls and nothing else.
  */
 export class Configuration implements Caller {
   readonly #inner: Caller;
@@ -47,19 +47,19 @@ export class Configuration implements Caller {
   readonly #pending: PendingCalls;
   readonly #saver: Saver;
   readonly #ticker: Ticker;
-  /** What there is, as of the last look, by key. */
+  /** What existed at the last check, by key. */
   #known = new Map<string, ConfigCall>();
-  /** What is there because it was found: it is not saved, and not missed when it goes. */
+  /** Keys of devices that the scanner found: they are not saved, nor restored when they go. */
   readonly #found = new Set<string>();
-  /** What of it is being opened. */
+  /** Those of them that are being opened. */
   readonly #opening = new Set<string>();
   readonly #scanner: Scanner | null;
-  /** Methods that are answered here. */
+  /** Methods that this object answers itself. */
   readonly #own: Dispatcher;
   #isUp = false;
   #isEnded = false;
   #look: Promise<void> = Promise.resolve();
-  /** A look that has not begun yet. */
+  /** A check that is queued and has not begun. */
   #nextLook: Promise<void> | null = null;
 
   constructor(inner: Caller, options: ConfigurationOptions) {
@@ -81,8 +81,8 @@ export class Configuration implements Caller {
   }
 
   /**
-   * Replays the configuration and, unless that is to wait for a call, ends the startup state. Rejects only if it is strict and a
-   * call fails.
+   * Replays the configuration and ends the startup state, unless that waits for a call. Rejects only if a call fails and the
+   * configuration is strict.
    */
   async begin(): Promise<void> {
     const calls = this.#allCalls();
@@ -93,14 +93,14 @@ export class Configuration implements Caller {
 
   #startInitLater: ((params: unknown, hasDuplicateKey: boolean) => Promise<unknown>) | null = null;
 
-  /** From now on nothing is looked at, tried or saved: what goes away is to come back at the next start. */
+  /** Ends all checks, retries and saves: what disappears from now on must come back at the next start. */
   end(): void {
     this.#isEnded = true;
     this.#pending.end();
     this.#ticker.end();
   }
 
-  /** Looks for what has come, and tries what has failed, now. */
+  /** Scans for new devices and retries failed calls now. */
   reload(): void {
     this.#ticker.soon(0);
   }
@@ -133,7 +133,7 @@ export class Configuration implements Caller {
     return this.#forward({ method: name, params: asParams(params) }, params, hasDuplicateKey);
   }
 
-  /** Has what has changed looked at, and saved. Resolves when that is done; failures are logged. */
+  /** Checks what has changed, and saves it. Resolves when that is done; failures are logged. */
   refresh(): Promise<void> {
     this.#nextLook ??= this.#look = this.#look.then(() => {
       this.#nextLook = null;
@@ -167,7 +167,7 @@ export class Configuration implements Caller {
     ];
   }
 
-  /** Something was found, and this makes it a device: it is not part of the configuration, since it is found again. */
+  /** Makes a device of something that the scanner found. It is not part of the configuration, since it is found again. */
   async #callFound(call: ConfigCall): Promise<unknown> {
     const key = keyOf(call);
     this.#opening.add(key);
@@ -187,18 +187,18 @@ export class Configuration implements Caller {
     if (!this.#isUp || !changesConfiguration(method)) return this.#inner.call(method, params, hasDuplicateKey);
     const removed = this.#removedBy(call);
     if (removed.length === 0) {
-      // A try that is under way may be about to make the same: this call is told that it is there, and not that something is in use.
-      // No turn is lost otherwise: calls that come together are carried out in their order.
+      // A retry in progress may be making the same thing: this call must then be told that it exists, not that something is
+      // busy. There is no wait otherwise, so that calls that arrive together are carried out in their order.
       if (this.#pending.isTrying(keyOf(call))) await this.#pending.settled([keyOf(call)]);
       const answer = await this.#inner.call(method, params, hasDuplicateKey);
-      // Whatever waits for what was made need not wait long.
+      // Pending calls that waited for what was made need not wait long.
       this.#ticker.soon(firstRetryMs);
       await this.refresh();
       return answer;
     }
     const isOver = this.#pending.hold(removed);
     try {
-      // A try that is under way may be about to make what is to go.
+      // A retry in progress may be making what this call removes.
       await this.#pending.settled(removed);
       const answer = await this.#remove(call, params, hasDuplicateKey, removed);
       await this.refresh();
@@ -221,7 +221,7 @@ export class Configuration implements Caller {
       return answer;
     } catch (error) {
       if (!(error instanceof RpcError) || error.code !== -19 || method === 'bdev_set_qos_limit') throw error;
-      // Perhaps it is not there, which may not have been noticed yet; or it is there, and of another kind.
+      // Either it is gone, which may not have been noticed yet, or it exists and is of another kind.
       const made = this.#pending.get(key) ?? this.#known.get(key);
       if (made === undefined || !takesAway(method, made.method)) throw error;
       const isGone = this.#pending.has(key) || (comesBack(made) && !(await this.#isThere(key)));
@@ -240,7 +240,7 @@ export class Configuration implements Caller {
     }
   }
 
-  /** What a call takes away, and what stands on that; the first is what it names. */
+  /** Keys that a call removes: the one it names comes first, then what depends on that. */
   #removedBy(call: ConfigCall): string[] {
     const given = removedKeyOf(call);
     if (given === null) return [];
@@ -248,7 +248,7 @@ export class Configuration implements Caller {
     const [kind, wanted] = splitKey(given);
     const byUuid = kind === 'bdev' ? all.find(([, { params }]) => params?.uuid === wanted.toLowerCase()) : undefined;
     const keys = [byUuid?.[0] ?? given];
-    // A device that is stopped, not deleted, may come back, and so may its exports.
+    // A device that is stopped but not deleted may come back, and so may its exports.
     if (kind !== 'bdev' || call.method === 'raidkit_stop') return keys;
     for (const key of keys) {
       for (const [other, one] of all) if (`bdev ${String(baseOf(one))}` === key && !keys.includes(other)) keys.push(other);
@@ -256,7 +256,7 @@ export class Configuration implements Caller {
     return keys;
   }
 
-  /** The command line's file goes before what was saved. */
+  /** The command line's file comes before what was saved. */
   #allCalls(): PlacedCall[] {
     const { calls, state, log } = this.#options;
     if (state === null) return [...calls];
@@ -282,7 +282,7 @@ export class Configuration implements Caller {
     try {
       return await this.#initialise(calls, params, hasDuplicateKey);
     } catch (error) {
-      // Refused before it began, it can be called again.
+      // If it was refused before it began, it can be called again.
       if (this.#startInitLater === null) this.#init.reject(error);
       throw error;
     }
@@ -304,8 +304,8 @@ export class Configuration implements Caller {
   }
 
   /**
-   * What clients write to is theirs: a superblock on a device that they have must not make a member of it. That goes for members of
-   * arrays without superblocks, too, whose first block is the volume's.
+   * Devices that clients write to must not be examined: a superblock there is the clients' data and must not make the device a
+   * member. This includes members of arrays without superblocks, whose first block is the volume's.
    */
   async #keepFromExamining(calls: readonly PlacedCall[]): Promise<void> {
     const exported = calls.filter(({ method, params }) => method === 'raidkit_nbd_export' && params?.read_only !== true);
@@ -332,8 +332,8 @@ export class Configuration implements Caller {
     };
     for (const { call, error } of await replay(calls, target, this.#log)) {
       const where = `subsystem ${call.subsystem}, call ${call.place}, ${call.method}`;
-      // Without what it forbids there would be more than the operator wanted; and a method of ours that there is not may be
-      // that one, spelt wrong. (A saved state may be from a newer daemon.)
+      // Without a failed `raidkit_allow` more would be allowed than the operator wanted, and an unknown method of ours may be a
+      // misspelt one of that kind. (A saved state may be from a newer daemon.)
       const isMisspelt = error.code === RpcCode.MethodNotFound && isOurs(call.method) && this.#options.calls.includes(call);
       if (this.#options.isStrict || isMisspelt || call.method === 'raidkit_allow')
         throw new Error(`${where}: ${error.message} (code ${error.code}): ${error.data.reason}`, { cause: error });
@@ -353,7 +353,7 @@ export class Configuration implements Caller {
       .calls()
       .filter(([key]) => !there.has(key))
       .map(([, call]) => call);
-    // Calls of the same rank stay in this order.
+    // The sort is stable: calls of equal rank stay in this order.
     return [...live, ...missing]
       .map((call) => ({ call, rank: rank(call) }))
       .sort((a, b) => a.rank - b.rank)
@@ -370,7 +370,7 @@ export class Configuration implements Caller {
       this.#saver.failed(`the configuration could not be looked at: ${error instanceof Error ? error.message : String(error)}`);
       return;
     }
-    // A daemon that stops has fewer and fewer devices.
+    // Devices disappear while the daemon stops.
     if (this.#hasEnded()) return;
     const now = new Map(live.map((call) => [keyOf(call), call]));
     for (const key of [...this.#found]) {
@@ -381,7 +381,7 @@ export class Configuration implements Caller {
     for (const key of this.#found) now.delete(key);
     for (const [key, call] of this.#known) {
       if (this.#found.has(key)) continue;
-      // The volume is there, and a member no more: what is on it is its clients'.
+      // The volume exists and is no member any more: its contents are its clients'.
       if (call.method === 'bdev_examine' && now.has(`bdev ${String(baseOf(call))}`)) continue;
       if (!now.has(key) && (await this.#isThere(key))) now.set(key, call);
       else if (!now.has(key)) this.#missed(key, call);
@@ -392,7 +392,7 @@ export class Configuration implements Caller {
     await this.#saver.save(this.#withPending([...now.values()]));
   }
 
-  /** A device that is on its way to another reactor is on no list. */
+  /** Whether it exists. A device that moves to another reactor is missing from lists. */
   async #isThere(key: string): Promise<boolean> {
     const [kind, name] = splitKey(key);
     if (kind !== 'bdev') return false;
@@ -402,7 +402,7 @@ export class Configuration implements Caller {
     );
   }
 
-  /** Something is not there any more, and no call has deleted it. */
+  /** Handles something that disappeared without a call to delete it. */
   #missed(key: string, call: ConfigCall): void {
     if (this.#pending.isHeld(key)) return;
     if (!comesBack(call)) {
@@ -413,12 +413,12 @@ export class Configuration implements Caller {
     this.#ticker.soon(firstRetryMs);
   }
 
-  /** To be asked after each wait. */
+  /** Must be checked again after each `await`. */
   #hasEnded(): boolean {
     return this.#isEnded;
   }
 
-  /** Looks for what has come, and tries what has failed. Resolves with whether one of these has succeeded. */
+  /** Scans for new devices and retries failed calls. Resolves with true if one of these succeeded. */
   async #tick(): Promise<boolean> {
     await this.refresh();
     await this.#scanner?.scan();
@@ -440,14 +440,14 @@ export class Configuration implements Caller {
 }
 
 /**
- * Whether what has gone by itself is made again. An array without superblocks is not: its members went one after another,
- * perhaps, and which of them is current is not recorded.
+ * Whether something that disappeared is made again. An array without superblocks is not: its members may have failed one after
+ * another, and it is not recorded which are current.
  */
 function comesBack({ method }: ConfigCall): boolean {
   return method !== 'bdev_raid_create';
 }
 
-/** What is in the configuration and is not there, and what was found. */
+/** Methods about what is configured but missing, and about what was found. */
 export const ownMethods: readonly string[] = ['raidkit_get_configuration', 'raidkit_rescan', 'raidkit_start_found'];
 
 const configCalls = z.array(z.object({ method: z.string(), params: z.record(z.string(), z.unknown()).optional() }));

@@ -9,18 +9,18 @@ interface Pending {
   readonly call: ConfigCall;
   error: RpcError;
   tries: number;
-  /** When it failed first. Milliseconds since 1970. */
+  /** When it first failed, in milliseconds since 1970. */
   readonly since: number;
 }
 
-/** Calls of the configuration that have failed, or whose devices have gone away: tried again until they succeed. */
+/** Calls of the configuration that have failed or whose devices have disappeared; they are retried until they succeed. */
 export class PendingCalls {
   readonly #caller: Caller;
   readonly #log: Logger;
   readonly #pending = new Map<string, Pending>();
-  /** Keys that are being deleted, and how often. */
+  /** Keys that are being deleted, with the number of calls that delete each. */
   readonly #held = new Map<string, number>();
-  /** The try that is under way. */
+  /** The retry in progress. */
   #trying: { readonly key: string; readonly ended: Promise<boolean> } | null = null;
   #isEnded = false;
 
@@ -54,7 +54,7 @@ export class PendingCalls {
       : 'it is kept, and not tried again: it cannot succeed as it is';
     const message = `a call of the configuration has no effect: ${error.data.reason}; ${what}`;
     const fields = { call: method, params, code: error.code };
-    // What stands on something else comes with that, sooner or later.
+    // A device on top of another one appears with it, sooner or later.
     if (baseOf(call) !== null && error.code === -19) this.#log.info(fields, message);
     else this.#log.error(fields, message);
   }
@@ -63,7 +63,7 @@ export class PendingCalls {
     if (this.#pending.delete(key)) this.#log.debug({ key }, 'a call of the configuration is not pending any more');
   }
 
-  /** Nothing of these keys is tried until what this returns is called. */
+  /** Suspends retries of these keys until the returned function is called. */
   hold(keys: readonly string[]): () => void {
     for (const key of keys) this.#held.set(key, (this.#held.get(key) ?? 0) + 1);
     return () => {
@@ -92,12 +92,12 @@ export class PendingCalls {
     return [...this.#pending].map(([key, { call }]) => [key, call]);
   }
 
-  /** Nothing is tried any more. */
+  /** Ends all retries. */
   end(): void {
     this.#isEnded = true;
   }
 
-  /** Tries each once more. True if one of them succeeded. */
+  /** Retries every pending call once. Resolves with true if one of them succeeded. */
   async tryAll(): Promise<boolean> {
     let haveSome = false;
     for (const [key, pending] of [...this.#pending]) {
@@ -152,7 +152,7 @@ export class PendingCalls {
     return true;
   }
 
-  /** Another call has made what this call would make; or a spare has become a member, and is a spare no more. */
+  /** Whether the call is not needed any more: another call has made the same thing, or the spare has become a member. */
   async #isMoot({ method, params = {} }: ConfigCall, { code }: RpcError): Promise<boolean> {
     if (method === 'raidkit_add_spare') return code !== -19;
     if (code !== -17) return false;
@@ -163,7 +163,7 @@ export class PendingCalls {
   }
 }
 
-/** Bad parameters and unknown methods stay what they are. */
+/** Whether a retry can succeed; not with bad parameters or an unknown method. */
 function canSucceed({ code, data }: RpcError): boolean {
   return (
     code !== RpcCode.MethodNotFound && code !== RpcCode.Parse && code !== RpcCode.InvalidParams && data.field === undefined

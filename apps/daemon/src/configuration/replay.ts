@@ -5,14 +5,14 @@ import { toRpcError } from '../rpc/errors.js';
 import { baseOf } from './call-keys.js';
 import type { PlacedCall } from './config-file.js';
 
-/** Where a configuration is replayed. */
+/** The daemon into which a configuration is replayed. */
 export interface ReplayTarget extends Caller {
   readonly state: RpcState;
-  /** Methods that can be called in this state, and all methods. */
+  /** Methods that can be called in the present state, and all methods. */
   readonly current: ReadonlySet<string>;
   readonly known: ReadonlySet<string>;
   readonly reactors: number;
-  /** Nothing more is to be called. */
+  /** Whether the replay must stop. */
   hasEnded(): boolean;
 }
 
@@ -23,14 +23,14 @@ export interface FailedCall {
 }
 
 /**
- * Replays the calls that are due in the target's state, in order, each awaited; gives those that were refused. One that stands
- * on a device which a later call makes is tried again after it: SPDK saves them in any order.
+ * Replays the calls for the target's state, in order and one at a time, and returns those that were refused. A call whose base
+ * device is made by a later call is tried again after it, since SPDK saves calls in any order.
  */
 export async function replay(calls: readonly PlacedCall[], target: ReplayTarget, log: Logger): Promise<FailedCall[]> {
   let left = dueCalls(calls, target, log);
   for (;;) {
     const failed = await tryEach(left, target);
-    // Once more only if some succeeded and others may have been waiting for these.
+    // Another round makes sense only if some calls succeeded and others may have depended on them.
     if (failed.length === left.length || !failed.some(({ call }) => baseOf(call) !== null)) return failed;
     left = failed.map(({ call }) => call);
   }
@@ -49,11 +49,11 @@ async function tryEach(calls: readonly PlacedCall[], target: ReplayTarget): Prom
   return failed;
 }
 
-/** The calls to make now. Those of subsystems that have nothing to do with block devices are left out, and logged. */
+/** Selects the calls to make now. Calls for subsystems that have nothing to do with block devices are left out and logged. */
 function dueCalls(calls: readonly PlacedCall[], { state, current, known }: ReplayTarget, log: Logger): PlacedCall[] {
   return calls.filter(({ subsystem, method }) => {
     if (!known.has(method)) {
-      // Refused before anything is opened: it is for this daemon, wherever it stands.
+      // An unknown method of ours is refused before anything is opened, in whatever subsystem it is listed.
       if (isOurs(method)) return state === 'startup';
       if (subsystem === 'bdev' && !harmless.has(method)) return state === 'runtime';
       if (state === 'startup')
@@ -64,21 +64,21 @@ function dueCalls(calls: readonly PlacedCall[], { state, current, known }: Repla
   });
 }
 
-/** Whether a method is of ours by its name, and not one of SPDK's. */
+/** Whether a method's name is one of raidkit's, not SPDK's. */
 export function isOurs(method: string): boolean {
   return method.startsWith('raidkit_');
 }
 
-/** What was saved with more reactors comes to those that there are. */
+/** Maps a reactor number that was saved with more reactors to one that exists. */
 function placed(params: PlacedCall['params'], reactors: number): PlacedCall['params'] {
   const wanted = params?.reactor;
   return typeof wanted === 'number' && wanted >= reactors ? { ...params, reactor: wanted % reactors } : params;
 }
 
-/** Options of SPDK modules that are not here, which every saved SPDK configuration has. */
+/** Options of SPDK modules that raidkit does not have, but which every saved SPDK configuration contains. */
 const harmless = new Set(['bdev_nvme_set_options', 'bdev_nvme_set_hotplug', 'bdev_iscsi_set_options', 'iobuf_set_options']);
 
-/** Methods of both states are replayed once, before the devices. */
+/** Whether a method that both states allow is replayed in the startup state, before the devices. */
 export function wasDueAtStartup(method: string): boolean {
   return method === 'bdev_set_options' || method === 'bdev_raid_set_options';
 }

@@ -3,13 +3,13 @@ import { keyOf } from './call-keys.js';
 import type { ConfigCall } from './config-file.js';
 import type { StateFile } from './state-file.js';
 
-/** Writes the configuration to the state file, if there is one, and says when it cannot. */
+/** Writes the configuration to the state file, if there is one, and logs failures. */
 export class Saver {
-  /** Levels whose arrays go on without a member. */
+  /** Levels whose arrays survive the loss of a member. */
   redundantLevels: ReadonlySet<string> = new Set();
   readonly #state: StateFile | null;
   readonly #log: Logger;
-  /** Arrays of which the log says that they are not saved. */
+  /** Arrays that were logged as not saved. */
   readonly #left = new Set<string>();
   #trouble: string | null = null;
 
@@ -18,7 +18,7 @@ export class Saver {
     this.#log = log;
   }
 
-  /** Why the last try failed; null if it did not. */
+  /** Why the last attempt to save failed; null if it did not. */
   get trouble(): string | null {
     return this.#trouble;
   }
@@ -35,7 +35,7 @@ export class Saver {
     }
   }
 
-  /** Nothing is saved. Said once for each reason. */
+  /** Logs that saving failed, once for each reason. */
   failed(trouble: string): void {
     if (trouble !== this.#trouble)
       this.#log.error(
@@ -46,8 +46,8 @@ export class Saver {
   }
 
   /**
-   * An array with redundancy and without superblocks goes on when a member fails, and the file would name that one as a member
-   * until it is written the next time: a crash in between would have it read as current.
+   * Whether the call is saved. An array with redundancy but without superblocks goes on when a member fails, and until the file
+   * is written again it would name that member as current: after a crash its stale data would be used.
    */
   #isKept(call: ConfigCall): boolean {
     const level = call.params?.raid_level;

@@ -4,19 +4,19 @@ import { readSmallFile } from '../small-file.js';
 import { formatConfig, parseConfig } from './config-file.js';
 import type { ConfigCall, PlacedCall } from './config-file.js';
 
-/** Largest file that is read, in bytes. */
+/** Size limit of the file, in bytes. */
 const mostBytes = 64 * 1024 * 1024;
 
-/** What is found where the state file is to be. */
+/** Result of reading the state file. */
 export type StateRead =
   | { kind: 'none' }
   | { kind: 'found'; calls: PlacedCall[] }
-  /** It cannot be used, and has been renamed to `movedTo`, or stays where it is if that is null. */
+  /** The file cannot be used. It was renamed to `movedTo`, or left in place if that is null. */
   | { kind: 'damaged'; reason: string; movedTo: string | null };
 
 /**
- * The file that keeps what has been set up by calls: SPDK's configuration format, so that it can be read, edited while the
- * daemon is down, and replayed. Replaced as a whole: after a crash it is the old one or the new one.
+ * Keeps what calls have set up, in SPDK's configuration format, so that it can be read, edited while the daemon is down, and
+ * replayed. The file is replaced atomically: after a crash it is the old or the new one.
  */
 export class StateFile {
   readonly path: string;
@@ -27,8 +27,8 @@ export class StateFile {
   }
 
   /**
-   * Reads it. One that cannot be parsed is renamed, so that it can be looked at and is not written over, unless `keepsDamaged`.
-   * Throws if the file is there and cannot be read.
+   * Reads the file. A file that cannot be parsed is renamed, unless `keepsDamaged`, so that it can be inspected and is not
+   * overwritten. Throws if the file exists and cannot be read.
    */
   read({ keepsDamaged = false }: { keepsDamaged?: boolean } = {}): StateRead {
     let text: string;
@@ -57,7 +57,7 @@ export class StateFile {
     }
   }
 
-  /** Resolves when these calls are on stable media. One at a time. */
+  /** Writes the calls; resolves when they are on stable media. Only one write may run at a time. */
   async write(calls: readonly ConfigCall[]): Promise<void> {
     const text = formatConfig(calls);
     if (text === this.#saved) return;

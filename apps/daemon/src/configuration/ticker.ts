@@ -1,20 +1,20 @@
-/** Wait between two looks at what has changed by itself, and the longest between two tries of calls that failed. Milliseconds. */
+/** Milliseconds between two checks for changes, and the longest wait between two retries of failed calls. */
 const pollMs = 5000;
-/** Wait before the first try after something has changed. It doubles from try to try. Milliseconds. */
+/** Milliseconds before the first retry after a change. The wait doubles with each retry. */
 export const firstRetryMs = 100;
 
-/** Does a piece of work again and again: soon after something has changed, later and later while nothing comes of it. */
+/** Repeats a piece of work: soon after a change, and less and less often while it has no effect. */
 export class Ticker {
-  /** Resolves with whether something has come of it. */
+  /** Resolves with true if the work had an effect. */
   readonly #work: () => Promise<boolean>;
-  /** Whether nothing waits for the next try. */
+  /** Whether nothing waits for a retry. */
   readonly #isIdle: () => boolean;
   #isBegun = false;
   #isEnded = false;
   #timer: NodeJS.Timeout | null = null;
-  /** The try that is under way. */
+  /** The run in progress. */
   #ticking: Promise<void> | null = null;
-  /** Wanted while a try was under way: the next one comes after so many milliseconds at most. */
+  /** Longest wait in milliseconds before the next run, as requested during a run. */
   #wantedMs = Infinity;
   #retryMs = firstRetryMs;
 
@@ -33,11 +33,11 @@ export class Ticker {
     if (this.#timer !== null) clearTimeout(this.#timer);
   }
 
-  /** It is done after so many milliseconds at most. */
+  /** Has the work run within this many milliseconds. */
   soon(delayMs: number): void {
     if (this.#isEnded || !this.#isBegun) return;
     if (delayMs === firstRetryMs) this.#retryMs = firstRetryMs;
-    // One at a time: a call that two of them try may come into being after it has been deleted.
+    // Runs must not overlap: a call that two runs retry might be carried out after its result was deleted.
     if (this.#ticking !== null) {
       this.#wantedMs = Math.min(this.#wantedMs, delayMs);
       return;
@@ -50,7 +50,7 @@ export class Ticker {
     this.#timer.unref();
   }
 
-  /** Resolves when everything has been looked at and tried that there was when it was called. */
+  /** Runs the work now; resolves when a run that began after this call has ended. */
   async now(): Promise<void> {
     while (this.#ticking !== null) await this.#ticking;
     if (this.#timer !== null) clearTimeout(this.#timer);

@@ -3,9 +3,9 @@ import type { Caller } from '../rpc/dispatcher.js';
 import { RpcError, toRpcError } from '../rpc/errors.js';
 
 /**
- * What a client that has the token may call over HTTP: what can be taken back, and what makes redundancy agree again. Nothing
- * that ends an array, takes a member out, or says which copy is given up; nor what writes to a device that is not claimed,
- * except to make it a spare, which core refuses for a device that carries data that it recognises.
+ * Methods that a client with the token may call over HTTP: those whose effect can be undone, and those that make redundancy
+ * consistent again. None of them ends an array, removes a member or decides which copy is lost. None writes to an unclaimed
+ * device, except to make it a spare, which core refuses if the device carries data that it recognizes.
  */
 export const httpActions = [
   'raidkit_start_process',
@@ -20,17 +20,17 @@ const requestSchema = z.strictObject({
   params: z.record(z.string(), z.json()).optional(),
 });
 
-/** Parameters that say whose data is given up where members disagree. */
+/** Parameters that decide whose data is lost where members disagree. */
 const decisive = ['source', 'wrong'] as const;
 
 /** The answer to an action. */
 export interface ActionAnswer {
-  /** Of HTTP. */
+  /** HTTP status code. */
   status: number;
   body: { result: unknown } | { error: { code: number; message: string; data: object } };
 }
 
-/** Carries out what a request's body asks for, if it is on the list. */
+/** Carries out the action in a request's body, if it is allowed. */
 export async function act(caller: Caller, body: string): Promise<ActionAnswer> {
   const request = requestSchema.safeParse(parse(body));
   if (!request.success) {

@@ -6,7 +6,7 @@ import { isLoopback } from '../loopback.js';
 import type { HttpAddress } from '../monitor/http-server.js';
 import { HttpToken, readHttpToken } from './token.js';
 
-/** What {@link addHttpOptions} has parsed. */
+/** Options parsed by {@link addHttpOptions}. */
 export interface ParsedHttpOptions {
   http: HttpAddress[];
   httpPublic: boolean;
@@ -14,18 +14,18 @@ export interface ParsedHttpOptions {
   httpTokenFile?: string;
 }
 
-/** What is served over HTTP, and to whom. */
+/** Options for HTTP: addresses and access. */
 export interface HttpOptions {
   http: HttpAddress[];
-  /** The token that a request over HTTP must have to change something; undefined: no request can. */
+  /** The token that an HTTP request needs to change something; undefined: no request can. */
   httpToken: HttpToken | undefined;
-  /** The file that it is in. */
+  /** Path of the file with the token. */
   httpTokenFile: string | undefined;
   /** Names under which browsers may know the daemon. */
   httpNames: string[];
 }
 
-/** Options of the command line for HTTP. */
+/** Adds the command line's options for HTTP. */
 export function addHttpOptions(command: Command): void {
   command
     .option(
@@ -47,7 +47,7 @@ export function addHttpOptions(command: Command): void {
     );
 }
 
-/** Reads the token; ends the process, as commander does, if the options do not fit together. */
+/** Reads the token. Ends the process, as commander does, if the options contradict each other. */
 export function httpOptions(command: Command, options: ParsedHttpOptions): HttpOptions {
   const { http, httpName: httpNames, httpPublic, httpTokenFile: tokenFile } = options;
   if (http.length === 0 && (tokenFile !== undefined || httpNames.length > 0))

@@ -5,26 +5,26 @@ import type { Caller } from '../rpc/dispatcher.js';
 
 /** Time between two samples, in milliseconds. */
 export const sampleMs = 2000;
-/** Samples that are kept: ten minutes. */
+/** Number of samples kept: ten minutes' worth. */
 const mostSamples = 300;
-/** Arrays in all samples together; with more arrays, fewer samples are kept. */
+/** Number of entries (an array in a sample) kept in all; with more arrays, fewer samples are kept. */
 const mostEntries = 20_000;
 
-/** What an array did between one sample and the next. */
+/** I/O of an array between two samples. */
 export interface ArrayLoad {
   readonly name: string;
   readonly read_bytes_per_sec: number;
   readonly write_bytes_per_sec: number;
   readonly read_ops_per_sec: number;
   readonly write_ops_per_sec: number;
-  /** Mean; null if nothing was read. */
+  /** Mean latency; null if nothing was read. */
   readonly read_latency_ms: number | null;
   readonly write_latency_ms: number | null;
 }
 
 /** The load at one time. */
 export interface LoadSample {
-  /** Grows by one from sample to sample, from 1. */
+  /** Increases by one with each sample, from 1. */
   readonly id: number;
   /** ISO 8601. */
   readonly time: string;
@@ -33,7 +33,7 @@ export interface LoadSample {
 
 /** Samples of the last minutes. */
 export interface LoadPage {
-  /** Another one after each start of the daemon: ids begin anew. */
+  /** Changes with each start of the daemon, after which ids start again. */
   readonly instance: string;
   readonly interval_sec: number;
   readonly last_id: number;
@@ -55,7 +55,7 @@ interface Iostat {
   bdevs: Counters[];
 }
 
-/** Keeps what arrays have read and written in the last minutes, whether or not a page is open. */
+/** Keeps how much arrays have read and written in the last minutes, whether or not a page is open. */
 export class LoadHistory {
   readonly #instance = randomUUID();
   readonly #caller: Caller;
@@ -63,7 +63,7 @@ export class LoadHistory {
   readonly #samples: LoadSample[] = [];
   #entries = 0;
   #lastId = 0;
-  /** The counters of the last look, by array, and when that was, in milliseconds of a clock that does not jump. */
+  /** Counters of the last sample by array, and its time in milliseconds of a monotonic clock. */
   #before: { at: number; counters: ReadonlyMap<string, Counters> } | null = null;
   #timer: NodeJS.Timeout | null = null;
   #isEnded = false;
@@ -82,7 +82,7 @@ export class LoadHistory {
     if (this.#timer !== null) clearTimeout(this.#timer);
   }
 
-  /** The samples with an id above `since`. */
+  /** Returns the samples with an id above `since`. */
   page(since: number): LoadPage {
     const samples = this.#samples.filter(({ id }) => id > since);
     return { instance: this.#instance, interval_sec: sampleMs / 1000, last_id: this.#lastId, samples };
@@ -92,7 +92,7 @@ export class LoadHistory {
     try {
       await this.#lookNow();
     } catch (error) {
-      // It is starting, or the data path does not answer: a gap.
+      // The daemon is starting or the data path does not answer, so this sample is missing.
       this.#before = null;
       this.#log.debug({ err: error }, 'there is no sample of the load');
     }
@@ -129,11 +129,11 @@ export class LoadHistory {
   }
 }
 
-/** `before`: undefined for an array that was not there. */
+/** `before` is undefined for an array that was not in the previous sample. */
 function loadOf(before: Counters | undefined, now: Counters, seconds: number, tickRate: number): ArrayLoad {
   const since = (of: (counters: Counters) => number): number => {
     const [old, value] = [before === undefined ? 0 : of(before), of(now)];
-    // Statistics that were reset, or an array that was stopped and started, begin at 0.
+    // Counters start at 0 after a reset of the statistics, or if the array was stopped and started.
     return value < old ? value : value - old;
   };
   const reads = since(({ num_read_ops: ops }) => ops);
@@ -156,7 +156,7 @@ function loadOf(before: Counters | undefined, now: Counters, seconds: number, ti
   };
 }
 
-/** Three digits behind the point are enough to look at. */
+/** Three decimals are enough for a chart. */
 function round(value: number): number {
   return Math.round(value * 1000) / 1000;
 }

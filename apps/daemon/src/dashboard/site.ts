@@ -10,30 +10,30 @@ import { LoadHistory } from './load-history.js';
 import { makeStatus } from './status.js';
 import type { HttpToken } from './token.js';
 
-/** What the page is made from. */
+/** What the dashboard gets its data from. */
 export interface SiteSources {
   caller: Caller;
   events: EventLog;
-  /** The daemon has come up, and is not ending. */
+  /** Whether the daemon is up and not shutting down. */
   isReady: () => boolean;
-  /** The token that a request must have to change something; null: no request can. */
+  /** The token that a request needs to change something; null: no request can. */
   token: HttpToken | null;
-  /** Names under which browsers may know the daemon, besides addresses and `localhost`; lower case. */
+  /** Names under which browsers may know the daemon, besides addresses and `localhost`; in lower case. */
   names: ReadonlySet<string>;
   log: Logger;
 }
 
-/** Longest body of a request, in bytes. */
+/** Size limit of a request's body, in bytes. */
 const mostBodyBytes = 64 * 1024;
-/** Events of one answer. */
+/** Number of events in one answer. */
 const mostEvents = 1024;
-/** However many look, the daemon is asked at most so often, in milliseconds. */
+/** Shortest time between two status queries to the daemon in milliseconds, however many clients there are. */
 const statusMs = 500;
 
 const json = 'application/json; charset=utf-8';
 const text = 'text/plain; charset=utf-8';
 
-/** What browsers are told with every answer: nothing is loaded from elsewhere, run inline, framed, or guessed at. */
+/** Headers of every answer: nothing may be loaded from elsewhere, run inline, framed, or have its type guessed. */
 const safeHeaders = {
   'content-security-policy':
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
@@ -52,13 +52,13 @@ interface Answer {
   headers?: Readonly<Record<string, string>>;
 }
 
-/** The dashboard: a page, and the JSON that it shows. */
+/** Serves the dashboard: a page, and the JSON that it shows. */
 export class DashboardSite {
   readonly #sources: SiteSources;
   readonly #history: LoadHistory;
-  /** The limit for messages that any client can cause. */
+  /** Limits log messages that any client can cause. */
   readonly #strangers: LogLimit;
-  /** The newest status, or one that is coming, and when it was asked for. */
+  /** The latest status, possibly still being made, and when it was requested. */
   #status: { readonly at: number; readonly body: Promise<string> } | null = null;
 
   constructor(sources: SiteSources) {
@@ -67,7 +67,7 @@ export class DashboardSite {
     this.#strangers = new LogLimit(sources.log, performance);
   }
 
-  /** Begins to keep what arrays do. */
+  /** Starts to record the load of arrays. */
   begin(): void {
     this.#history.begin();
   }
@@ -76,16 +76,16 @@ export class DashboardSite {
     this.#history.end();
   }
 
-  /** Whether {@link serve} has something at this path. */
+  /** Whether {@link serve} handles this path. */
   has(path: string): boolean {
     return path === '/' || path.startsWith('/api/') || /^\/(app|icon)\.[a-z]+$/.test(path);
   }
 
-  /** `isLocal`: it came in at a Unix socket, where no browser comes by itself. */
+  /** Answers a request. `isLocal`: it arrived at a Unix socket, which no browser uses by itself. */
   async serve(request: IncomingMessage, response: ServerResponse, isLocal: boolean): Promise<void> {
     const answer = await this.#answer(request, isLocal);
     const bytes = Buffer.from(answer.body);
-    // The rest of a body that is not read is not waited for.
+    // Does not wait for the rest of a body that is not read.
     const rest = request.complete ? {} : { connection: 'close' };
     response.writeHead(answer.status, {
       ...safeHeaders,
@@ -120,7 +120,7 @@ export class DashboardSite {
     return file === null ? plain(404, 'there is no such page') : { status: 200, ...file };
   }
 
-  /** Several who ask at the same time, or shortly one after another, are given the same answer. */
+  /** Requests that arrive at about the same time get the same answer. */
   #readStatus(): Promise<string> {
     const now = performance.now();
     if (this.#status === null || now - this.#status.at > statusMs) this.#status = { at: now, body: this.#makeStatus() };
@@ -150,12 +150,12 @@ export class DashboardSite {
       { from: request.socket.remoteAddress, call: body.slice(0, 500), status },
       `a call over HTTP: ${outcome}`,
     );
-    // What has changed is seen at once.
+    // The change must show at once.
     this.#status = null;
     return answerJson(status, answer);
   }
 
-  /** Null if the request may change something. */
+  /** Returns why the request may not change anything; null if it may. */
   #whyNot({ headers, socket }: IncomingMessage): Answer | null {
     const { token } = this.#sources;
     if (token === null) return plain(403, 'this daemon is for reading only over HTTP: --http-token-file allows more');
@@ -167,11 +167,11 @@ export class DashboardSite {
   }
 }
 
-/** Null if it is too long. */
+/** Reads a request's body; null if it is too long. */
 async function readBody(request: IncomingMessage): Promise<string | null> {
   const pieces: Buffer[] = [];
   let bytes = 0;
-  // The client still gets an answer to a body that is too long.
+  // The connection is kept, so that the client gets an answer to a body that is too long.
   for await (const piece of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
     bytes += piece.length;
     if (bytes > mostBodyBytes) return null;

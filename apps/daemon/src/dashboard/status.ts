@@ -13,14 +13,14 @@ interface Bdev {
   driver_specific: unknown;
 }
 
-/** What {@link makeStatus} is told besides. */
+/** Options of {@link makeStatus}. */
 export interface StatusOptions {
   isReady: boolean;
-  /** Methods that may be called over HTTP; empty for none. */
+  /** Methods that may be called over HTTP; empty if none. */
   actions: readonly string[];
 }
 
-/** Everything that the page shows but plots and events, in the form of `statusPageSchema` (`@raidkit/client`). */
+/** Makes what the page shows except charts and events, in the form of `statusPageSchema` (`@raidkit/client`). */
 export async function makeStatus(caller: Caller, { actions, isReady }: StatusOptions): Promise<object> {
   let stuck: string | null = null;
   const snapshot = await takeSnapshot(caller).catch((error: unknown) => {
@@ -36,7 +36,7 @@ export async function makeStatus(caller: Caller, { actions, isReady }: StatusOpt
   };
 }
 
-/** Answers of the daemon's methods, asked for together; of devices what the page needs. */
+/** Calls the daemon's methods in parallel; of devices only what the page needs is kept. */
 async function takeSnapshot(caller: Caller): Promise<object> {
   const ask = (method: string): Promise<unknown> => inTime(caller.call(method, undefined));
   const [arrays, bdevs, spares, exports, configuration, schedule] = await Promise.all([

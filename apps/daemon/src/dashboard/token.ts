@@ -1,12 +1,15 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { readSecretFile } from '../small-file.js';
 
-/** Least characters of a token. */
+/** Minimum length of a token, in characters. */
 const leastLength = 16;
-/** Longest file, in bytes. */
+/** Size limit of the file, in bytes. */
 const mostBytes = 4096;
 
-/** The token that a request over HTTP must have to change something. It is kept as a digest, so that it is in no message and no dump. */
+/**
+ * The token that an HTTP request needs to change something. Only a digest is kept, so that it appears in no message and no
+ * dump.
+ */
 export class HttpToken {
   #digest: Buffer;
 
@@ -14,7 +17,7 @@ export class HttpToken {
     this.#digest = digest(token);
   }
 
-  /** From now on it is this one, and no other. */
+  /** Replaces the token. */
   renew(token: string): void {
     this.#digest = digest(token);
   }
@@ -26,7 +29,7 @@ export class HttpToken {
   }
 }
 
-/** The token that a file holds on one line. Throws if every user can read it, or it is too short to be one. */
+/** Reads the token from a file of one line. Throws if every user can read the file or the token is too short. */
 export function readHttpToken(path: string): string {
   const token = readSecretFile(path, mostBytes).trim();
   if (!/^[\x21-\x7e]+$/.test(token) || token.length < leastLength)

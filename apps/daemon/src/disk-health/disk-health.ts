@@ -8,11 +8,11 @@ import type { Caller, RpcMethod } from '../rpc/dispatcher.js';
 import { readSmartReport, unknownReport } from './smart-report.js';
 import type { DiskReport } from './smart-report.js';
 
-/** How long smartctl may take for one disk, in milliseconds. */
+/** Time limit of smartctl for one disk, in milliseconds. */
 const limitMs = 15_000;
-/** Most that it may print, in bytes. */
+/** Size limit of its output, in bytes. */
 const mostOutput = 4 * 1024 * 1024;
-/** Wait before the first look, in milliseconds: arrays come up first. */
+/** Wait before the first check in milliseconds, so that arrays come up first. */
 const firstLookMs = 2000;
 
 /** A disk under a bdev. */
@@ -21,16 +21,15 @@ interface Disk {
   readonly path: string;
 }
 
-/** What is known of it. */
+/** The last known health of a disk. */
 export interface DiskState extends Disk, DiskReport {
   /** Milliseconds since 1970. */
   readonly lookedAt: number;
 }
 
 /**
- * Asks smartctl(8), where it is installed, from time to time how the disks are that are open here, and tells of those that have
- * come to be bad. It asks for one disk after another, in processes of their own with a limit of time, and never for files. Disks
- * that sleep are left asleep.
+ * Runs smartctl(8) periodically, if it is installed, for the disks that are open here, and reports disks that have become bad.
+ * It checks one disk after another, each in a child process with a time limit, and never files. Disks in standby are not woken.
  */
 export class DiskHealth {
   readonly #caller: Caller;
@@ -39,12 +38,12 @@ export class DiskHealth {
   readonly #log: Logger;
   readonly #abort = new AbortController();
   #disks: readonly DiskState[] = [];
-  /** Why nothing is known; null if smartctl answers. */
+  /** Why nothing is known; null if smartctl works. */
   #trouble: string | null;
   #looking: Promise<void> | null = null;
   #timer: NodeJS.Timeout | null = null;
 
-  /** `everyMs`: milliseconds from one look to the next; 0 for none. */
+  /** `everyMs`: milliseconds between two checks; 0 for none. */
   constructor(caller: Caller, everyMs: number, onEvent: (report: EventReport) => void, log: Logger) {
     this.#caller = caller;
     this.#everyMs = everyMs;
@@ -77,7 +76,7 @@ export class DiskHealth {
     ];
   }
 
-  /** Resolves when every disk has been asked; one look at a time. Failures are logged. */
+  /** Checks every disk; resolves when that is done. Calls during a check join it. Failures are logged. */
   look(): Promise<void> {
     this.#looking ??= this.#lookNow()
       .catch((error: unknown) => this.#log.debug({ err: error }, 'the health of disks could not be looked at'))
@@ -104,7 +103,7 @@ export class DiskHealth {
         break;
       }
       const state = { ...disk, ...said, lookedAt: Date.now() };
-      // One that sleeps, or does not answer this once, is as it was.
+      // A disk in standby, or that does not answer this once, keeps its last state.
       const known = before.get(disk.name);
       found.push(state.verdict === 'unknown' && known?.path === disk.path && known.verdict !== 'unknown' ? known : state);
       if (state.verdict === 'bad' && known?.verdict !== 'bad') await this.#tell(state);
@@ -115,7 +114,7 @@ export class DiskHealth {
     this.#disks = found;
   }
 
-  /** Block devices that are open as bdevs. */
+  /** Returns the block devices that are open as bdevs. */
   async #open(): Promise<Disk[]> {
     const bdevs = (await this.#caller.call('bdev_get_bdevs', undefined)) as {
       name: string;
@@ -134,7 +133,7 @@ export class DiskHealth {
     return disks;
   }
 
-  /** Null if there is no smartctl. Its exit code is made of what it has found, and is no failure. */
+  /** Runs smartctl; null if it is not installed. Its exit code reports what it found and does not mean failure. */
   #ask(path: string): Promise<DiskReport | null> {
     const args = ['--json', '--all', '--nocheck=standby', path];
     const options = { timeout: limitMs, killSignal: 'SIGKILL', maxBuffer: mostOutput, signal: this.#abort.signal } as const;

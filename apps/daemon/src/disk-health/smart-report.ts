@@ -1,18 +1,18 @@
 import { z } from 'zod';
 
-/** What a disk says of itself. */
+/** Health that a disk reports. */
 export interface DiskReport {
-  /** `unknown`: it does not say. */
+  /** `unknown` if the disk does not report it. */
   readonly verdict: 'good' | 'bad' | 'unknown';
-  /** Why it is not good; null if it is. */
+  /** Why the verdict is not good; null if it is. */
   readonly reason: string | null;
   readonly model: string | null;
   readonly serial: string | null;
   readonly temperatureCelsius: number | null;
   readonly powerOnHours: number | null;
-  /** Of NVMe: how much of its life is used up by the maker's reckoning, in percent; may be above 100. */
+  /** NVMe only: percentage of its lifetime that is used, by the vendor's estimate; may exceed 100. */
   readonly percentageUsed: number | null;
-  /** Errors of the medium that the disk could not correct (NVMe), or sectors that it has had to replace or waits to (ATA). */
+  /** Media errors that the disk could not correct (NVMe), or sectors that it has replaced or has yet to replace (ATA). */
   readonly mediaErrors: number | null;
 }
 
@@ -43,10 +43,10 @@ const nvmeWarnings = [
   'its backup of volatile memory has failed',
   'its persistent memory region is read-only or unreliable',
 ];
-/** Sectors that were replaced, wait to be, or could not be corrected. */
+/** ATA attributes that count sectors which were replaced, are pending, or could not be corrected. */
 const ataSectors: readonly number[] = [5, 197, 198];
 
-/** The report of a disk about which nothing can be found out. */
+/** Returns the report of a disk of which nothing is known. */
 export function unknownReport(reason: string): DiskReport {
   return {
     verdict: 'unknown',
@@ -60,7 +60,7 @@ export function unknownReport(reason: string): DiskReport {
   };
 }
 
-/** Reads what smartctl has printed. Never throws: what it does not understand is unknown. */
+/** Parses smartctl's output. Never throws: what it does not understand is unknown. */
 export function readSmartReport(text: string): DiskReport {
   let output: z.infer<typeof smartctlOutput>;
   try {

@@ -3,31 +3,31 @@ import { healthOf } from '@raidkit/core';
 import { cancelledReason } from '../cancelled.js';
 import type { EventName, EventReport, Severity } from './event.js';
 
-/** Milliseconds between two looks at what arrays do not say by themselves. */
+/** Milliseconds between two checks for changes that core does not report as events. */
 const lookMs = 1000;
-/** How long an array may wait for members before that is an event, in milliseconds. */
+/** Milliseconds that an array may wait for members before that is an event. */
 const waitingMs = 10_000;
-/** Percent between two events of a process, as in mdadm. */
+/** Percentage between two progress events of a process, as in mdadm. */
 const progressStep = 20;
 
-/** What has been told of an array. */
+/** What was reported about an array so far. */
 interface Told {
-  /** It has been online: the next time is none of a new array. */
+  /** The array has been online before, so it is not new the next time. */
   isKnown: boolean;
   isWaiting: boolean;
   isFailed: boolean;
-  /** Something was told that {@link Told.degradedAt} or `ArrayOptimal` refers to. */
+  /** A problem was reported, to which {@link Told.degradedAt} or `ArrayOptimal` refers. */
   isTroubled: boolean;
-  /** When it was last told that the array is degraded; null while it is not. */
+  /** When the array was last reported as degraded; null while it is not. */
   degradedAt: number | null;
   waitsSince: number | null;
-  /** Percent of the running process that have been told. */
+  /** Percentage of the running process that was reported. */
   progress: number;
   /** Errors of members, by slot. */
   errors: number[];
 }
 
-/** Turns what core reports, and what arrays look like, into events with mdadm's names and ours. */
+/** Turns core's events and changes of arrays' state into events with mdadm's names and raidkit's own. */
 export class ArrayWatch {
   readonly #arrays: RaidArrays;
   readonly #tell: (report: EventReport) => void;
@@ -36,7 +36,7 @@ export class ArrayWatch {
   readonly #listener = (event: RaidEvent): void => this.#onEvent(event);
   readonly #timer: NodeJS.Timeout;
 
-  /** `remindMs`: how often it is told again that an array is degraded; 0 for never. */
+  /** `remindMs`: milliseconds between reminders that an array is degraded; 0 for never. */
   constructor(arrays: RaidArrays, tell: (report: EventReport) => void, remindMs: number) {
     this.#arrays = arrays;
     this.#tell = tell;
@@ -46,7 +46,7 @@ export class ArrayWatch {
     this.#timer.unref();
   }
 
-  /** Tells nothing any more. */
+  /** Stops reporting. */
   end(): void {
     this.#arrays.off(this.#listener);
     clearInterval(this.#timer);
@@ -59,7 +59,7 @@ export class ArrayWatch {
         if (array !== undefined) this.#online(array);
         return;
       case 'arrayOffline':
-        // One that is stopped goes with a word of its own.
+        // An array that is stopped in an orderly way has an event of its own.
         if (event.isOrderly) return;
         this.#say('ArrayOffline', 'critical', event.array, null, `array ${event.array} is offline: ${event.reason}`);
         if (array !== undefined) this.#toldOf(array).isTroubled = true;
@@ -100,7 +100,7 @@ export class ArrayWatch {
           this.#say('RebuildStarted', 'info', event.array, target, `${workOf({ ...event, target })} has begun`);
         return;
       case 'checksumError':
-        // One event for all of a second: see `#errors`.
+        // All errors within a second are reported as one event: see `#errors`.
         return;
       case 'processFinished':
         this.#finished(event, array);
@@ -136,7 +136,7 @@ export class ArrayWatch {
     this.#say('ArrayOptimal', 'info', array.name, null, `array ${array.name} has all its members, in sync`);
   }
 
-  /** A member has left; the array, if it is still up, is degraded by that. */
+  /** A member has been lost, which degrades the array if it is still online. */
   #lost(
     name: EventName,
     severity: Severity,
@@ -174,7 +174,7 @@ export class ArrayWatch {
     if (array !== undefined) this.#mended(array);
   }
 
-  /** What is reported by no event of core: progress, errors, waiting, and that something is still as bad as it was. */
+  /** Checks what core has no events for: progress, errors, waiting, and problems that persist. */
   #look(): void {
     const now = performance.now();
     for (const array of this.#arrays.list()) {
@@ -197,7 +197,7 @@ export class ArrayWatch {
       this.#errors(array, told);
       this.#mended(array);
       if (health !== 'degraded') continue;
-      // That a member leaves is an event of its own, as soon as it is on record.
+      // The loss of a member has an event of its own, once it is recorded.
       const isLeaving = array.slots.some(({ isRemoving }) => isRemoving);
       if (told.degradedAt === null && !isLeaving) this.#degraded(array, 'runs');
       else if (told.degradedAt !== null && this.#remindMs > 0 && now - told.degradedAt >= this.#remindMs)
@@ -250,7 +250,7 @@ export class ArrayWatch {
         degradedAt: null,
         waitsSince: null,
         progress: 0,
-        // What it comes with happened before.
+        // Errors that the array has at first happened earlier.
         errors: array.slots.map(({ errors }) => errorsIn(errors)),
       };
       this.#told.set(array, told);
@@ -275,7 +275,10 @@ function placeOf({ array, member, slot }: { array: string; member: string; slot:
   return `${member} (slot ${slot} of array ${array})`;
 }
 
-/** Each member that work fills is told of by itself, so that each has its end; work of another kind is told of once. */
+/**
+ * A process that fills several members is reported for each of them, so that each has its end; one without targets is reported
+ * once.
+ */
 function targetsOf({ targets }: { targets: readonly string[] }): readonly (string | null)[] {
   return targets.length === 0 ? [null] : targets;
 }

@@ -2,12 +2,12 @@ import { randomUUID } from 'node:crypto';
 import type { Logger } from 'pino';
 import type { EventReport, RaidkitEvent } from './event.js';
 
-/** Events that are kept; older ones are forgotten. */
+/** Number of events kept; older ones are dropped. */
 const mostKept = 1024;
 
-/** Some events, and what there is besides. */
+/** A page of events. */
 export interface EventPage {
-  /** Another one after each start of the daemon: ids begin anew. */
+  /** Changes with each start of the daemon, after which ids start again. */
   readonly instance: string;
   readonly events: readonly RaidkitEvent[];
   /** Id of the newest event; 0 for none. */
@@ -16,14 +16,14 @@ export interface EventPage {
 
 const logLevels = { critical: 'error', warning: 'warn', info: 'info' } as const;
 
-/** The events of this daemon: numbers and keeps them, logs them, and tells them to calls that wait. */
+/** Numbers, keeps and logs the daemon's events, and wakes calls that wait for them. */
 export class EventLog {
   readonly #instance = randomUUID();
   readonly #log: Logger;
   readonly #kept: RaidkitEvent[] = [];
   readonly #waiters = new Set<() => void>();
   readonly #listeners: ((event: RaidkitEvent) => void)[] = [];
-  /** Events so far, by severity. */
+  /** Number of events so far, by severity. */
   readonly counts = new Map<string, number>();
   #lastId = 0;
   #isEnded = false;
@@ -32,7 +32,7 @@ export class EventLog {
     this.#log = log;
   }
 
-  /** Told of every event from now on, in the turn in which it is added. */
+  /** Adds a listener, which is called with every event in the turn in which it is added. */
   onEvent(listener: (event: RaidkitEvent) => void): void {
     this.#listeners.push(listener);
   }
@@ -50,19 +50,19 @@ export class EventLog {
     return event;
   }
 
-  /** The oldest `max` of those that are kept and have an id above `since`. */
+  /** Returns the oldest `max` kept events with an id above `since`. */
   page(since: number, max: number): EventPage {
     const events = this.#kept.filter(({ id }) => id > since).slice(0, max);
     return { instance: this.#instance, events, lastId: this.#lastId };
   }
 
-  /** As {@link page}; if there are none, it waits until there are, for `waitMs` at most. */
+  /** As {@link page}, but waits for an event if there is none, for at most `waitMs`. */
   async waitForPage(since: number, max: number, waitMs: number): Promise<EventPage> {
     if (waitMs > 0 && this.#lastId <= since && !this.#isEnded) await this.#next(waitMs);
     return this.page(since, max);
   }
 
-  /** Ends the calls that wait. */
+  /** Wakes the calls that wait. */
   end(): void {
     this.#isEnded = true;
     for (const wake of [...this.#waiters]) wake();

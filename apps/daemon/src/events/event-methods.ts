@@ -6,9 +6,9 @@ import type { EventSinks } from './sinks/sinks.js';
 
 /** Longest time that a call waits for an event, in milliseconds. */
 const mostWaitMs = 60_000;
-/** Events of one answer. */
+/** Number of events in one answer. */
 const mostEvents = 1024;
-/** Names of the methods that are answered beside the data path. */
+/** Methods that are answered outside of the data path. */
 export const monitorMethods: readonly string[] = [
   'raidkit_clear_errors',
   'raidkit_get_disk_health',
@@ -19,7 +19,7 @@ export const monitorMethods: readonly string[] = [
 ];
 const both = ['startup', 'runtime'] as const;
 
-/** Our methods for events. */
+/** raidkit's own methods for events. */
 export function eventMethods(events: EventLog, sinks: EventSinks): RpcMethod[] {
   return [
     method({

@@ -4,12 +4,12 @@ import type { Command } from 'commander';
 import { readSecretFile } from '../small-file.js';
 import type { SinkOptions } from './sinks/sinks.js';
 
-/** Least bytes of a key that bodies are signed with. */
+/** Minimum size in bytes of a key that signs bodies. */
 const leastKeyBytes = 16;
-/** Longest file of a key, in bytes. */
+/** Size limit of a key file, in bytes. */
 const mostKeyBytes = 4096;
 
-/** What {@link addEventOptions} has parsed. */
+/** Options parsed by {@link addEventOptions}. */
 export interface ParsedEventOptions {
   eventProgram?: string;
   eventWebhook?: URL;
@@ -20,7 +20,7 @@ export interface ParsedEventOptions {
   remind: number;
 }
 
-/** Options of the command line that say who is told of events. */
+/** Adds the command line's options for event sinks. */
 export function addEventOptions(command: Command): void {
   command
     .option(
@@ -36,7 +36,7 @@ export function addEventOptions(command: Command): void {
     .option('--remind <hours>', 'how often it is told again that an array is degraded; 0 for never', parseHours, 24);
 }
 
-/** Reads the key; ends the process, as commander does, if the options do not fit together. */
+/** Reads the key. Ends the process, as commander does, if the options contradict each other. */
 export function eventOptions(command: Command, options: ParsedEventOptions): { sinks: SinkOptions; remindMs: number } {
   const { eventMail: to, eventMailFrom: from, eventProgram: path, eventSendmail: sendmail, eventWebhook: url } = options;
   const { eventWebhookKey: keyFile, remind } = options;
@@ -57,7 +57,7 @@ export function eventOptions(command: Command, options: ParsedEventOptions): { s
   };
 }
 
-/** The file's bytes, without the end of the line. */
+/** Reads the file's bytes, without the newline at its end. */
 function readKey(command: Command, path: string): Buffer {
   let key: Buffer;
   try {

@@ -1,14 +1,14 @@
-/** How urgent an event is: data or service has been lost, redundancy is less than it should be, or it is only said. */
+/** Severity: data or service has been lost (critical), redundancy is reduced (warning), or neither (info). */
 export type Severity = 'critical' | 'warning' | 'info';
 
-/** Names of events. Those of `mdadm --monitor` mean what they mean there; the others are ours. */
+/** Names of events. Those of `mdadm --monitor` have the same meaning here; the others are raidkit's own. */
 export type EventName =
   | 'Fail'
   | 'FailSpare'
   | 'SpareActive'
   | 'DegradedArray'
   | 'RebuildStarted'
-  /** How far background work has got, in percent. */
+  /** Progress of a background process, in percent. */
   | `Rebuild${number}`
   | 'RebuildFinished'
   | 'DeviceDisappeared'
@@ -29,21 +29,21 @@ export type EventName =
   | 'DiskFailing'
   | 'DaemonStuck';
 
-/** Something that happened, as the code that notices it reports it. */
+/** An event as it is reported by the code that notices it. */
 export interface EventReport {
   readonly event: EventName;
   readonly severity: Severity;
-  /** Null if it is about no array. */
+  /** The array; null if the event is not about one. */
   readonly array: string | null;
-  /** The member that it is about; null for none. */
+  /** The member; null if the event is not about one. */
   readonly device: string | null;
   /** What happened, in a sentence. */
   readonly message: string;
 }
 
-/** An event as it is kept and told. */
+/** An event as it is kept and sent. */
 export interface RaidkitEvent extends EventReport {
-  /** Grows by one from event to event, from 1, as long as the daemon runs. */
+  /** Increases by one with each event, from 1, for as long as the daemon runs. */
   readonly id: number;
   /** ISO 8601. */
   readonly time: string;

@@ -7,13 +7,13 @@ import { errnoRefusal } from '../rpc/errors.js';
 import { formatLasting, mostRecords, readLasting } from './lasting-file.js';
 import type { Counts, HistoryRecord, LastingArray } from './lasting-file.js';
 
-/** Time between two looks, in milliseconds: so much is lost in a crash. */
+/** Milliseconds between two updates: a crash loses this much. */
 const lookMs = 10_000;
-/** How long the last look may take, in milliseconds: a data path that does not answer does not keep the daemon from ending. */
+/** Time limit of the last update in milliseconds, so that a data path that does not answer does not block the daemon's end. */
 const lastLookMs = 2000;
-/** Arrays that are remembered; of more, those that have not been here for longest are forgotten. */
+/** Number of arrays that are remembered; beyond it, those that were absent longest are dropped. */
 const mostArrays = 1000;
-/** Former members of an array that are remembered. */
+/** Number of former members that are remembered per array. */
 const mostFormer = 32;
 
 const none: Counts = { read: 0, write: 0, repaired: 0, checksum: 0 };
@@ -21,7 +21,7 @@ const nullUuid = /^[0-]*$/;
 
 type LastDevice = NonNullable<LastingArray['devices'][number]>;
 
-/** What is read and written of an array in the answer of `raidkit_get_arrays`. */
+/** The part of `raidkit_get_arrays`' answer that is read or changed here. */
 interface ArrayAnswer {
   name: string;
   uuid: string;
@@ -46,26 +46,26 @@ interface MemberAnswer {
 }
 
 /**
- * Has errors of members, and what background work found, outlast the array's being put together: it keeps them in a file, and
- * has `raidkit_get_arrays` answer with them. They belong to the array's and the member's uuid. An array counts by slot,
- * whichever member is in it, and begins with what its superblocks say, as of some time or other, or without any with nothing:
- * of what it counts, that is added which is more than at the last look.
+ * Makes members' error counts and the results of background processes survive the array's assembly: keeps them in a file, and
+ * adds them to the answer of `raidkit_get_arrays`. They belong to the uuids of array and member. An array itself counts by
+ * slot, whichever member is in it, starting with what its superblocks recorded at some earlier time, or with nothing if it has
+ * none. So this adds to its own totals what an array's counters have gained since the last update.
  */
 export class LastingCounts implements Caller {
   readonly #inner: Caller;
   readonly #path: string | null;
   readonly #log: Logger;
-  /** As of the last look. In the order in which arrays were here last. */
+  /** State at the last update, ordered by when an array was last present. */
   readonly #known: Map<string, LastingArray>;
-  /** Arrays that were here at the last look, and up. */
+  /** Arrays that were present at the last update and did not wait for members. */
   readonly #here = new Set<string>();
   #saved = '';
   #isInTrouble = false;
-  /** Resolves when nothing is being noted. */
+  /** Resolves when no update is in progress. */
   #turn: Promise<void> = Promise.resolve();
   #timer: NodeJS.Timeout | null = null;
 
-  /** `path`: null for nowhere. */
+  /** `path`: null if nothing is saved. */
   constructor(inner: Caller, path: string | null, log: Logger) {
     this.#inner = inner;
     this.#path = path;
@@ -73,14 +73,14 @@ export class LastingCounts implements Caller {
     this.#known = path === null ? new Map<string, LastingArray>() : readLasting(path, log);
   }
 
-  /** To be called when the daemon is up. */
+  /** Starts the updates; to be called when the daemon is up. */
   begin(): void {
     if (this.#path === null) return;
     this.#timer = setInterval(() => void this.look(), lookMs);
     this.#timer.unref();
   }
 
-  /** Resolves when what there is now is saved, or cannot be. To be called while arrays are still there. */
+  /** Makes a last update while arrays still exist; resolves when it was saved or could not be. */
   async end(): Promise<void> {
     if (this.#timer === null) return;
     clearInterval(this.#timer);
@@ -97,14 +97,14 @@ export class LastingCounts implements Caller {
     return name === 'raidkit_get_arrays' ? (answer as ArrayAnswer[]).map((array) => this.#withEarlier(array)) : answer;
   }
 
-  /** Notes what arrays count, and saves it. Failures are logged. */
+  /** Updates the totals from the arrays' counters and saves them. Failures are logged. */
   look(): Promise<void> {
     return this.#inTurn(() => this.#lookNow()).catch((error: unknown) =>
       this.#log.debug({ err: error }, 'errors and history could not be noted'),
     );
   }
 
-  /** One after another: an answer that was asked for earlier must not be noted after a later one. */
+  /** Runs updates one after another: an earlier answer must not be processed after a later one. */
   #inTurn(work: () => Promise<void>): Promise<void> {
     const done = this.#turn.then(work);
     this.#turn = done.catch(() => undefined);
@@ -170,15 +170,16 @@ export class LastingCounts implements Caller {
     return known;
   }
 
-  /** What a member has had in all, now that its slot has counted so much. */
+  /** Returns a member's totals, given its slot's present counters. */
   #total(array: ArrayAnswer, slot: number, member: string, now: Counts): Counts {
     const known = this.#known.get(array.uuid);
     const before = known?.members[member];
     if (!hasCounted(array)) return before ?? now;
-    // Without superblocks an array that was not here counts from nothing.
+    // An array without superblocks that was not present starts counting at zero.
     const isNew = !array.superblock && !this.#here.has(array.uuid);
     const last = isNew ? none : (known?.slots[slot] ?? none);
-    // It has been put together anew since: from superblocks that are older than the last look, or from nothing.
+    // The counters are lower than at the last update, so the array was assembled again since: from superblocks that are older
+    // than the update, or from nothing.
     const base = !isLess(now, last) ? last : array.superblock ? now : none;
     return plus(before ?? none, minus(now, base));
   }
@@ -203,7 +204,7 @@ export class LastingCounts implements Caller {
     const owners = new Map(slotsOf(array).map(({ member, slot }) => [slot, member]));
     const members = array.ext.members.map((member) => {
       const owner = owners.get(member.slot) ?? null;
-      // After a restart the array itself does not know what a slot had that is empty.
+      // After a restart the array does not know the last member of an empty slot.
       const last = member.name === null ? (member.last_member ?? known.devices[member.slot] ?? null) : member.last_member;
       if (owner === null) return { ...member, last_member: last };
       const all = this.#total(array, member.slot, owner, countsOf(member));
@@ -213,12 +214,15 @@ export class LastingCounts implements Caller {
   }
 }
 
-/** While it waits for members it has not read what their superblocks say. */
+/** Whether the array's counters are valid: while it waits for members, it has not read what their superblocks record. */
 function hasCounted({ state }: ArrayAnswer): boolean {
   return state !== 'configuring';
 }
 
-/** The slots with what they have counted, and the uuid of whose errors these are: of the member, or the last one; null if there was none. */
+/**
+ * Returns the slots with their counters and the uuid of the member that these belong to: the present member or the last one;
+ * null if there was none.
+ */
 function slotsOf({ base_bdevs_list: slots, ext }: ArrayAnswer): { slot: number; member: string | null; now: Counts }[] {
   return ext.members.map((member) => {
     const { last_member: last, slot } = member;
@@ -227,7 +231,7 @@ function slotsOf({ base_bdevs_list: slots, ext }: ArrayAnswer): { slot: number; 
   });
 }
 
-/** Remembers which devices the slots have, or had last. */
+/** Records which devices the slots have, or had last. */
 function noteDevices(known: LastingArray, { base_bdevs_list: slots, ext }: ArrayAnswer): void {
   known.devices = ext.members.map(({ last_member: last, name, serial, slot }) => {
     const uuid = slots[slot]?.uuid ?? '';
@@ -252,13 +256,13 @@ function errorsOf({ checksum, read, repaired, write }: Counts): MemberErrors {
   return { read_errors: read, write_errors: write, repaired_blocks: repaired, checksum_errors: checksum };
 }
 
-/** What the array knows itself, the last first, and what is older. */
+/** Merges the array's own records, the latest first, with older ones. */
 function merged(now: readonly HistoryRecord[], before: readonly HistoryRecord[]): HistoryRecord[] {
   const older = before.filter((one) => !now.some((other) => other.type === one.type && other.started_at === one.started_at));
   return [...now, ...older].slice(0, mostRecords);
 }
 
-/** Devices that are no members any more are remembered, as long as there are not too many. */
+/** Drops former members if there are too many. */
 function forgetFormer(known: LastingArray, array: ArrayAnswer): void {
   const current = new Set(slotsOf(array).map(({ member }) => member));
   const former = Object.keys(known.members).filter((uuid) => !current.has(uuid));

@@ -2,16 +2,16 @@ import type { Logger } from 'pino';
 import { z } from 'zod';
 import { readSmallFile } from '../small-file.js';
 
-/** Background work that has ended, of one array. */
+/** Number of records of ended background processes per array. */
 export const mostRecords = 20;
-/** Ranges that could not be read, of one record. */
+/** Number of unreadable ranges per record. */
 const mostRanges = 1000;
 
-/** Largest file that is read, in bytes: a thousand arrays have about 10 MiB. */
+/** Size limit of the file in bytes: a thousand arrays have about 10 MiB. */
 const mostBytes = 64 * 1024 * 1024;
 
 const count = z.int().min(0);
-/** Errors of a member, and blocks of it that were rewritten. Older files have no errors of checksums. */
+/** Errors of a member, and its blocks that were rewritten. Older files have no checksum errors. */
 const countsSchema = z.strictObject({ read: count, write: count, repaired: count, checksum: count.default(0) });
 
 const text = z.string().max(4096);
@@ -19,7 +19,7 @@ const text = z.string().max(4096);
 const time = z.number().min(0).max(8.64e15);
 const uuid = z.guid();
 
-/** Background work that has ended, as `raidkit_get_arrays` has it. */
+/** A background process that has ended, as `raidkit_get_arrays` shows it. */
 const recordSchema = z.object({
   type: text,
   target: text.nullable(),
@@ -48,16 +48,16 @@ const recordSchema = z.object({
 });
 
 const arraySchema = z.strictObject({
-  /** By the members' uuids. */
+  /** Totals by member uuid. */
   members: z.record(uuid, countsSchema),
-  /** What the slots, in their order, had counted by themselves when it was written. */
+  /** The slots' own counters, in order, when the file was written. */
   slots: z.array(countsSchema).max(255),
-  /** The members that the slots, in their order, had last; null for one that is not known. Absent in older files. */
+  /** The last member of each slot, in order; null if it is not known. Absent in older files. */
   devices: z
     .array(z.strictObject({ name: text, uuid, serial: text.nullable() }).nullable())
     .max(255)
     .default([]),
-  /** The last first. */
+  /** Records, the latest first. */
   history: z.array(recordSchema).max(mostRecords),
 });
 
@@ -67,7 +67,10 @@ export type Counts = z.infer<typeof countsSchema>;
 export type HistoryRecord = z.infer<typeof recordSchema>;
 export type LastingArray = z.infer<typeof arraySchema>;
 
-/** What earlier runs have left, by the arrays' uuids. A file that cannot be used costs old figures, and no more: it is said, and written over. */
+/**
+ * Reads what earlier runs have saved, by array uuid. A file that cannot be used only loses old counts: it is logged and
+ * overwritten.
+ */
 export function readLasting(path: string, log: Logger): Map<string, LastingArray> {
   try {
     return new Map(Object.entries(fileSchema.parse(JSON.parse(readSmallFile(path, mostBytes))).arrays));

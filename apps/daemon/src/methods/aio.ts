@@ -13,13 +13,13 @@ const createParams = z.strictObject({
   readonly: z.boolean().optional(),
   fallocate: z.boolean().optional(),
   uuid: uuid.optional(),
-  // SPDK's; no call of ours blocks.
+  // A parameter of SPDK's, without effect: raidkit's calls never block.
   nowait: z.boolean().optional(),
-  // Ours: past the page cache where possible (the default), or fail, or not at all.
+  // raidkit's own: bypass the page cache if possible (the default), or fail, or never.
   direct_io: z.enum(['auto', 'require', 'never']).optional(),
 });
 
-/** SPDK's methods for block devices and files. `aio` and `uring` are two names for the same here. */
+/** SPDK's methods for block devices and files. `aio` and `uring` mean the same here. */
 export function aioMethods(service: Service): RpcMethod[] {
   const create = (methodName: string): RpcMethod =>
     method({

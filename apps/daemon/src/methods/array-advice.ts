@@ -1,17 +1,17 @@
 import { healthOf } from '@raidkit/core';
 import type { Health, RaidArray, Slot } from '@raidkit/core';
 
-/** How an array is, why, and what a person can do about it. */
+/** Health of an array, the reason, and what to do about it. */
 export interface Advice {
   health: Health;
-  /** Null only for an array with which nothing is wrong. */
+  /** Null only if nothing is wrong. */
   reason: string | null;
-  /** Null where nothing need be done. */
+  /** Null if nothing needs to be done. */
   action: string | null;
 }
 
 /**
- * Why an array is as it is, and what to do: both are texts for every array that is not optimal.
+ * Describes an array's health. Every array that is not optimal has a reason and an action.
  *
  * @param wentOffline why it went offline, if it did; null if that is not known
  */
@@ -55,12 +55,12 @@ export function adviceFor(array: RaidArray, wentOffline: string | null): Advice 
   }
 }
 
-/** Whether the array waits for members, and can do without those that are absent. */
+/** Whether the array waits for members and can run without the absent ones. */
 export function canStartDegraded(array: RaidArray): boolean {
   return array.state === 'configuring' && !array.isStarting && array.canRunWith(isDiscovered);
 }
 
-/** Devices that claim to be of the array, and that its members do not know. */
+/** Names of devices whose superblocks name this array, but which the array's members do not list. */
 export function rivalNames({ registry, strangers }: RaidArray): string[] {
   return [...strangers.keys()].flatMap((uuid) => {
     const bdev = registry.get(uuid);
@@ -101,7 +101,7 @@ function describeTargets({ slots }: RaidArray): string {
     .join(', ');
 }
 
-/** `slot 1 (sdb)`, by what the slot's member is or was called, or by the uuid that is waited for. */
+/** Describes a slot, such as `slot 1 (sdb)`, with the name of its present or last member, or the uuid that it waits for. */
 function describeSlot({
   index,
   name,
@@ -122,7 +122,7 @@ function isZero(uuid: string): boolean {
   return /^[0-]+$/.test(uuid);
 }
 
-/** What of an array is not verified yet that is to be. */
+/** Describes which checksums are still missing; null if none are. */
 function describeUnproven({ isUnproven, wantsIntegrity }: RaidArray): string | null {
   if (wantsIntegrity) return 'it gets checksums as soon as its members have room for them';
   return isUnproven ? 'not all blocks have been given checksums yet: the others are not proven' : null;

@@ -10,7 +10,7 @@ import { name, u32, u64 } from './schemas.js';
 /** Longest wait for a device to appear, in milliseconds. */
 export const maxWaitMs = 24 * 3600 * 1000;
 
-/** What is set to zero: all counters; the shortest and longest latencies, of which none are kept; counters of errors. */
+/** Which counters are reset: all; the shortest and longest latencies, which are not kept; or error counters. */
 const resetMode = z.enum(['all', 'maxmin', 'none', 'error']);
 
 /** SPDK's methods for any device. */
@@ -21,7 +21,7 @@ export function bdevMethods(service: Service): RpcMethod[] {
     if (bdev === undefined) throw errnoRefusal(19, `there is no bdev ${wanted}`);
     return bdev;
   };
-  /** The devices that a call for statistics names; all if it names none. */
+  /** Devices that a call for statistics names; all if it names none. */
   const wanted = ({ name: one, names }: { name?: string | undefined; names?: readonly string[] | undefined }): Bdev[] => {
     const all = [...(one === undefined ? [] : [one]), ...(names ?? [])];
     return all.length === 0 ? registry.list() : all.map(find);
@@ -127,7 +127,7 @@ export function bdevMethods(service: Service): RpcMethod[] {
       }),
       badParams: invalidParams,
       run(params) {
-        // Pools grow by themselves here, so the sizes are accepted without effect.
+        // Pools grow by themselves, so sizes are accepted without effect.
         service.examining.isAutomatic = params.bdev_auto_examine ?? service.examining.isAutomatic;
         return Promise.resolve(true);
       },

@@ -6,7 +6,7 @@ import type { RpcMethod } from '../rpc/dispatcher.js';
 import { errnoRefusal } from '../rpc/errors.js';
 import { name } from './schemas.js';
 
-/** The device, if it is of this kind; else ENODEV. */
+/** Returns the device if it is of this kind; otherwise throws ENODEV. */
 export function findOf({ registry }: Service, wanted: string, kind: string): Bdev {
   const bdev = registry.get(wanted);
   if (bdev?.driver.kind !== kind || bdev.state !== 'registered') {
@@ -19,7 +19,7 @@ export function findOf({ registry }: Service, wanted: string, kind: string): Bde
   return bdev;
 }
 
-/** A method that removes a device of one kind, by its name. */
+/** Makes a method that deletes a device of one kind by name. */
 export function deleteMethod(
   service: Service,
   methodName: string,

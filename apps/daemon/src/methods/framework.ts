@@ -13,7 +13,7 @@ import { packageVersion } from '../version.js';
 import { name } from './schemas.js';
 
 const both = ['startup', 'runtime'] as const;
-/** Signals that end the daemon: all of them in order. */
+/** Signals that end the daemon; for all of them it stops in an orderly way. */
 const signalNames = ['SIGINT', 'SIGTERM', 'INT', 'TERM', '2', '15', 'SIGKILL', 'KILL', '9', 'SIGQUIT', 'QUIT', '3'] as const;
 
 /** SPDK's methods of the framework and of the application itself. */
@@ -46,7 +46,7 @@ export function frameworkMethods(service: Service): RpcMethod[] {
     }),
     method({
       name: 'raidkit_allow',
-      // Nothing that is there already has to be taken away.
+      // Limited to the startup state, so that nothing existing would have to be closed.
       states: ['startup'],
       params: allowParams,
       badParams: invalidParams,
@@ -72,7 +72,7 @@ export function frameworkMethods(service: Service): RpcMethod[] {
     }),
     method({
       name: 'framework_get_config',
-      // Clients that know batches say so; calls one by one are right for them too.
+      // Clients that support batches set this; single calls are right for them too.
       params: z.strictObject({ name, with_batches: z.boolean().optional() }),
       badParams: invalidParams,
       run(params) {
@@ -99,8 +99,8 @@ export function frameworkMethods(service: Service): RpcMethod[] {
 }
 
 /**
- * The calls that would make today's devices again, in an order in which they work. Arrays with superblocks are not among
- * them: they come back from their members.
+ * Calls that make the present devices again, in an order that works. Arrays with superblocks are not among them: they are
+ * assembled from their members.
  */
 export function bdevConfig({ arrays, attachments, examining, exports, reactor, registry }: Service): JsonObject[] {
   const calls: JsonObject[] = [
@@ -125,12 +125,12 @@ export function bdevConfig({ arrays, attachments, examining, exports, reactor, r
     const where = reactor.index > 0 && isPlacedByHand(call.method) ? { reactor: reactor.index } : {};
     calls.push({ method: call.method, params: { ...call.params, ...where } });
   }
-  // Arrays that wait for members have no bdev yet.
+  // Arrays that wait for members have no bdev.
   for (const array of arrays.list()) {
     const call = array.bdev === null ? array.describeConfig() : null;
     if (call !== null) calls.push({ method: call.method, params: call.params });
   }
-  // Volumes whose own array has no place to say that they are members.
+  // Volumes that are members, but whose own array has no header to record that in.
   for (const { bdev, hasHeaders, outerUuid } of arrays.list()) {
     const isMember = outerUuid !== null && outerUuid !== nullUuid;
     if (isMember && bdev !== null && !hasHeaders) calls.push({ method: 'bdev_examine', params: { name: bdev.name } });
@@ -151,7 +151,7 @@ export function bdevConfig({ arrays, attachments, examining, exports, reactor, r
   return calls;
 }
 
-/** As SPDK shows its threads: each reactor is one, and time is in microseconds. */
+/** Each reactor as a thread in SPDK's answer; times are in microseconds. */
 function threadStats({ load, reactor, registry }: Service): JsonObject {
   const { awakeMs, asleepMs } = load();
   return {
@@ -172,7 +172,7 @@ function threadStats({ load, reactor, registry }: Service): JsonObject {
   };
 }
 
-/** SPDK's options, and those of ours that are not what they are by default: SPDK would refuse them. */
+/** SPDK's options, and raidkit's own where they differ from their defaults, since SPDK would refuse them. */
 function raidOptions({ assemblyOptions, memberOptions, processOptions }: RaidArrays): JsonObject {
   const ours = [
     ['process_min_bandwidth_mb_sec', processOptions.minBandwidthMbSec, 1],
@@ -189,7 +189,7 @@ function raidOptions({ assemblyOptions, memberOptions, processOptions }: RaidArr
   };
 }
 
-/** Everything else finds its reactor by itself. */
+/** Whether a call may name a reactor; for all others it is chosen automatically. */
 function isPlacedByHand(methodName: string): boolean {
   return methodName === 'bdev_malloc_create' || methodName === 'bdev_null_create';
 }

@@ -7,20 +7,23 @@ import { RpcCode, RpcError, errnoRefusal } from '../rpc/errors.js';
 import type { Service } from '../service.js';
 import { name, u32, u64 } from './schemas.js';
 
-/** Buckets of SPDK's histograms to a doubling, as a power of two: its default. */
+/** Default of SPDK: log2 of the number of buckets per doubling. */
 const defaultGranularity = 7;
-/** Values are nanoseconds. */
+/** Ticks are nanoseconds. */
 const ticksPerSecond = 1_000_000_000;
 
-/** What is to be shown of a device: the counts since the histogram was enabled, of these I/O types. */
+/** An enabled histogram: counts since it was enabled, for these I/O types. */
 interface Enabled {
   readonly types: readonly number[];
   readonly granularity: number;
-  /** Counts when it was enabled, by type. */
+  /** Counts at the time it was enabled, by type. */
   readonly baseline: readonly Float64Array[];
 }
 
-/** SPDK's methods for latency histograms. Every device keeps them all the time; enabling says from when on they are shown. */
+/**
+ * SPDK's methods for latency histograms. Every device keeps them all the time; enabling one sets the time from which counts are
+ * shown.
+ */
 export function histogramMethods({ registry }: Service): RpcMethod[] {
   const enabled = new WeakMap<Bdev, Enabled>();
   const find = (wanted: string): Bdev => {
@@ -36,7 +39,7 @@ export function histogramMethods({ registry }: Service): RpcMethod[] {
         enable: z.boolean(),
         opc: z.string().optional(),
         granularity: u32.min(1).max(16).optional(),
-        // The range that is kept is fixed here, 1 µs to over an hour: narrower ones are accepted.
+        // The recorded range is fixed (1 µs to over an hour); narrower ones are accepted without effect.
         min_nsec: u64.optional(),
         max_nsec: u64.optional(),
       }),
@@ -80,7 +83,7 @@ function typesOf(opc: string | undefined): number[] {
   return [index];
 }
 
-/** As SPDK encodes it: 64-bit counts of linear buckets in ranges that double, in base64. */
+/** Encodes a histogram as SPDK does: 64-bit counts of linear buckets in doubling ranges, in base64. */
 function describe(bdev: Bdev, { types, granularity, baseline }: Enabled): JsonObject {
   const perRange = 2 ** granularity;
   const ranges = 64 - granularity + 1;
@@ -88,7 +91,7 @@ function describe(bdev: Bdev, { types, granularity, baseline }: Enabled): JsonOb
   for (let bucket = 0; bucket < histogramBuckets; bucket++) {
     let count = 0;
     for (const type of types) {
-      // A reset of the statistics has begun anew.
+      // Statistics may have been reset since it was enabled.
       const now = bdev.stats.histograms[type]?.counts[bucket] ?? 0;
       count += Math.max(now - (baseline[type]?.[bucket] ?? 0), 0);
     }
@@ -106,12 +109,12 @@ function describe(bdev: Bdev, { types, granularity, baseline }: Enabled): JsonOb
   };
 }
 
-/** The middle of one of our buckets, on a logarithmic scale; nanoseconds. */
+/** Middle of one of raidkit's buckets on a logarithmic scale, in nanoseconds. */
 function middleNs(bucket: number): number {
   return Math.round((LatencyHistogram.upperUs(bucket) * 1000) / 2 ** (1 / 8));
 }
 
-/** The bucket of SPDK's that a value falls into: linear within a range, and ranges that double. */
+/** Index of SPDK's bucket for a value: buckets are linear within a range, and ranges double. */
 function spdkBucket(value: number, shift: number): number {
   const perRange = 2 ** shift;
   if (value < perRange) return value;

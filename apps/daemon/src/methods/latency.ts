@@ -7,7 +7,7 @@ import { errnoRefusal } from '../rpc/errors.js';
 import type { Service } from '../service.js';
 import { name } from './schemas.js';
 
-/** Our method for the latencies that every device keeps: with fewer buckets than SPDK's, and nothing to enable. */
+/** raidkit's own method for the latency histograms of every device: with fewer buckets than SPDK's, and always on. */
 export function latencyMethods({ registry }: Service): RpcMethod[] {
   return [
     method({

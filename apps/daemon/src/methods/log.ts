@@ -3,17 +3,17 @@ import { internalFailed, invalidDecoded, method } from '../rpc/dispatcher.js';
 import type { RpcMethod } from '../rpc/dispatcher.js';
 import { RpcCode, RpcError } from '../rpc/errors.js';
 
-/** SPDK's level names and pino's. */
+/** SPDK's level names, mapped to pino's. */
 const levels = { DISABLED: 'silent', ERROR: 'error', WARNING: 'warn', NOTICE: 'info', INFO: 'info', DEBUG: 'debug' } as const;
 const levelName = z.enum(['DISABLED', 'ERROR', 'WARNING', 'NOTICE', 'INFO', 'DEBUG']);
 const both = ['startup', 'runtime'] as const;
 
-/** A log whose level can be set: pino's. */
+/** A log whose level can be set, such as pino's. */
 export interface LeveledLog {
   level: string;
 }
 
-/** SPDK's methods for logging. One level rules what is printed; flags are accepted for the clients that set them. */
+/** SPDK's methods for logging. A single level decides what is printed; flags are accepted without effect. */
 export function logMethods(log: LeveledLog): RpcMethod[] {
   let printLevel: z.infer<typeof levelName> = 'INFO';
   let fileLevel: z.infer<typeof levelName> = 'NOTICE';
@@ -63,7 +63,7 @@ export function logMethods(log: LeveledLog): RpcMethod[] {
       states: both,
       params: z.strictObject({ enabled: z.boolean() }),
       badParams: invalidDecoded,
-      // Each line is JSON, and says when it was written; there is nothing to gain without.
+      // Every line is JSON with a timestamp anyway, so this has no effect.
       run: () => Promise.resolve(true),
     }),
     method({ name: 'log_get_print_level', states: both, params: null, run: () => Promise.resolve(printLevel) }),
@@ -87,7 +87,7 @@ export function logMethods(log: LeveledLog): RpcMethod[] {
       badParams: internalFailed,
       run(params) {
         const level = levelOf(params.level);
-        // SPDK's second level is that of the system log, which is not written to here.
+        // SPDK's second level is for syslog, which raidkit does not use.
         fileLevel = level;
         return Promise.resolve(true);
       },

@@ -7,7 +7,7 @@ import { RpcError, errnoOf, errnoRefusal } from '../rpc/errors.js';
 import { deleteMethod, findOf } from './find.js';
 import { i32, name, u32, u64, uuid } from './schemas.js';
 
-/** Per-block metadata is not supported: its parameters are accepted as long as they ask for none. */
+/** Per-block metadata is not supported; its parameters are accepted if they do not ask for any. */
 const noMetadata = {
   md_size: z.literal(0).optional(),
   md_interleave: z.boolean().optional(),
@@ -25,7 +25,10 @@ const noMetadata = {
 /** SPDK's methods for devices in memory. */
 export function mallocMethods(service: Service): RpcMethod[] {
   const { registry } = service;
-  /** Ours: on which reactor. The router sends a call to the one that it names, and those that name none that there is to the first. */
+  /**
+   * raidkit's own: the reactor that must have the device. The router sends a call to the reactor it names, or to the first if
+   * that does not exist.
+   */
   const checkReactor = (wanted = service.reactor.index): void => {
     const { count } = service.reactor;
     if (wanted >= count)
@@ -63,7 +66,7 @@ export function mallocMethods(service: Service): RpcMethod[] {
           try {
             return (await createMallocBdev(registry, options)).name;
           } catch (error) {
-            // The next free name here may be that of another reactor's device: the one after it then.
+            // The next free name may be taken by another reactor's device; then the one after it is tried.
             if (!isAllRandom || errnoOf(error) !== 17) throw error;
           }
         }

@@ -5,7 +5,7 @@ import type { RpcMethod } from '../rpc/dispatcher.js';
 import type { Service } from '../service.js';
 import { u64 } from './schemas.js';
 
-/** SPDK's methods that tell of devices which have come and gone. */
+/** SPDK's methods that report devices that were added and removed. */
 export function notifyMethods({ registry }: Service): RpcMethod[] {
   const notifications = new Notifications();
   registry.addListener({

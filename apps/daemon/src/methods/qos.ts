@@ -6,12 +6,12 @@ import { RpcError, errnoRefusal } from '../rpc/errors.js';
 import type { Service } from '../service.js';
 import { name, u64 } from './schemas.js';
 
-/** Limits on I/O are multiples of this, as in SPDK: smaller ones are rounded up. */
+/** Limits on I/Os per second are rounded up to a multiple of this, as in SPDK. */
 const iosStep = 1000;
 /** Highest limit in MiB/s whose bytes are an exact number. */
 const mostMebibytes = Number.MAX_SAFE_INTEGER / mebibyte;
 
-/** SPDK's method that limits what users of a device may do. */
+/** SPDK's method that sets rate limits of a device. */
 export function qosMethods({ registry }: Service): RpcMethod[] {
   const mebibytes = u64.max(Math.floor(mostMebibytes)).optional();
   return [
@@ -35,7 +35,7 @@ export function qosMethods({ registry }: Service): RpcMethod[] {
           });
         }
         const before = bdev.rateLimits;
-        // What is left out stays as it is; 0 takes a limit away.
+        // A limit that is left out stays as it is; 0 removes one.
         bdev.rateLimits = {
           iosPerSecond: ios === undefined ? before.iosPerSecond : Math.ceil(ios / iosStep) * iosStep,
           bytesPerSecond: both === undefined ? before.bytesPerSecond : both * mebibyte,

@@ -22,24 +22,24 @@ export function raidMethods({ arrays, exports, modules }: Service): RpcMethod[] 
       params: z.strictObject({
         name,
         raid_level: levelName,
-        // Ours: null leaves a slot empty for now.
+        // raidkit's own: null leaves a slot empty for now.
         base_bdevs: z.array(name.nullable()).max(255),
         strip_size_kb: u32.optional(),
         uuid: uuid.optional(),
         superblock: z.boolean().optional(),
-        // Ours: keep checksums of the members' blocks.
+        // raidkit's own: keep checksums of members' blocks.
         integrity: z.boolean().optional(),
-        // Ours: refuse writes to raid5f that are not whole stripes, as SPDK does.
+        // raidkit's own: refuse writes to raid5f that are not whole stripes, as SPDK does.
         full_stripe_only: z.boolean().optional(),
-        // Ours: options of the level, by name.
+        // raidkit's own: options of the level, by name.
         level_options: z.record(z.string(), json).optional(),
-        // Ours: a mirror of one is meant.
+        // raidkit's own: confirms a mirror with a single member.
         single: z.boolean().optional(),
-        // Ours: which copies are read.
+        // raidkit's own: which copies are read.
         read_policy: readPolicy.optional(),
         prefer: memberNames.optional(),
         write_mostly: memberNames.optional(),
-        // Ours: over devices that carry a file system, or another array's superblock.
+        // raidkit's own: also use devices that carry a file system or another array's superblock.
         force: z.boolean().optional(),
       }),
       async run(params) {
@@ -101,7 +101,7 @@ export function raidMethods({ arrays, exports, modules }: Service): RpcMethod[] 
         try {
           await arrays.delete(params.name, { clearSuperblock: params.clear_sb ?? false });
         } finally {
-          // Its members may be on their own now that they carry no superblock.
+          // Its members carry no superblock any more, so members that are volumes may be exported again.
           exports.reconsider();
         }
         return true;
@@ -155,16 +155,17 @@ export function raidMethods({ arrays, exports, modules }: Service): RpcMethod[] 
       params: z.strictObject({
         process_window_size_kb: u32.optional(),
         process_max_bandwidth_mb_sec: u32.optional(),
-        // Ours: what a process may do beside users.
+        // raidkit's own: limits of processes while users do I/O.
         process_min_bandwidth_mb_sec: u32.optional(),
         process_latency_target_ms: u32.optional(),
-        // Ours: how long a member may take for an I/O before it is failed.
+        // raidkit's own: how long a member may take for an I/O before it is failed.
         io_timeout_ms: u32.max(3_600_000).optional(),
-        // Ours: how long a member that vanished may take before a spare takes its place.
+        // raidkit's own: how long a member that disappeared may be absent before a spare replaces it.
         grace_sec: u32.max(3600).optional(),
-        // Ours: how long an array that could start without them waits for members that the last superblock counts.
+        // raidkit's own: how long an array that could start without them waits for absent members that the newest superblock
+        // lists.
         absent_wait_ms: u32.max(60_000).optional(),
-        // Ours: how long an array waits for members that do not come; 0 for ever.
+        // raidkit's own: how long an array waits for members that do not appear before it starts degraded; 0 for ever.
         degraded_start_sec: u32.max(86_400).optional(),
       }),
       run(params) {
@@ -188,7 +189,7 @@ export function raidMethods({ arrays, exports, modules }: Service): RpcMethod[] 
   ];
 }
 
-/** Refuses copies of which there is one, as SPDK does: a client that means it passes "single". */
+/** Refuses a mirror with a single member, as SPDK does; a client that means it passes "single". */
 function requireNoCopies(arrayName: string, modules: Service['modules'], level: string): void {
   const module = modules.byName(level);
   if (module === undefined || module.redundancy === 'none') return;

@@ -17,7 +17,7 @@ import { name, u32, u64 } from './schemas.js';
 
 const badParams = { code: RpcCode.InvalidParams, message: 'Invalid parameters' } as const;
 
-/** Who may use an export. */
+/** A rule for who may use an export. */
 const clientRule = z.strictObject({
   listener: z.string().max(4096).optional(),
   tls_user: z.string().max(4096).optional(),
@@ -25,10 +25,10 @@ const clientRule = z.strictObject({
   read_only: z.boolean().optional(),
 });
 
-/** What runs in the background of an array. */
+/** Types of background processes. */
 const processType = z.enum(['rebuild', 'replace', 'resync', 'resum', 'sum', 'check', 'repair']);
 
-/** Our own methods: what SPDK has no word for. */
+/** raidkit's own methods, which SPDK does not have. */
 export function raidkitMethods(service: Service): RpcMethod[] {
   const { arrays, exports, modules, registry } = service;
   /** Why arrays went offline. */
@@ -186,7 +186,7 @@ export function raidkitMethods(service: Service): RpcMethod[] {
       run(params) {
         const { process } = find(params.name);
         if (process === null) throw new RpcError(-2, `array ${params.name} has no process`);
-        // The process that the client has seen may have ended since, and another one begun.
+        // The process that the client saw may have ended since, and another one may have begun.
         if (params.type !== undefined && params.type !== process.type)
           throw new RpcError(-2, `array ${params.name} has no ${params.type}: its ${process.type} runs`);
         const { max_bandwidth_mb_sec: most, min_bandwidth_mb_sec: least } = params;
@@ -327,7 +327,7 @@ function toRule({ listener, tls_user: tlsUser, certificate, read_only: readOnly 
   };
 }
 
-/** An array for people and monitors: SPDK's object, and what it leaves unsaid. */
+/** An array for people and monitoring: SPDK's object with raidkit's extensions. */
 function describeHealth(
   { arrays, reactor }: Service,
   array: RaidArray,
@@ -380,7 +380,7 @@ function describeSums({ hasIntegrity, isUnproven, wantsIntegrity }: RaidArray): 
   return isUnproven ? 'partly' : 'all';
 }
 
-/** What is known of what was written where; null for an array that keeps no map. */
+/** Number of regions in each state of the write-intent bitmap; null for an array without one. */
 function describeRegions({ blockSize, bitmap }: RaidArray): JsonObject | null {
   if (bitmap === null) return null;
   return {
@@ -399,7 +399,7 @@ function memberState(slot: RaidArray['slots'][number]): string {
   return slot.absence;
 }
 
-/** JSON for RPC: keys in snake case, all the way down. */
+/** Converts all keys to snake case, at every depth. */
 function toSnakeCase(value: object): JsonObject {
   const text = JSON.stringify(value, (_, inner: unknown) => {
     if (typeof inner !== 'object' || inner === null || Array.isArray(inner)) return inner;

@@ -2,7 +2,7 @@ import { method } from '../rpc/dispatcher.js';
 import type { RpcMethod } from '../rpc/dispatcher.js';
 import type { Service } from '../service.js';
 
-/** Our method that shows what each reactor has to do. */
+/** raidkit's own method that shows the load of each reactor. */
 export function reactorMethods({ arrays, exports, load, reactor, registry }: Service): RpcMethod[] {
   return [
     method({

@@ -9,7 +9,7 @@ export const readPolicy = z.enum(readPolicies);
 /** Names of members of an array. */
 export const memberNames = z.array(name).max(255);
 
-/** Members by what reads want of them. */
+/** Members by read preference. */
 interface Wanted {
   readonly prefer?: readonly string[] | undefined;
   readonly write_mostly?: readonly string[] | undefined;
@@ -24,7 +24,7 @@ export function hasReadOptions({
   return policy !== undefined || prefer !== undefined || mostly !== undefined;
 }
 
-/** Refuses a member that is named twice: what is wanted of it could not be told. */
+/** Makes read options. Refuses a member that is named twice, since its preference would be ambiguous. */
 export function toReadOptions(policy: ReadPolicy | undefined, { normal, prefer, write_mostly: mostly }: Wanted): ReadOptions {
   const members: Record<string, ReadPreference> = {};
   for (const [field, names, preference] of [

@@ -13,7 +13,7 @@ import type { RpcMethod } from '../rpc/dispatcher.js';
 import { deleteMethod, findOf } from './find.js';
 import { name, u32, u64, uuid } from './schemas.js';
 
-/** What SPDK calls a delay, and what we do. */
+/** SPDK's names of the latencies, mapped to raidkit's. */
 const delays = {
   avg_read: 'avgReadUs',
   p99_read: 'p99ReadUs',
@@ -21,7 +21,7 @@ const delays = {
   p99_write: 'p99WriteUs',
 } as const;
 
-/** SPDK's methods for devices that stand on another one. */
+/** SPDK's methods for devices on top of another one. */
 export function stackedMethods(service: Service): RpcMethod[] {
   const { registry } = service;
   return [

@@ -3,16 +3,16 @@ export type Labels = Readonly<Record<string, string | number>>;
 
 type Type = 'counter' | 'gauge' | 'histogram';
 
-/** A histogram as it was counted: how many values lie in each bucket, with its upper edge. */
+/** A histogram that was already counted: number of values per bucket, with its upper bound. */
 export interface Counted {
-  /** In rising order. */
+  /** In ascending order of the bounds. */
   readonly buckets: readonly (readonly [upper: number, count: number])[];
   readonly sum: number;
 }
 
 /**
- * Writes metrics in Prometheus' text format 0.0.4. The caller chooses names, units and types. (Clients for Prometheus can only
- * observe values; ours come counted.)
+ * Writes metrics in Prometheus' text format 0.0.4. The caller chooses names, units and types. (Prometheus client libraries can
+ * only observe single values; these are already counted.)
  */
 export class Exposition {
   #text = '';
@@ -25,12 +25,12 @@ export class Exposition {
     this.#family(name, help, 'gauge', samples);
   }
 
-  /** `name` ends with `_total`. */
+  /** `name` must end with `_total`. */
   counter(name: string, help: string, samples: Iterable<readonly [Labels, number]>): void {
     this.#family(name, help, 'counter', samples);
   }
 
-  /** `edges`: upper edges of the buckets that are shown, in rising order; what lies above the last is in `+Inf` alone. */
+  /** `edges`: upper bounds of the buckets to show, ascending; what is above the last one counts only in `+Inf`. */
   histogram(name: string, help: string, edges: readonly number[], samples: Iterable<readonly [Labels, Counted]>): void {
     this.#head(name, help, 'histogram');
     for (const [labels, { buckets, sum }] of samples) {

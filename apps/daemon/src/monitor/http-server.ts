@@ -12,34 +12,37 @@ import type { ScheduledArray } from '../schedule/check-schedule.js';
 import { formatMetrics } from './metrics.js';
 import { askHealth, takeSnapshot } from './snapshot.js';
 
-/** Where HTTP is served: a Unix socket's path, or a TCP address. */
+/** Address at which HTTP is served: a Unix socket's path, or a TCP address. */
 export type HttpAddress = { unix: string } | { host: string; port: number };
 
-/** What is served is taken from these. */
+/** What the server gets its data from. */
 export interface HttpSources {
   caller: Caller;
   events: EventLog;
   sinks: EventSinks;
   checks: () => readonly ScheduledArray[];
-  /** The daemon has come up, and is not ending. */
+  /** Whether the daemon is up and not shutting down. */
   isReady: () => boolean;
   site: Pick<DashboardSite, 'has' | 'serve'>;
 }
 
-/** A server that listens. */
+/** A listening HTTP server. */
 export interface HttpListener {
-  /** `HOST:PORT`, with the port that it has got, or the path. */
+  /** `HOST:PORT` with the actual port, or the path. */
   readonly address: string;
   close(): Promise<void>;
 }
 
 const mostConnections = 64;
 const requestMs = 10_000;
-/** A connection on which nothing moves for so long is ended, in milliseconds: longer than an answer takes to make. */
+/** Milliseconds after which an idle connection is closed: longer than an answer takes to make. */
 const idleMs = 20_000;
-/** An answer that is not taken within so long is given up, and the connection with it: a reader that takes a byte now and then. */
+/**
+ * Milliseconds within which a client must have read an answer, else its connection is closed: a client may read a byte now and
+ * then.
+ */
 const answerMs = 30_000;
-/** How often it is looked whether requests take too long, in milliseconds. */
+/** Milliseconds between two checks for requests that take too long. */
 const checkMs = 1000;
 const metricsType = 'text/plain; version=0.0.4; charset=utf-8';
 
@@ -49,14 +52,14 @@ interface Page {
   body: string;
 }
 
-/** Settings of {@link listenHttp} that tests make shorter. */
+/** Time limits of {@link listenHttp} that tests shorten. */
 export interface HttpTimes {
-  /** How long a client may take to send a request, and to take an answer. Milliseconds. */
+  /** Milliseconds that a client may take to send a request and to read an answer. */
   requestMs: number;
   answerMs: number;
 }
 
-/** Serves the dashboard, `/metrics`, `/healthz` and `/readyz`. Rejects if the address cannot be had. */
+/** Serves the dashboard, `/metrics`, `/healthz` and `/readyz`. Rejects if it cannot listen at the address. */
 export async function listenHttp(
   address: HttpAddress,
   sources: HttpSources,
@@ -66,7 +69,7 @@ export async function listenHttp(
   if ('unix' in address) await freeUnixPath(address.unix);
   const pages = new Pages(sources);
   const fewMessages = new LogLimit(log, performance);
-  /** Connections in the order in which they were used last. */
+  /** Connections, the least recently used first. */
   const used = new Set<Socket>();
   const answering = new WeakSet<Socket>();
   const limits = { requestTimeout: times.requestMs, headersTimeout: times.requestMs, connectionsCheckingInterval: checkMs };
@@ -74,8 +77,8 @@ export async function listenHttp(
     const { socket } = request;
     used.delete(socket);
     used.add(socket);
-    // A request has 30 bytes, and an answer up to megabytes: those to thousands that come at once would fill memory for a
-    // client that reads none.
+    // A second request during an answer ends the connection. A request has 30 bytes and an answer up to megabytes: thousands of
+    // them at once would fill memory for a client that does not read.
     if (answering.has(socket)) {
       socket.destroy();
       return;
@@ -93,7 +96,7 @@ export async function listenHttp(
     });
   });
   server.on('connection', (socket) => {
-    // The client that has asked for nothing for longest is dropped; those that are being answered have a time limit.
+    // Closes the idle connection that was used least recently; connections that are being answered have a time limit.
     if (used.size >= mostConnections) ([...used].find((one) => !answering.has(one)) ?? socket).destroy();
     if (socket.destroyed) return;
     used.add(socket);
@@ -107,14 +110,14 @@ export async function listenHttp(
     address: 'unix' in address ? address.unix : `${address.host}:${portOf(server)}`,
     close() {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-      // Clients that read slowly are not waited for.
+      // Does not wait for clients that read slowly.
       server.closeAllConnections();
       return closed;
     },
   };
 }
 
-/** Several who ask at the same time are given the same answer. */
+/** Makes the pages. Requests that arrive at the same time share one answer. */
 class Pages {
   readonly #sources: HttpSources;
   readonly #coming = new Map<string, Promise<Page>>();
@@ -148,7 +151,7 @@ class Pages {
     const { caller, checks, events, isReady, sinks } = this.#sources;
     let isStuck = false;
     const snapshot = await takeSnapshot(caller).catch(async () => {
-      // It may be one device that is waited for.
+      // Perhaps only one device does not answer.
       isStuck = !(await askHealth(caller)).isHealthy;
       return null;
     });
@@ -167,7 +170,7 @@ class Pages {
 
 async function serve(request: IncomingMessage, response: ServerResponse, pages: Pages): Promise<void> {
   const { method } = request;
-  // What comes with the question is of no interest.
+  // The request's body is ignored.
   request.resume();
   if (method !== 'GET' && method !== 'HEAD') {
     response.writeHead(405, { allow: 'GET, HEAD' }).end();

@@ -11,21 +11,21 @@ const memberStates = ['current', 'suspect', 'rebuilding', 'missing', 'failed'] a
 const regionStates = ['unwritten', 'dirty', 'missed', 'suspect'] as const;
 const severities = ['critical', 'warning', 'info'] as const;
 
-/** Upper edges of latency buckets, in microseconds: powers of two, to half a minute. */
+/** Upper bounds of latency buckets in microseconds: powers of two, up to half a minute. */
 const latencyEdgesUs = Array.from({ length: 26 }, (_, power) => 2 ** power);
 
-/** What is known besides the snapshot. */
+/** State that is not part of the snapshot. */
 export interface MonitorState {
   readonly isReady: boolean;
-  /** The data path does not answer. */
+  /** Whether the data path does not answer. */
   readonly isStuck: boolean;
   readonly eventCounts: ReadonlyMap<string, number>;
   readonly sinks: readonly SinkState[];
-  /** The arrays of the schedule; none if there is no schedule. */
+  /** Arrays of the check schedule; empty if there is no schedule. */
   readonly checks: readonly ScheduledArray[];
 }
 
-/** Everything as Prometheus reads it. `snapshot`: null while there is none. */
+/** Formats all metrics for Prometheus. `snapshot` is null while there is none. */
 export function formatMetrics(snapshot: Snapshot | null, state: MonitorState): string {
   const out = new Exposition();
   daemonMetrics(out, state);
@@ -407,7 +407,7 @@ function inSeconds({ buckets, total_us: total }: Operation): { buckets: [number,
   return { buckets: buckets.map(([upper, count]) => [upper / 1_000_000, count]), sum: total / 1_000_000 };
 }
 
-/** What a device is for: so that users' I/O and that of members are not added up. */
+/** Role of a device, so that users' I/O and members' I/O are not added up. */
 function roleOf(arrays: readonly ArrayState[], device: string): string {
   if (arrays.some(({ ext }) => ext.members.some(({ name }) => name === device))) return 'member';
   return arrays.some(({ name }) => name === device) ? 'volume' : 'other';

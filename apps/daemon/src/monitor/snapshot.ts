@@ -2,7 +2,7 @@ import { RpcCode, RpcError } from '../rpc/errors.js';
 import type { ArrayState } from '../array-state.js';
 import type { Caller } from '../rpc/dispatcher.js';
 
-/* What metrics are made of: answers of the daemon's methods, as far as they are used. */
+/* The parts of the daemon's answers that metrics are made from. */
 
 export interface DeviceStats {
   name: string;
@@ -33,7 +33,7 @@ export interface ReactorState {
 }
 
 export interface DiskHealthState {
-  /** Why nothing is known of any disk; null if something is. */
+  /** Why the health of no disk is known; null if that of some disk is. */
   reason: string | null;
   disks: {
     bdev_name: string;
@@ -56,13 +56,13 @@ export interface Snapshot {
   configuration: { state_error: string | null; pending: unknown[] };
 }
 
-/** How the data path is. */
+/** Health of the data path. */
 export type Health = { isHealthy: true } | { isHealthy: false; reason: string };
 
-/** How long the data path may take to say something, in milliseconds. */
+/** Time limit for the data path's answers, in milliseconds. */
 const timeLimitMs = 5000;
 
-/** Asks the daemon for everything that metrics show; null while it is starting. Rejects if the data path does not answer. */
+/** Queries everything that metrics show; null while the daemon is starting. Rejects if the data path does not answer. */
 export async function takeSnapshot(caller: Caller): Promise<Snapshot | null> {
   const ask = (method: string): Promise<unknown> => inTime(caller.call(method, undefined));
   try {
@@ -83,7 +83,7 @@ export async function takeSnapshot(caller: Caller): Promise<Snapshot | null> {
   }
 }
 
-/** Whether the data path answers. What is asked of every reactor waits for no device. */
+/** Whether the data path answers. The query goes to every reactor and does not depend on any device. */
 export async function askHealth(caller: Caller): Promise<Health> {
   try {
     await inTime(caller.call('thread_get_stats', undefined));
@@ -94,12 +94,12 @@ export async function askHealth(caller: Caller): Promise<Health> {
   }
 }
 
-/** Whether the daemon refused because it has not come up yet. */
+/** Whether the daemon refused the call because it is still starting. */
 export function isStarting(error: unknown): boolean {
   return error instanceof RpcError && error.code === RpcCode.InvalidState;
 }
 
-/** As `work`, but rejects when the data path takes too long. */
+/** Settles like `work`, but rejects if the data path takes too long. */
 export async function inTime<T>(work: Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {

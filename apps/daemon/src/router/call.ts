@@ -1,22 +1,22 @@
-/** A call that has not been looked at: whatever is wrong with it, a reactor says so. */
+/** A call that has not been checked: a reactor refuses whatever is wrong with it. */
 export interface Call {
   readonly name: string;
   readonly params: unknown;
 }
 
-/** A parameter, if it is a text. */
+/** Returns a parameter if it is a string. */
 export function textOf(call: Call, key: string): string | undefined {
   const value = valueOf(call, key);
   return typeof value === 'string' ? value : undefined;
 }
 
-/** A parameter, if it is a number that counts or names something. */
+/** Returns a parameter if it is an integer of 0 or more. */
 export function numberOf(call: Call, key: string): number | undefined {
   const value = valueOf(call, key);
   return typeof value === 'number' && Number.isInteger(value) && value >= 0 ? value : undefined;
 }
 
-/** The texts in a list. */
+/** Returns the strings in a list parameter. */
 export function textsOf(call: Call, key: string): string[] {
   const value = valueOf(call, key);
   return Array.isArray(value) ? value.filter((entry) => typeof entry === 'string') : [];

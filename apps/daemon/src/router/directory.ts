@@ -1,30 +1,33 @@
 import type { Change, SharedExport } from '../shared-state.js';
 
-/** What has names in the daemon. */
+/** Kinds of named objects in the daemon. */
 export type Kind = 'bdev' | 'array' | 'export';
 
 interface Entry {
   reactor: number;
   name: string;
   names: readonly string[];
-  /** What is shared of an export. */
+  /** What other reactors are told of an export; null for other kinds. */
   shared: SharedExport | null;
-  /** Grows with every entry: lists of several reactors are put in this order. */
+  /** Increases with every entry: lists that are merged from several reactors are sorted by it. */
   order: number;
 }
 
-/** Which reactor has which device, array and export, as the reactors have told. It knows names, and nothing of what is behind them. */
+/**
+ * Records which reactor has which device, array and export, as the reactors report it. It knows names, and nothing of the
+ * objects behind them.
+ */
 export class Directory {
   readonly #entries: Record<Kind, Map<string, Entry>> = { bdev: new Map(), array: new Map(), export: new Map() };
-  /** By alias and uuid too. */
+  /** Entries by name, alias and uuid. */
   readonly #byName: Record<Kind, Map<string, Entry>> = { bdev: new Map(), array: new Map(), export: new Map() };
   readonly #awaited: (readonly string[] | undefined)[] = [];
-  /** Orders of devices that are moving: they keep their places in lists. */
+  /** Positions of devices that are moving, so that they keep their places in lists. */
   readonly #kept = new Map<string, number>();
   readonly #waiters = new Set<() => void>();
   #nextOrder = 0;
 
-  /** A reactor has told of this. */
+  /** Records a change that a reactor has reported. */
   change(reactor: number, change: Change): void {
     if (change.of === 'awaited') {
       this.#awaited[reactor] = change.names;
@@ -41,22 +44,22 @@ export class Directory {
     this.#add('export', { reactor, name, names: [name], shared: { name, description, clients } });
   }
 
-  /** The reactor that has something of this name, alias or uuid; undefined if none has. */
+  /** Reactor of the object with this name, alias or uuid; undefined if there is none. */
   find(kind: Kind, name: string): number | undefined {
     return this.#byName[kind].get(name)?.reactor;
   }
 
-  /** The name, aliases and uuid of what is found by one of them; that alone if nothing is. */
+  /** Name, aliases and uuid of the object that is found by one of them; just the given name if none is. */
   namesOf(kind: Kind, name: string): readonly string[] {
     return this.#byName[kind].get(name)?.names ?? [name];
   }
 
-  /** The reactor of an array, by name or uuid. One without superblocks has the uuid of its volume. */
+  /** Reactor of an array, by name or uuid. An array without superblocks has the uuid of its volume. */
   findArray(name: string): number | undefined {
     return this.find('array', name) ?? this.find('bdev', name);
   }
 
-  /** The reactor with an array that waits for a device of one of these names or uuids. */
+  /** Reactor of an array that waits for a device with one of these names or uuids. */
   findAwaiting(names: readonly string[]): number | undefined {
     const reactor = this.#awaited.findIndex((awaited) => awaited?.some((name) => names.includes(name)));
     return reactor < 0 ? undefined : reactor;
@@ -68,7 +71,7 @@ export class Directory {
     return count;
   }
 
-  /** Puts what reactors have listed into the order in which it came to be. What is gone already comes last. */
+  /** Sorts a merged list by the order in which the objects came to be. Objects that are already gone come last. */
   sort<T>(kind: Kind, list: readonly T[], nameOf: (item: T) => string): T[] {
     const orderOf = (item: T): number => this.#entries[kind].get(nameOf(item))?.order ?? Infinity;
     return list
@@ -77,14 +80,14 @@ export class Directory {
       .map(({ item }) => item);
   }
 
-  /** Exports of all reactors but this one. */
+  /** Exports of all other reactors. */
   exportsBeside(reactor: number): SharedExport[] {
     return [...this.#entries.export.values()]
       .filter((entry) => entry.reactor !== reactor)
       .flatMap(({ shared }) => shared ?? []);
   }
 
-  /** Resolves when there is a device of this name, or the time is over. */
+  /** Resolves when a device of this name exists, or the time is over. */
   waitForBdev(name: string, timeoutMs: number): Promise<void> {
     return new Promise((resolve) => {
       const end = (): void => {
@@ -101,7 +104,7 @@ export class Directory {
     });
   }
 
-  /** While `work` moves the device, its place in lists is kept. */
+  /** Keeps the device's place in lists while `work` moves it. */
   async keepingPlace<T>(name: string, work: () => Promise<T>): Promise<T> {
     const entry = this.#byName.bdev.get(name);
     if (entry === undefined) return work();
@@ -114,7 +117,7 @@ export class Directory {
   }
 
   #add(kind: Kind, what: Omit<Entry, 'order'>): void {
-    // What another reactor had of this name is gone, and the word of it is still on its way.
+    // The object of this name on another reactor is gone, and its message has not arrived yet.
     const before = this.#entries[kind].get(what.name);
     if (before !== undefined) this.#forget(kind, before);
     const order = (kind === 'bdev' ? this.#kept.get(what.name) : undefined) ?? this.#nextOrder++;

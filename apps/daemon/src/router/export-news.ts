@@ -2,30 +2,32 @@ import type { Caller } from '../rpc/dispatcher.js';
 import type { Directory } from './directory.js';
 import type { Port } from './port.js';
 
-/** Tells reactors what the others export, so that a client who is told of an export finds it wherever it comes in. */
+/**
+ * Tells reactors what the others export, so that a client who learns of an export finds it on whichever reactor it connects to.
+ */
 export class ExportNews {
   readonly #ports: readonly Port[];
   readonly #directory: Directory;
-  /** What the first reactor, where clients come in, has not confirmed yet. */
+  /** News that the first reactor, where clients connect, has not confirmed yet. */
   #onItsWay: Promise<unknown> | null = null;
 
-  /** `ports` may be filled later. */
+  /** The list `ports` may be filled later. */
   constructor(ports: readonly Port[], directory: Directory) {
     this.#ports = ports;
     this.#directory = directory;
   }
 
-  /** This reactor's exports have changed. */
+  /** Sends the exports of all others to each reactor, after a change in reactor `from`. */
   spread(from: number): void {
     for (const [reactor, port] of this.#ports.entries()) {
       if (reactor === from) continue;
       port.tellExports(this.#directory.exportsBeside(reactor));
-      // A reactor that is stuck serves no clients either.
+      // A stuck reactor serves no clients either.
       if (reactor === 0) this.#waitFor(port.ask({ ask: 'nothing' }).catch(() => undefined));
     }
   }
 
-  /** Answers as `caller` does, once the news that came before the answer has arrived. */
+  /** Returns a caller whose answers are held until the news that preceded them has arrived. */
   before(caller: Caller): Caller {
     return {
       call: async (name, params, hasDuplicateKey) => {

@@ -7,10 +7,10 @@ import type { FixedDevice, Moves } from './moves.js';
 import type { Placement } from './placement.js';
 import type { Port } from './port.js';
 
-/** What devices that cannot come together are refused with. */
+/** Error code for devices that cannot be brought together. */
 const invalid = -22;
 
-/** Brings the devices of an array together on one reactor before a call that needs them there. */
+/** Moves the devices of an array to one reactor before a call that needs them there. */
 export class Gathering {
   readonly #ports: readonly Port[];
   readonly #directory: Directory;
@@ -18,7 +18,7 @@ export class Gathering {
   readonly #moves: Moves;
   readonly #busy: Holds;
 
-  /** `busy` has the names of arrays and devices that a call makes or moves: a second one with them waits for its end. */
+  /** `busy` has the names of arrays and devices that a call makes or moves; a second call with one of them waits. */
   constructor(ports: readonly Port[], directory: Directory, placement: Placement, moves: Moves, busy: Holds) {
     this.#ports = ports;
     this.#directory = directory;
@@ -27,14 +27,17 @@ export class Gathering {
     this.#busy = busy;
   }
 
-  /** `bdev_raid_create`: where its members are that cannot move; else on the reactor with the fewest arrays. */
+  /**
+   * Carries out `bdev_raid_create` on the reactor of those members that cannot move; if all can, on the reactor with the fewest
+   * arrays.
+   */
   async createArray(call: Call): Promise<unknown> {
     const name = textOf(call, 'name');
     const members = [...new Set(textsOf(call, 'base_bdevs'))];
     if (name === undefined) return this.#at(0, call);
     return this.#busy.holding([name, ...members], async () => {
       await this.#check(call);
-      // Where the name is taken it is refused.
+      // If the name is taken, its reactor refuses the call.
       const taken = this.#directory.findArray(name);
       if (taken !== undefined) return this.#at(taken, call);
       const fixed = await this.#moves.findFixed(members);
@@ -53,7 +56,7 @@ export class Gathering {
     });
   }
 
-  /** A call that has the device of one parameter join the array of another one, where the array is. */
+  /** Carries out a call that adds the device in one parameter to the array in another one, on the array's reactor. */
   async join(call: Call, arrayKey: string, deviceKey: string): Promise<unknown> {
     const array = textOf(call, arrayKey);
     const device = textOf(call, deviceKey);
@@ -81,7 +84,7 @@ export class Gathering {
     }
   }
 
-  /** Nothing moves for a call that is refused anyway. */
+  /** Checks the call first, so that no device moves for a call that is refused anyway. */
   async #check({ name, params }: Call): Promise<void> {
     await this.#port(0).ask({ ask: 'check', method: name, params });
   }

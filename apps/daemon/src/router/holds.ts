@@ -1,8 +1,8 @@
-/** Names that a call is at work with, and other calls wait for. */
+/** Names that a call has locked; other calls with them wait. */
 export class Holds {
   readonly #held = new Map<string, Promise<void>>();
 
-  /** Runs `work` when no call holds any of the names; until it ends, these are held. */
+  /** Runs `work` once no other call holds any of the names, and holds them until it ends. */
   async holding<T>(names: readonly string[], work: () => Promise<T>): Promise<T> {
     for (let other = this.#inTheWay(names); other !== undefined; other = this.#inTheWay(names)) await other;
     let release: () => void = () => undefined;

@@ -4,7 +4,7 @@ import type { Merge } from './routes.js';
 
 type Named = Readonly<Record<string, unknown>>;
 
-/** One answer of those of all reactors, in their order. Throws the first refusal. */
+/** Merges the answers of all reactors, given in their order, into one. Throws the first refusal. */
 export function mergeAnswers(how: Merge, answers: readonly PromiseSettledResult<unknown>[], directory: Directory): unknown {
   if (how === 'disks') return mergeKnown(answers);
   const values = answers.map((answer) => {
@@ -43,7 +43,7 @@ export function mergeAnswers(how: Merge, answers: readonly PromiseSettledResult<
   }
 }
 
-/** Leaves out the answers of reactors that do not know the device. */
+/** Merges lists, without the answers of reactors that do not know the device. */
 function mergeKnown(answers: readonly PromiseSettledResult<unknown>[]): unknown {
   const isUnknown = (answer: PromiseSettledResult<unknown>): boolean =>
     answer.status === 'rejected' && answer.reason instanceof RpcError && answer.reason.code === -19;
@@ -59,7 +59,10 @@ interface ConfigCall {
   params?: { name?: string };
 }
 
-/** Options, which are the same everywhere, then devices, arrays, spares and volumes that are members, limits, exports and what the kernel has, then the wait for all of them. */
+/**
+ * Merges configurations: first the options, which are the same everywhere, then devices, arrays, spares and volumes that are
+ * members, limits, exports and kernel attachments, and then the wait for all of them.
+ */
 function mergeConfig(configs: readonly ConfigCall[][], directory: Directory): ConfigCall[] {
   const isOption = ({ method }: ConfigCall): boolean => method === 'bdev_set_options' || method === 'bdev_raid_set_options';
   const isAddition = ({ method }: ConfigCall): boolean => method === 'raidkit_add_spare' || method === 'bdev_examine';

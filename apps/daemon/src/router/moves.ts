@@ -6,7 +6,7 @@ import type { Directory } from './directory.js';
 import { Holds } from './holds.js';
 import type { Port } from './port.js';
 
-/** A device that cannot leave the reactor where it is. */
+/** A device that cannot be moved from its reactor. */
 export interface FixedDevice {
   name: string;
   reactor: number;
@@ -14,12 +14,12 @@ export interface FixedDevice {
   errno: number;
 }
 
-/** Takes idle devices from one reactor to another: closed there, opened here, by the same call. */
+/** Moves idle devices between reactors: a device is closed in one and opened in another by the same call. */
 export class Moves {
   readonly #ports: readonly Port[];
   readonly #directory: Directory;
   readonly #log: Logger;
-  /** Devices that are nowhere for a moment. */
+  /** Devices that are being moved and are open nowhere for a moment. */
   readonly #moving = new Holds();
 
   constructor(ports: readonly Port[], directory: Directory, log: Logger) {
@@ -33,7 +33,7 @@ export class Moves {
     return this.#moving.free(name);
   }
 
-  /** Those of the devices that cannot move. */
+  /** Returns those of the devices that cannot move. */
   async findFixed(names: readonly string[]): Promise<FixedDevice[]> {
     const found = await Promise.all(
       this.#ports.map(async (port, reactor) => {
@@ -46,7 +46,7 @@ export class Moves {
     return found.flat();
   }
 
-  /** Has the device on this reactor. Rejects with an `RpcError`, the device where it was, if it cannot be. */
+  /** Moves the device to this reactor. If that fails, rejects with an `RpcError`, and the device is where it was. */
   async move(name: string, to: number): Promise<void> {
     const from = this.#directory.find('bdev', name);
     if (from === undefined || from === to) return;
@@ -70,7 +70,9 @@ export class Moves {
     }
   }
 
-  /** Rejects, in any case, with `why`; and with more if the device could not be opened again where it was. */
+  /**
+   * Opens the device where it was, and always rejects with `why`; the error says more if the device could not be opened again.
+   */
   async #goBack(device: MovedDevice, from: number, why: RpcError): Promise<never> {
     try {
       await this.#port(from).ask({ ask: 'adopt', device });

@@ -2,21 +2,21 @@ import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { MAX_SUPERBLOCK_BYTES, parseSuperblock } from '@raidkit/superblock';
 
-/** Which array a device belongs to. */
+/** The array that a device belongs to. */
 export interface Owner {
   uuid: string;
   name: string;
-  /** Bytes. */
+  /** Block size in bytes. */
   blockSize: number;
 }
 
 /**
- * Which array the superblock of a device or file names; null if there is none that can be read. A look beforehand, for placing
- * the device: the code that opens it reads again, and decides.
+ * Returns the array that a device's or file's superblock names; null if there is none that can be read. This only serves
+ * placement: the code that opens the device reads the superblock again and decides.
  */
 export async function peekSuperblock(path: string): Promise<Owner | null> {
   try {
-    // A pipe would have it wait for a writer.
+    // Without O_NONBLOCK, opening a pipe would wait for a writer.
     const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
     try {
       const stats = await file.stat();
@@ -30,7 +30,7 @@ export async function peekSuperblock(path: string): Promise<Owner | null> {
       await file.close();
     }
   } catch {
-    // Whatever is wrong with it, opening it will tell.
+    // Opening the device will report whatever is wrong with it.
     return null;
   }
 }

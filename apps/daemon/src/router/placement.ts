@@ -1,13 +1,13 @@
 import type { Directory } from './directory.js';
 import type { Owner } from './peek.js';
 
-/** Says on which reactor something new is to be. */
+/** Chooses the reactor for new objects. */
 export class Placement {
   readonly #directory: Directory;
   readonly #count: number;
-  /** Arrays that are being made on each reactor. */
+  /** Number of arrays that are being made on each reactor. */
   readonly #coming: number[];
-  /** Where devices of arrays that are not there yet are being opened, by the arrays' uuids. */
+  /** Reactors on which devices of arrays that do not exist yet are being opened, by array uuid. */
   readonly #expected = new Map<string, { readonly reactor: number; opens: number }>();
 
   constructor(directory: Directory, count: number) {
@@ -16,7 +16,10 @@ export class Placement {
     this.#coming = new Array<number>(count).fill(0);
   }
 
-  /** The reactor with the fewest arrays; of several the last one, as the first has the listeners, and the devices that belong to no array. */
+  /**
+   * Returns the reactor with the fewest arrays; of several the last one, because the first has the listeners and the devices
+   * without an array.
+   */
   leastUsed(): number {
     let best = 0;
     let bestArrays = Infinity;
@@ -30,7 +33,7 @@ export class Placement {
     return best;
   }
 
-  /** An array is being made there, as long as `work` runs. */
+  /** Counts an array for this reactor while `work` makes it. */
   async whileComing<T>(reactor: number, work: () => Promise<T>): Promise<T> {
     this.#coming[reactor] = (this.#coming[reactor] ?? 0) + 1;
     try {
@@ -41,8 +44,8 @@ export class Placement {
   }
 
   /**
-   * Has a device opened on the reactor where it belongs: where its array is or is about to be; without a superblock, where an
-   * array waits for it. Two arrays of one name come to the same reactor, which deals with that.
+   * Opens a device on the right reactor: that of its array, or the one on which the array is about to be; without a superblock,
+   * that of an array that waits for the device. Two arrays of one name come to the same reactor, which handles the conflict.
    */
   openingDevice<T>(
     owner: Pick<Owner, 'uuid' | 'name'> | null,
@@ -55,7 +58,7 @@ export class Placement {
     return there === undefined ? this.#openFirst(uuid, open) : open(there);
   }
 
-  /** A device of an array that is not there: the next one of the same array must come to the same place. */
+  /** Opens a device of an array that does not exist yet: further devices of it must go to the same reactor. */
   async #openFirst<T>(uuid: string, open: (reactor: number) => Promise<T>): Promise<T> {
     const expected = this.#expected.get(uuid) ?? { reactor: this.leastUsed(), opens: 0 };
     this.#expected.set(uuid, expected);

@@ -5,9 +5,9 @@ import type { Caller } from '../rpc/dispatcher.js';
 /** A reactor, as the router sees it. */
 export interface Port extends Caller {
   readonly isStuck: boolean;
-  /** What a call is refused with while it is. */
+  /** Returns the error for calls while it is stuck. */
   stuckError(): Error;
   ask(question: Question): Promise<unknown>;
-  /** What the other reactors export; it gets there even if the reactor is stuck for now. */
+  /** Sends what the other reactors export; it arrives even if the reactor is stuck for now. */
   tellExports(exports: readonly SharedExport[]): void;
 }

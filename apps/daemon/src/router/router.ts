@@ -17,18 +17,18 @@ import { routes } from './routes.js';
 import type { Route, Special } from './routes.js';
 
 /**
- * Several reactors, as one daemon: takes each call to the reactor that it is about. It decides where things are, and knows
- * nothing of what they are: names in, answers out.
+ * Makes several reactors look like one daemon: sends each call to the reactor that it is about. It decides where things are,
+ * and knows nothing about them but their names.
  */
 export class Router implements Caller {
   readonly #ports: readonly Port[];
   readonly #directory: Directory;
-  /** Devices of all reactors that have come and gone. */
+  /** Notifications about devices of all reactors. */
   readonly #notifications: Notifications;
   readonly #placement: Placement;
   readonly #moves: Moves;
   readonly #gathering: Gathering;
-  /** Devices that are being made or moved, and arrays that are being made. */
+  /** Names of devices that are being made or moved, and of arrays that are being made. */
   readonly #busy = new Holds();
   readonly #special: Readonly<Record<Special, (call: Call) => Promise<unknown>>>;
 
@@ -55,7 +55,7 @@ export class Router implements Caller {
 
   call(name: string, params: unknown, hasDuplicateKey = false): Promise<unknown> {
     const route = Object.hasOwn(routes, name) ? routes[name] : undefined;
-    // What no reactor knows, and what every reactor refuses.
+    // The first reactor refuses unknown methods and duplicate keys, as any would.
     if (route === undefined || hasDuplicateKey) return this.#port(0).call(name, params, hasDuplicateKey);
     return this.#follow(route, { name, params });
   }
@@ -91,7 +91,10 @@ export class Router implements Caller {
     return this.#at(owner ?? 0, call);
   }
 
-  /** What the first reactor refuses no other one does; what another one refuses the ones before it have done, and the error says so. */
+  /**
+   * Calls all reactors, the first before the others. If the first refuses, the call has no effect. If a later one refuses,
+   * those before it have carried it out, and the error says so.
+   */
   async #atAll(call: Call): Promise<unknown> {
     this.#refuseIfStuck();
     const answer = await this.#at(0, call);
@@ -124,12 +127,12 @@ export class Router implements Caller {
     return undefined;
   }
 
-  /** Half of a list is no list: a call to all is refused, with the name of the one that would not answer. */
+  /** Refuses a call to all reactors, naming the one that would not answer, because a partial answer would be wrong. */
   #refuseIfStuck(): void {
     for (const port of this.#ports) if (port.isStuck) throw port.stuckError();
   }
 
-  /** Statistics of devices that are named come from where these are, in the order in which they are named. */
+  /** Gets statistics of the named devices from their reactors, in the order in which they are named. */
   async #iostat(call: Call): Promise<unknown> {
     const merge = call.name === 'bdev_get_iostat' ? 'iostat' : 'nothing';
     const name = textOf(call, 'name');
@@ -172,13 +175,13 @@ export class Router implements Caller {
     const reactor = numberOf(call, 'reactor');
     const names = givenNames(call);
     return this.#busy.holding(names, () => {
-      // A reactor that there is not is refused by the first.
+      // The first reactor refuses a reactor number that does not exist.
       if (reactor !== undefined) return this.#at(reactor < this.#ports.length ? reactor : 0, call);
       return this.#at(this.#directory.findAwaiting(names) ?? 0, call);
     });
   }
 
-  /** An array that waits for the device by its name is made before or after, so that one finds the other. */
+  /** Opens a device. If an array waits for it by name, the two calls are ordered, so that one finds the other. */
   #openDevice(call: Call): Promise<unknown> {
     const path = textOf(call, 'filename');
     const names = givenNames(call);
@@ -195,7 +198,7 @@ export class Router implements Caller {
   }
 }
 
-/** What a call to make a device says that the device is to be known by. */
+/** Names by which a call to make a device says that it shall be known. */
 function givenNames(call: Call): string[] {
   return [textOf(call, 'name'), textOf(call, 'uuid')?.toLowerCase()].filter((name) => name !== undefined);
 }

@@ -1,22 +1,22 @@
-/** Which way a call goes. */
+/** Where a call is sent. */
 export type Route =
-  /** To the first reactor: all would answer the same. */
+  /** To the first reactor, since all would answer the same. */
   | { readonly to: 'first' }
-  /** To the reactor that has what this parameter names; to the first, which refuses it, if none has. */
+  /** To the reactor that has the object named by this parameter; if none has, to the first, which refuses the call. */
   | { readonly to: 'owner'; readonly of: 'bdev' | 'array' | 'export'; readonly by: string }
-  /** To all, the first one before the others, so that what it refuses no other one does. */
+  /** To all reactors, the first before the others, so that a call which it refuses has no effect. */
   | { readonly to: 'all' }
-  /** To all, or to the owner of the device that the call names; the answers are put together. */
+  /** To all reactors, or to that of the device that the call names; the answers are merged. */
   | { readonly to: 'each'; readonly merge: Merge; readonly unless?: string }
-  /** To one after another until one knows what it is about. */
+  /** To one reactor after another, until one knows the object. */
   | { readonly to: 'search' }
-  /** The router has to decide, or to do, something itself. */
+  /** The router handles the call itself. */
   | { readonly to: 'router'; readonly how: Special };
 
-/** How answers are put together. */
+/** How answers are merged. */
 export type Merge = 'bdevs' | 'arrays' | 'exports' | 'lists' | 'disks' | 'iostat' | 'threads' | 'config' | 'nothing';
 
-/** What the router does itself. */
+/** Calls that the router handles itself. */
 export type Special =
   | 'getBdevs'
   | 'createVirtual'
@@ -35,7 +35,7 @@ const bdev = (by = 'name'): Route => ({ to: 'owner', of: 'bdev', by });
 const array = (by = 'name'): Route => ({ to: 'owner', of: 'array', by });
 const router = (how: Special): Route => ({ to: 'router', how });
 
-/** Every method of the daemon. One that is not here fails a test. */
+/** Routes of all methods of the daemon. A test fails if one is missing. */
 export const routes: Readonly<Record<string, Route>> = {
   'rpc.discover': first,
   rpc_get_methods: first,
@@ -80,7 +80,7 @@ export const routes: Readonly<Record<string, Route>> = {
   bdev_uring_create: router('openDevice'),
   bdev_uring_rescan: bdev(),
   bdev_uring_delete: bdev(),
-  // Where their base is.
+  // Devices go to the reactor of their base.
   bdev_passthru_create: bdev('base_bdev_name'),
   bdev_passthru_delete: bdev(),
   bdev_delay_create: bdev('base_bdev_name'),

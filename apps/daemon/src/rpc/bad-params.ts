@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { RefusalData } from './errors.js';
 
-/** What is wrong with a call's parameters: the first field that does not fit, and what it may be. */
+/** Describes what is wrong with a call's parameters: the first invalid field, and its valid values. */
 export function describeIssues(issues: readonly z.core.$ZodIssue[], schema: z.ZodType, params: unknown): RefusalData {
   const [issue] = issues;
   if (issue === undefined) return { reason: 'the parameters do not fit' };

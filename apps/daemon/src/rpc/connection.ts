@@ -7,17 +7,17 @@ import { RpcCode, RpcError, errnoRefusal, toRpcError } from './errors.js';
 import { JsonStream } from './json-stream.js';
 import type { StreamItem } from './json-stream.js';
 
-/** Longest request, in bytes (SPDK: 256 KiB). */
+/** Size limit of a request, in bytes (SPDK: 256 KiB). */
 const maxRequestBytes = 1024 * 1024;
-/** Calls of one client, or batches, that are being worked on at a time: the next one begins when one of them has ended. */
+/** Number of calls or batches of one client that may run at a time; others wait. */
 const maxInFlight = 128;
-/** Answers that a client has not read yet, in bytes, at which nothing more is begun for it (SPDK: 32 MiB). */
+/** Bytes of unread answers above which no further call of this client is started (SPDK: 32 MiB). */
 const maxUnreadBytes = 32 * 1024 * 1024;
 
-/** Characters of what a client sent, in one line of the log. */
+/** Number of characters of a client's input that are logged in one line. */
 const mostLoggedCharacters = 500;
 
-/** Most calls of a batch. */
+/** Largest number of calls in a batch. */
 const mostInBatch = 4096;
 
 const batchIsFull = `the answers to batches have more than ${maxUnreadBytes / 1024 / 1024} MiB: it was not carried out; send fewer calls at once`;
@@ -32,16 +32,16 @@ const requestSchema = z.strictObject({
 });
 
 /**
- * Serves one client until either side closes. Answers come as calls end, each with its id, one line each.
+ * Serves one client until either side closes. Answers are sent as calls end, each with its id and on its own line.
  *
- * @param fewMessages for what clients cause; of all clients of a listener
+ * @param fewMessages limits log messages that clients cause, for all clients of a listener
  */
 export function serveConnection(socket: Socket, caller: Caller, log: Logger, fewMessages: LogLimit): void {
   const stream = new JsonStream(maxRequestBytes);
   let inFlight = 0;
-  /** Characters of answers to batches that are not complete. */
+  /** Characters of answers to batches that are still incomplete. */
   let batchedLength = 0;
-  /** The client sent what is not JSON: it gets the answers to what it sent before, and no more. */
+  /** The client sent invalid JSON: it gets the answers to what it sent before, and nothing else. */
   let isBroken = false;
 
   const send = (text: string): void => {
@@ -51,7 +51,7 @@ export function serveConnection(socket: Socket, caller: Caller, log: Logger, few
     if (inFlight === 0) socket.destroySoon();
   };
 
-  /** JSON; null: there is nothing to answer. `isFull`: it is not carried out. */
+  /** Carries out one request and returns the answer as JSON; null if there is none. `isFull`: refuses it instead. */
   const answer = async (value: unknown, hasDuplicateKey: boolean, isFull = false): Promise<string | null> => {
     const request = requestSchema.safeParse(value);
     if (!request.success) return failure(null, new RpcError(RpcCode.InvalidRequest, 'Invalid request'));
@@ -59,7 +59,7 @@ export function serveConnection(socket: Socket, caller: Caller, log: Logger, few
     try {
       if (isFull) throw errnoRefusal(12, batchIsFull);
       const result = await caller.call(method, params, hasDuplicateKey);
-      // A notification that succeeded is not answered.
+      // A notification that succeeded has no answer.
       return id === null ? null : JSON.stringify({ jsonrpc: '2.0', id, result });
     } catch (error) {
       const { code, data } = toRpcError(error);
@@ -80,11 +80,11 @@ export function serveConnection(socket: Socket, caller: Caller, log: Logger, few
       send(failure(null, new RpcError(RpcCode.InvalidRequest, 'Invalid request', { reason })));
       return;
     }
-    // One after another: later calls of a batch stand on earlier ones.
+    // Runs calls one after another, because later calls of a batch depend on earlier ones.
     const answers: string[] = [];
     let length = 0;
     for (const request of value as unknown[]) {
-      // A request has 30 bytes, and its answer may have a million.
+      // Answers are counted because a request of 30 bytes may have an answer of a million.
       const one = await answer(request, hasDuplicateKey, batchedLength > maxUnreadBytes);
       if (one === null) continue;
       answers.push(one);
@@ -95,7 +95,7 @@ export function serveConnection(socket: Socket, caller: Caller, log: Logger, few
     if (answers.length > 0) send(`[${answers.join(',')}]`);
   };
 
-  /** Begins what has come, as far as there is room for it; the rest waits, and the socket with it. */
+  /** Starts received calls while limits allow; the rest waits, and the socket is paused. */
   const work = (): void => {
     while (!isBroken && inFlight < maxInFlight && socket.writableLength < maxUnreadBytes) {
       const item = stream.next();
@@ -126,7 +126,7 @@ export function serveConnection(socket: Socket, caller: Caller, log: Logger, few
   socket.on('error', (error) => log.debug({ err: error }, 'an RPC connection failed'));
 }
 
-/** For the log: a name, or what quotes it, may have a million characters. */
+/** Shortens a text for the log: a name, or a message that quotes it, may have a million characters. */
 function brief(text: string): string {
   return text.length > mostLoggedCharacters ? `${text.slice(0, mostLoggedCharacters)}…` : text;
 }

@@ -3,47 +3,47 @@ import type { z } from 'zod';
 import { describeIssues } from './bad-params.js';
 import { RpcCode, RpcError, codeOf, errnoOf, strerror, toRpcError } from './errors.js';
 
-/** In which states of the daemon a method may be called: before its subsystems are up, after, or both. */
+/** State of the daemon: `startup` before its subsystems are up, `runtime` after that. */
 export type RpcState = 'startup' | 'runtime';
 
-/** A method, as its file defines it. */
+/** Definition of a method. */
 export interface RpcMethod<Schema extends z.ZodType = z.ZodType> {
   name: string;
   /** Another name that old clients use. */
   alias?: string;
   states?: readonly RpcState[];
-  /** Null: the method takes no parameters, not even an empty object. */
+  /** Schema of the parameters. Null: the method takes no parameters, not even an empty object. */
   params: Schema | null;
-  /** The code for parameters that do not fit: SPDK's methods differ in it. */
+  /** Error for parameters that do not match; it differs among SPDK's methods. */
   badParams?: { code: number; message: string };
   run(params: z.infer<Schema>): Promise<unknown>;
 }
 
-/** Makes a method with its parameters' types known to `run`. */
+/** Makes a method such that `run` knows the types of its parameters. */
 export function method<Schema extends z.ZodType>(definition: RpcMethod<Schema>): RpcMethod {
   return definition;
 }
 
 const decodeFailed = 'spdk_json_decode_object failed';
 
-/** A method without parameters, as it is registered with `params: null`. */
+/** Error of a method with `params: null` that is given parameters. */
 export const noParams = { code: RpcCode.InvalidParams, message: 'Invalid parameters' } as const;
-/** What most methods answer to parameters that do not fit. */
+/** Error of most methods for parameters that do not match. */
 export const parseFailed = { code: RpcCode.Parse, message: decodeFailed } as const;
-/** What others do. */
+/** Error of other methods. */
 export const invalidParams = noParams;
-/** The same code, with the other words. */
+/** The same code, with the other message. */
 export const invalidDecoded = { code: RpcCode.InvalidParams, message: decodeFailed } as const;
-/** And others. */
+/** Error of yet other methods. */
 export const internalFailed = { code: RpcCode.Internal, message: decodeFailed } as const;
 
-/** Where calls go: a dispatcher, or the way to one in another thread. */
+/** Accepts calls: a dispatcher, or a proxy of one in another thread. */
 export interface Caller {
-  /** Runs a call. Rejects with an `RpcError` only. `hasDuplicateKey`: the parameters named something twice. */
+  /** Runs a call. Rejects only with an `RpcError`. `hasDuplicateKey`: the parameters contained a key twice. */
   call(name: string, params: unknown, hasDuplicateKey?: boolean): Promise<unknown>;
 }
 
-/** The methods, and the way of a call through them. */
+/** Holds the methods, and checks and runs calls. */
 export class Dispatcher implements Caller {
   readonly #methods = new Map<string, RpcMethod>();
   readonly #aliases = new Set<string>();
@@ -64,12 +64,12 @@ export class Dispatcher implements Caller {
     }
   }
 
-  /** The methods, each once. */
+  /** Returns every method once. */
   list(): RpcMethod[] {
     return [...new Set(this.#methods.values())];
   }
 
-  /** Names of the methods: all, or those that can be called now. */
+  /** Returns the names of all methods, or of those that can be called now. */
   names(options: { current: boolean; includeAliases: boolean }): string[] {
     return [...this.#methods]
       .filter(([name]) => options.includeAliases || !this.#aliases.has(name))
@@ -86,7 +86,7 @@ export class Dispatcher implements Caller {
     }
   }
 
-  /** Throws the `RpcError` of a call that is refused whatever there is for it to work on. */
+  /** Throws an `RpcError` if the call would be refused whatever objects exist. */
   check(name: string, params: unknown): void {
     this.#check(name, params, false);
   }
@@ -111,7 +111,7 @@ export class Dispatcher implements Caller {
   }
 
   #toRpcError(name: string, error: unknown): RpcError {
-    // A fault of ours: the caller is told so, the log has where.
+    // A bug of ours: the caller gets an error, and the log has the details.
     if (!(error instanceof RpcError) && errnoOf(error) === null)
       this.#log.error({ method: name, err: error }, 'a method failed unexpectedly');
     return toRpcError(error);
@@ -130,7 +130,10 @@ function checkParams(entry: RpcMethod, params: unknown, hasDuplicateKey: boolean
   throw new RpcError(bad.code, bad.message, describeIssues(result.error.issues, entry.params, params));
 }
 
-/** An errno refusal with SPDK's message, what failed and strerror's text; the reason that the engine gave is in the data. */
+/**
+ * Makes an errno refusal with SPDK's message, what failed and strerror's text; the error's own message is the reason in its
+ * data.
+ */
 export function refused(what: string, error: unknown): unknown {
   const errno = errnoOf(error);
   if (errno === null || !(error instanceof Error)) return error;

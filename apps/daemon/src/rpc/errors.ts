@@ -9,24 +9,24 @@ export const RpcCode = {
   InvalidState: -1,
 } as const;
 
-/** What an answer says of a refusal besides SPDK's code and message: `error.data`. */
+/** Details of a refusal besides SPDK's code and message: `error.data`. */
 export interface RefusalData {
-  /** Why, in a sentence. Always there. */
+  /** The reason, in a sentence. Always present. */
   readonly reason: string;
-  /** The parameter that is wrong, as a path: `base_bdevs.2`. */
+  /** Path of the wrong parameter, such as `base_bdevs.2`. */
   readonly field?: string;
-  /** What that parameter may be, or which parameters there are. */
+  /** Valid values of that parameter, or the parameters that exist. */
   readonly allowed?: string;
-  /** The stable code of the error that the engine gave: `docs/errors.md`. */
+  /** Stable code of the error that caused the refusal: `docs/errors.md`. */
   readonly error_code?: string;
 }
 
-/** What a call is answered with instead of a result. */
+/** The error answer of a call. */
 export class RpcError extends Error {
   readonly code: number;
   readonly data: RefusalData;
 
-  /** `data`: the reason is the message where nothing else is given. */
+  /** The reason in `data` defaults to the message. */
   constructor(code: number, message: string, data: Partial<RefusalData> = {}) {
     super(message);
     this.name = 'RpcError';
@@ -35,13 +35,13 @@ export class RpcError extends Error {
   }
 }
 
-/** A refusal in SPDK's words, strerror's text or `prefix: ` and that, with the reason beside it. */
+/** Makes a refusal with SPDK's message (strerror's text, after `prefix: ` if given) and a reason. */
 export function errnoRefusal(errno: number, reason: string, prefix?: string): RpcError {
   const text = strerror(errno);
   return new RpcError(-errno, prefix === undefined ? text : `${prefix}: ${text}`, { reason });
 }
 
-/** Any error as the `RpcError` that a call is answered with; what has no errno is an internal one. */
+/** Converts any error to the `RpcError` that a call is answered with; one without an errno is an internal error. */
 export function toRpcError(error: unknown): RpcError {
   if (error instanceof RpcError) return error;
   const message = error instanceof Error ? error.message : String(error);
@@ -56,7 +56,7 @@ export function codeOf(error: unknown): Pick<RefusalData, 'error_code'> {
   return typeof code === 'string' && code.startsWith('ERR_') ? { error_code: code } : {};
 }
 
-/** strerror(3) texts, as glibc has them, for the numbers that RPC answers use. */
+/** glibc's strerror(3) texts, for the numbers that RPC answers use. */
 const texts: Readonly<Record<number, string>> = {
   1: 'Operation not permitted',
   2: 'No such file or directory',
@@ -86,12 +86,12 @@ const texts: Readonly<Record<number, string>> = {
   125: 'Operation canceled',
 };
 
-/** The text of a positive errno. */
+/** Returns strerror's text of a positive errno. */
 export function strerror(errno: number): string {
   return texts[errno] ?? `Unknown error ${errno}`;
 }
 
-/** The positive errno of an error of ours or of Node's, if it has one. */
+/** Returns the positive errno of an error of raidkit's or of Node's, or null. */
 export function errnoOf(error: unknown): number | null {
   if (typeof error !== 'object' || error === null || !('errno' in error)) return null;
   const { errno } = error;

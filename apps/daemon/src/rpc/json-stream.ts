@@ -1,25 +1,25 @@
-/** Deepest nesting of a request. */
+/** Maximum nesting depth of a request. */
 const maxDepth = 16;
 
-/** One JSON value off the wire. */
+/** A received JSON value. */
 export type StreamItem =
   | { ok: true; value: unknown; duplicateKey: string | null }
-  /** Not JSON, too deep, or too long: nothing after it can be trusted. */
+  /** The value is not JSON, too deeply nested, or too long; what follows cannot be parsed. */
   | { ok: false; message: string };
 
 /**
- * Cuts a stream of JSON values, with or without white space between them, in pieces of any size, into values. Bounded: a
- * value of more than `maxBytes` ends the stream, and values are made one by one, as they are asked for. Each byte is looked at
- * once, whatever the pieces are.
+ * Splits a stream of JSON values, with or without white space between them and in pieces of any size, into values. A value of
+ * more than `maxBytes` ends the stream, and values are parsed only when they are asked for. Each byte is scanned once, whatever
+ * the pieces are.
  */
 export class JsonStream {
   readonly #maxBytes: number;
   readonly #end = new ValueEnd();
-  /** The value that has begun, as far as it came with earlier pieces. */
+  /** Bytes of an incomplete value from earlier pieces. */
   #begun = Buffer.alloc(0);
   #begunBytes = 0;
   #isBroken = false;
-  /** What came last, as far as it has not been looked at. */
+  /** Bytes of the last piece that were not scanned yet. */
   #piece: Buffer = Buffer.alloc(0);
 
   constructor(maxBytes: number) {
@@ -27,16 +27,16 @@ export class JsonStream {
   }
 
   /**
-   * More bytes, of which no copy is made. To be called when {@link next} has given all values of the piece before. After an item that
-   * is not ok they are thrown away.
+   * Adds a piece, which is not copied. Must be called only after {@link next} has returned all values of the previous piece.
+   * After an item that is not ok, pieces are discarded.
    */
   push(piece: Buffer): void {
-    // No value is asked for after that, and the client may go on sending while earlier calls are worked on.
+    // Nothing is parsed after an error, but the client may go on sending while earlier calls run.
     if (this.#isBroken) return;
     this.#piece = this.#piece.length === 0 ? piece : Buffer.concat([this.#piece, piece]);
   }
 
-  /** The next value that is complete; null if none is. After one that is not ok nothing more comes. */
+  /** Returns the next complete value; null if there is none. After one that is not ok there are no more. */
   next(): StreamItem | null {
     const piece = this.#piece;
     for (let at = 0; at < piece.length && !this.#isBroken;) {
@@ -64,14 +64,14 @@ export class JsonStream {
     return null;
   }
 
-  /** What has begun, which ends at `end`: null if it goes on. */
+  /** Parses the value that ends at `end`; null if it continues in the next piece. */
   #judge(end: number): StreamItem | null {
     if (this.#begunBytes > this.#maxBytes) return broken(`a request is longer than ${this.#maxBytes} bytes`);
     if (end === tooDeep) return broken(`nested deeper than ${maxDepth}`);
     return end === goesOn ? null : parse(this.#begun.subarray(0, this.#begunBytes));
   }
 
-  /** In one buffer that doubles: pieces of a byte would cost a hundred each. */
+  /** Appends to one buffer that doubles in size: a list of one-byte pieces would cost a hundred bytes each. */
   #keep(part: Buffer): void {
     const bytes = this.#begunBytes + part.length;
     if (bytes > this.#begun.length) {
@@ -84,11 +84,11 @@ export class JsonStream {
   }
 }
 
-/** {@link ValueEnd.find}: the value goes on in the next piece. */
+/** Result of {@link ValueEnd.find}: the value continues in the next piece. */
 const goesOn = -1;
 const tooDeep = -2;
 
-/** Finds where a JSON value ends. Only brackets, strings and the ends of words are looked at: `JSON.parse` judges the rest. */
+/** Finds the end of a JSON value. It only tracks brackets, strings and word ends; `JSON.parse` checks the rest. */
 class ValueEnd {
   #isWord = false;
   #isInString = false;
@@ -96,7 +96,7 @@ class ValueEnd {
   #depth = 0;
   #letters = '';
 
-  /** A value begins with this byte. */
+  /** Starts a value with this first byte. */
   begin(first: number): void {
     this.#isWord = !isWordEnd(first);
     this.#isInString = false;
@@ -105,12 +105,15 @@ class ValueEnd {
     this.#letters = '';
   }
 
-  /** The place behind the value, whose bytes from `start` on are looked at; or {@link goesOn}, or {@link tooDeep}. */
+  /** Scans from `start` on and returns the offset behind the value, {@link goesOn} or {@link tooDeep}. */
   find(piece: Buffer, start: number): number {
     return this.#isWord ? this.#endOfWord(piece, start) : this.#endOfOther(piece, start);
   }
 
-  /** A word or number ends before the next space, bracket or quote. At the end of a piece it ends if it is whole. */
+  /**
+   * Finds the end of a word or number, which is before the next space, bracket or quote, or at the end of the piece if the word
+   * is complete.
+   */
   #endOfWord(piece: Buffer, start: number): number {
     let at = start;
     while (at < piece.length && !isWordEnd(piece.readUInt8(at))) at++;
@@ -140,7 +143,7 @@ function broken(message: string): StreamItem {
   return { ok: false, message };
 }
 
-/** Longest word or number that is waited for; JSON has none. */
+/** Longest word or number that may be incomplete at the end of a piece; JSON's words are shorter. */
 const maxWordBytes = 64;
 const [quote, backslash, openBracket, closeBracket, openBrace, closeBrace] = [0x22, 0x5c, 0x5b, 0x5d, 0x7b, 0x7d];
 
@@ -166,7 +169,7 @@ function parse(bytes: Buffer): StreamItem {
   return { ok: true, value, duplicateKey: findDuplicateKey(text) };
 }
 
-/** The first key that an object of this valid JSON text has twice: `JSON.parse` would keep the last one silently. */
+/** Returns the first key that an object in this valid JSON text has twice: `JSON.parse` would silently keep the last one. */
 function findDuplicateKey(text: string): string | null {
   const scopes: (Set<string> | null)[] = [];
   for (let at = 0; at < text.length; at++) {
@@ -190,7 +193,7 @@ function findDuplicateKey(text: string): string | null {
   return null;
 }
 
-/** The place behind a string of valid JSON text that starts here. */
+/** Offset behind a string of valid JSON text that starts at `start`. */
 function endOfString(text: string, start: number): number {
   let at = start + 1;
   while (text.charCodeAt(at) !== quote) at += text.charCodeAt(at) === backslash ? 2 : 1;

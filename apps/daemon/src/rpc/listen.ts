@@ -7,24 +7,25 @@ import { isLoopback } from '../loopback.js';
 import { serveConnection } from './connection.js';
 import type { Caller } from './dispatcher.js';
 
-/** Clients at a time; SPDK's limit too. */
+/** Limit of simultaneous clients, the same as SPDK's. */
 const maxClients = 64;
-/** A client that does not read its answers does not hold up a stop for longer. */
+/** Milliseconds that a stop waits for clients to read their answers. */
 const lastAnswersMs = 2000;
 
 /** A listening control socket. */
 export interface RpcListener {
   readonly address: string;
-  /** Stops listening and ends the connections, each after the answers that are on their way, if the client reads them. */
+  /** Stops listening, and ends each connection after the answers in progress, if the client reads them. */
   close(): Promise<void>;
 }
 
-/** Where to listen: a Unix socket's path, or a TCP address. */
+/** Address to listen at: a Unix socket's path, or a TCP address. */
 export type RpcAddress = { path: string } | { host: string; port: number };
 
 /**
- * Serves what `caller` answers. A Unix socket is for its owner alone (mode 0600); one that a dead daemon left is replaced, and one
- * that answers, or whose queue is full, is not: an `NbdError` with EADDRINUSE. TCP is for loopback addresses: throws for others.
+ * Serves a control socket. Only its owner may use a Unix socket (mode 0600). A socket that a dead daemon left is replaced; if
+ * one answers or its queue is full, throws an `NbdError` with EADDRINUSE. TCP is only for loopback addresses: throws for
+ * others.
  */
 export async function listenRpc(address: RpcAddress, caller: Caller, log: Logger): Promise<RpcListener> {
   if ('path' in address) {

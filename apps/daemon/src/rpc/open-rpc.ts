@@ -11,7 +11,7 @@ interface Content {
   schema: Schema;
 }
 
-/** A method, as OpenRPC has it. */
+/** A method in OpenRPC's form. */
 interface MethodObject {
   name: string;
   paramStructure: 'by-name';
@@ -19,11 +19,11 @@ interface MethodObject {
   result: Content;
   /** Another name that old clients use. */
   'x-alias'?: string;
-  /** Before the daemon is up, after that, or both. */
+  /** States of the daemon in which it can be called. */
   'x-states': readonly string[];
 }
 
-/** What `rpc.discover` answers: every method, with the schemas that calls are checked with. */
+/** Answer of `rpc.discover`: every method, with the schemas that check calls. */
 export interface OpenRpcDocument {
   openrpc: '1.3.2';
   info: { title: string; description: string; version: string; license: { name: string } };
@@ -33,7 +33,7 @@ export interface OpenRpcDocument {
 const description =
   'The control socket of raidkitd. Results are described as far as clients can rely on them: further fields may be there. Errors have a reason in data.reason, and the parameter that it is about in data.field.';
 
-/** The document of these methods. */
+/** Makes the document of these methods. */
 export function openRpcDocument(methods: readonly RpcMethod[]): OpenRpcDocument {
   return {
     openrpc: '1.3.2',
@@ -42,12 +42,12 @@ export function openRpcDocument(methods: readonly RpcMethod[]): OpenRpcDocument 
   };
 }
 
-/** The document with further methods, of the layers in front of the one that made it. */
+/** Adds methods of the layers in front of the one that made the document. */
 export function withMethods(document: OpenRpcDocument, methods: readonly RpcMethod[]): OpenRpcDocument {
   return { ...document, methods: [...document.methods, ...methods.map(describe)] };
 }
 
-/** Schemas take long to make, and it may be the data path's thread that makes them: once. */
+/** Descriptions are made once, because that takes long and may happen on the data path's thread. */
 const described = new WeakMap<RpcMethod, MethodObject>();
 
 function describe(method: RpcMethod): MethodObject {
@@ -79,14 +79,14 @@ function describeParams(params: z.ZodType): Content[] {
     .sort((a, b) => Number(b.required ?? false) - Number(a.required ?? false));
 }
 
-/** Describes what the client's package knows; whatever else is answered is described in docs/rpc.md. */
+/** Describes an answer if the client package has a schema for it; docs/rpc.md describes the others. */
 function describeResult(name: string): Schema {
   const known: Readonly<Record<string, { result: z.ZodType }>> = clientMethods;
   const method = Object.hasOwn(known, name) ? known[name] : undefined;
   return method === undefined ? {} : toSchema(method.result);
 }
 
-/** What a client sends or reads; what is checked besides (valid Unicode, say) is not in it. */
+/** Makes a JSON Schema of what a client sends or reads, without checks that it cannot express (such as valid Unicode). */
 function toSchema(type: z.ZodType): Schema {
   const schema = z.toJSONSchema(type, { io: 'input', unrepresentable: 'any', target: 'draft-7' });
   delete schema.$schema;

@@ -4,7 +4,7 @@ import type { Caller, RpcMethod } from './dispatcher.js';
 import { withMethods } from './open-rpc.js';
 import type { OpenRpcDocument } from './open-rpc.js';
 
-/** Answers some methods itself, whatever becomes of the data path, and hands all others on. */
+/** Answers some methods itself, independently of the data path, and passes all others on. */
 export class OwnCalls implements Caller {
   readonly #inner: Caller;
   readonly #own: Dispatcher;

@@ -2,7 +2,7 @@ import type { Caller } from './dispatcher.js';
 import { RpcError } from './errors.js';
 import type { OpenRpcDocument } from './open-rpc.js';
 
-/** Methods that change nothing, whatever their parameters are. A new method is not among them unless it is put here. */
+/** Methods that change nothing, whatever their parameters. A new method is not among them unless it is added here. */
 export const readOnlyMethods: ReadonlySet<string> = new Set([
   'rpc.discover',
   'rpc_get_methods',
@@ -39,7 +39,7 @@ export const readOnlyMethods: ReadonlySet<string> = new Set([
 /** EPERM. */
 const notPermitted = -1;
 
-/** Passes on what changes nothing, and refuses all else. */
+/** Passes on calls that change nothing, and refuses all others. */
 export class ReadOnlyCaller implements Caller {
   readonly #inner: Caller;
 
@@ -49,7 +49,7 @@ export class ReadOnlyCaller implements Caller {
 
   async call(name: string, params: unknown, hasDuplicateKey = false): Promise<unknown> {
     const known = (await this.#inner.call('rpc_get_methods', { include_aliases: true })) as string[];
-    // What there is not is answered as on any other socket.
+    // An unknown method is answered as on any other socket.
     if (known.includes(name) && !readOnlyMethods.has(name)) throw refusal(`${name} may change something`);
     if (name === 'bdev_get_iostat' && resets(params)) throw refusal('bdev_get_iostat with a reset_mode changes what it shows');
     const answer = await this.#inner.call(name, params, hasDuplicateKey);

@@ -5,10 +5,10 @@ import type { ArrayRecord } from '@raidkit/core';
 import { namedMember, spdkSuperblockStore } from '@raidkit/superblock';
 import { peekSuperblock } from '../router/peek.js';
 
-/** What a device carries, as far as an array's superblock goes. */
+/** Result of probing a device for a superblock. */
 export type Probed =
   | { readonly kind: 'none' }
-  /** A superblock, and the uuid of the member that the device is. */
+  /** The device has a superblock and is the member with this uuid. */
   | {
       readonly kind: 'member';
       readonly array: string;
@@ -16,17 +16,18 @@ export type Probed =
       readonly memberUuid: string;
       readonly blockSize: number;
     }
-  /** A superblock of an array of which the device is no member any more, or does not prove to be one. */
+  /** The device has a superblock of an array of which it is not, or not provably, a member any more. */
   | { readonly kind: 'no member'; readonly array: string; readonly uuid: string; readonly reason: string };
 
 /**
- * Looks at a device or file without writing to it: it is opened for reading alone, and closed again. One at a time. Rejects with
- * a `BdevError` if it cannot be read.
+ * Probes a device or file: opens it read-only and closes it again. Only one call may run at a time. Rejects with a `BdevError`
+ * if it cannot be read.
  *
  * @param registry one that has no other user
  */
 export async function probeDevice(path: string, registry: BdevRegistry): Promise<Probed> {
-  // Most devices carry nothing, and need not be opened for us alone to see that. A superblock says in which blocks to read it.
+  // Most devices have no superblock, and need not be opened exclusively to see that. A superblock says in which blocks to read
+  // it.
   const peeked = await peekSuperblock(path);
   if (peeked === null) return { kind: 'none' };
   const { blockSize } = peeked;
@@ -44,7 +45,7 @@ async function look(registry: BdevRegistry, bdev: Bdev): Promise<Probed> {
     const found = await spdkSuperblockStore.read(descriptor);
     if (found.kind !== 'found') return { kind: 'none' };
     const { record } = found;
-    // Larger blocks have no room for our headers.
+    // Devices with larger blocks have no room for raidkit's headers.
     const hasHeaders = spdkSuperblockStore.extension?.fits(bdev.blockSize, 0) === true;
     return judge(record, hasHeaders ? await namedMember(descriptor, record) : undefined, bdev.uuid);
   } finally {
@@ -52,7 +53,10 @@ async function look(registry: BdevRegistry, bdev: Bdev): Promise<Probed> {
   }
 }
 
-/** `named`: who the device is by our headers; undefined without any: SPDK wrote the superblock, and the device's own uuid counts. */
+/**
+ * `named`: the member that the device is according to raidkit's headers; undefined if there are none, so that SPDK wrote the
+ * superblock and the device's own uuid counts.
+ */
 function judge(
   { name: array, uuid, slots, blockSize }: ArrayRecord,
   named: string | null | undefined,

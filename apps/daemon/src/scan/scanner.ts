@@ -9,41 +9,44 @@ import { RpcError, toRpcError } from '../rpc/errors.js';
 import { probeDevice } from './probe-device.js';
 import type { Probed } from './probe-device.js';
 
-/** Buffers for looking at one device. Bytes; what is not used costs nothing. */
+/** Bytes of buffers for probing one device. What is not used costs nothing. */
 const probeMemoryBytes = 64 << 20;
 
-/** Which arrays are opened by themselves: all, those that are listed by name or uuid, or none. */
+/** Which arrays are opened automatically: all, those listed by name or uuid, or none. */
 export type ScanPolicy = 'all' | 'none' | readonly string[];
 
-/** What is scanned, and what for. */
+/** Options of a scan. */
 export interface ScanOptions {
   /** Paths and patterns of block devices and files. */
   patterns: readonly string[];
   policy: ScanPolicy;
 }
 
-/** A device that matches, and what is known of it. */
+/** A device that matches the patterns, and what is known of it. */
 interface Seen {
-  /** The same as long as it is the same device or file: looked at once. */
+  /** Unchanged as long as it is the same device or file, which is probed only once. */
   readonly identity: string;
   readonly path: string;
   readonly probed: Probed | { readonly kind: 'unreadable'; readonly reason: string };
-  /** The bdev that it was opened as; null if it was not. */
+  /** Name of the bdev that it was opened as; null if it was not opened. */
   bdev: string | null;
-  /** Why it was not opened. */
+  /** Why it was not opened; null if it was. */
   reason: string | null;
   why: WhyNot | null;
 }
 
-/** For programs: the policy does not say so, another device says that it is the same member, it is none, or it failed. */
+/**
+ * Reason as a code, for programs: the policy does not include the array, another device claims to be the same member, the
+ * device is no member, or an error.
+ */
 type WhyNot = 'policy' | 'twin' | 'no member' | 'failed';
 
 type Member = Seen & { readonly probed: Probed & { kind: 'member' } };
 
-/** What a scanner does with devices. */
+/** What a scanner needs to open devices. */
 export interface FoundDevices {
   open: OpenFound;
-  /** Whether the device may be looked at, and opened. */
+  /** Whether the device may be examined and opened. */
   mayOpen: (path: string) => Promise<boolean>;
 }
 
@@ -51,19 +54,19 @@ export interface FoundDevices {
 export type OpenFound = (params: { name: string; filename: string; block_size: number; uuid: string }) => Promise<unknown>;
 
 /**
- * Finds members of arrays among devices and files, those that appear later too. Devices are looked at for reading only; what
- * is opened for good, and so for writing, is a member of an array that may start.
+ * Finds members of arrays among devices and files, including those that appear later. Devices are probed read-only; only
+ * members of an array that may start are opened, for writing.
  */
 export class Scanner {
   readonly #options: ScanOptions;
   readonly #caller: Caller;
   readonly #devices: FoundDevices;
-  /** Devices that are being looked at. */
+  /** Registry for the devices being probed. */
   readonly #registry: BdevRegistry;
   readonly #log: Logger;
-  /** By real path. */
+  /** Matching devices, by real path. */
   #seen = new Map<string, Seen>();
-  /** Arrays that a call wants to have started, by name or uuid. */
+  /** Arrays that a call has asked to start, by name or uuid. */
   readonly #wanted = new Set<string>();
   #running: Promise<void> = Promise.resolve();
 
@@ -75,7 +78,7 @@ export class Scanner {
     this.#log = log;
   }
 
-  /** Looks once. Resolves when what was found is open; failures are logged. Looks follow one another. */
+  /** Scans once. Resolves when what was found is open; failures are logged. Scans run one after another. */
   scan(): Promise<void> {
     this.#running = this.#running
       .then(() => this.#scan())
@@ -85,12 +88,12 @@ export class Scanner {
     return this.#running;
   }
 
-  /** The bdev has gone away by itself: its device is looked at again. */
+  /** Forgets a bdev that disappeared: its device is probed again. */
   forget(bdev: string): void {
     for (const [path, seen] of this.#seen) if (seen.bdev === bdev) this.#seen.delete(path);
   }
 
-  /** Has the members of an array opened though the policy does not say so. Throws ENODEV if there are none. */
+  /** Opens the members of an array that the policy does not include. Throws ENODEV if there are none. */
   async start(array: string): Promise<void> {
     await this.scan();
     if (!this.#members().some(({ probed }) => probed.array === array || probed.uuid === array)) {
@@ -122,7 +125,7 @@ export class Scanner {
       const before = this.#seen.get(realPath);
       if (before?.identity === identity) seen.set(realPath, before);
       else if (!open.has(realPath)) seen.set(realPath, await this.#look(path, identity));
-      // A client has opened and closed it: until it has been away, it is left alone.
+      // A client has opened and closed it, so it is not opened again before it has been away.
       else
         seen.set(realPath, {
           identity,
@@ -146,14 +149,14 @@ export class Scanner {
     return [...this.#seen.values()].filter((one): one is Member => one.probed.kind === 'member');
   }
 
-  /** Null: it may be opened. */
+  /** Returns why the member is not opened; null if it may be. */
   #whyNot({ path, probed }: Member): [WhyNot, string] | null {
     const { policy } = this.#options;
     const isWanted = this.#wanted.has(probed.array) || this.#wanted.has(probed.uuid);
     const isListed = policy === 'all' || (policy !== 'none' && (policy.includes(probed.array) || policy.includes(probed.uuid)));
     if (!isWanted && !isListed) return ['policy', 'the array is not one that starts by itself: raidkit_start_found starts it'];
     const twin = this.#members().find((other) => other.path !== path && other.probed.memberUuid === probed.memberUuid);
-    // One of them is a copy, and may be an old one.
+    // One of the two is a copy and may be outdated.
     if (twin !== undefined) return ['twin', `${twin.path} says that it is the same member: take one of them away`];
     return null;
   }
@@ -195,12 +198,12 @@ export class Scanner {
     } catch (error) {
       const { reason } = toRpcError(error).data;
       this.#log.debug({ path }, `a device could not be looked at: ${reason}`);
-      // Tried again with the next scan: another program that has it may close it.
+      // It is probed again with the next scan, as another program that has it open may close it.
       return { identity: '', path, probed: { kind: 'unreadable', reason }, bdev: null, reason, why: 'failed' };
     }
   }
 
-  /** What the patterns match: block devices and regular files, each once, by real path. */
+  /** Returns the block devices and regular files that match the patterns, each once, by real path. */
   async #find(): Promise<Map<string, { path: string; identity: string }>> {
     const found = new Map<string, { path: string; identity: string }>();
     const paths = await glob([...this.#options.patterns], {
@@ -214,17 +217,18 @@ export class Scanner {
         const realPath = await realpath(path);
         const stats = await stat(realPath);
         if (!stats.isBlockDevice() && !stats.isFile()) continue;
-        // A device's node is made anew when the device comes back. A file changes with every write.
+        // A device's node is made again when the device returns. A file's times change with every write, so its size is used
+        // instead.
         const identity = `${stats.dev} ${stats.ino} ${stats.isFile() ? stats.size : `${stats.rdev} ${stats.ctimeMs}`}`;
         if (!found.has(realPath)) found.set(realPath, { path, identity });
       } catch {
-        // It went away meanwhile, or is a link that leads nowhere.
+        // It disappeared meanwhile, or is a dangling link.
       }
     }
     return found;
   }
 
-  /** Real paths of devices that are open, and the bdevs' names. */
+  /** Names of open bdevs by their devices' real paths. */
   async #openPaths(): Promise<ReadonlyMap<string, string>> {
     const bdevs = (await this.#caller.call('bdev_get_bdevs', undefined)) as {
       name: string;

@@ -3,29 +3,35 @@ import { z } from 'zod';
 import { replaceFile } from '../replace-file.js';
 import { readSmallFile } from '../small-file.js';
 
-/** Arrays that are remembered; of more, those whose last check is oldest are forgotten. One without superblocks is another one each time. */
+/**
+ * Number of arrays that are remembered; beyond it, those whose last check is oldest are dropped. An array without superblocks
+ * counts as a new one each time.
+ */
 const mostRecords = 1000;
 
-/** Largest file that is read, in bytes. */
+/** Size limit of the file, in bytes. */
 const mostBytes = 4 * 1024 * 1024;
 
 const count = z.int().min(0);
 /** Milliseconds since 1970. */
 const time = z.number().min(0).max(8.64e15);
 
-/** What the schedule knows of the checks of one array. */
+/** Record of one array's checks. */
 const recordSchema = z.strictObject({
-  /** When the last check was complete, or, before the first, when the array was first seen. Milliseconds since 1970. */
+  /** When the last check was completed or, before the first, when the array was first seen. Milliseconds since 1970. */
   due_from: time,
-  /** When the last check was complete; null for none yet. */
+  /** When the last check was completed; null if none was. */
   completed_at: time.nullable(),
-  /** Blocks that disagreed in it. */
+  /** Mismatches found by that check, in blocks. */
   mismatch_blocks: count,
-  /** Where the check that is not complete goes on; null for none. */
+  /** Block at which an incomplete check continues; null if there is none. */
   next_block: count.nullable(),
-  /** Blocks that have disagreed in it so far. */
+  /** Mismatches found by the incomplete check so far, in blocks. */
   mismatches_so_far: count,
-  /** It is not begun, nor gone on with, before: it failed, or was ended on request. Milliseconds since 1970; null for any time. */
+  /**
+   * Earliest time to start or continue a check, because one failed or was ended on request. Milliseconds since 1970; null for
+   * any time.
+   */
   not_before: time.nullable().default(null),
 });
 
@@ -41,7 +47,7 @@ export class CheckRecords {
   #saved = '';
   #isInTrouble = false;
 
-  /** `path`: null for nowhere. */
+  /** `path`: null if nothing is saved. */
   constructor(path: string | null, log: Logger) {
     this.#path = path;
     this.#log = log;
@@ -60,7 +66,10 @@ export class CheckRecords {
     this.#records.delete(oldest);
   }
 
-  /** Resolves when it is on stable media, or could not be written, which is logged. One at a time. */
+  /**
+   * Saves the records. Resolves when they are on stable media or could not be written, which is logged. Only one call may run
+   * at a time.
+   */
   async save(): Promise<void> {
     if (this.#path === null) return;
     const text = `${JSON.stringify({ version: 1, arrays: Object.fromEntries(this.#records) }, null, 2)}\n`;
@@ -76,7 +85,7 @@ export class CheckRecords {
   }
 }
 
-/** A file that cannot be used costs a check that comes too late, and no more: it is said, and written over. */
+/** Reads the records. A file that cannot be used only delays checks: it is logged and overwritten. */
 function read(path: string, log: Logger): Record<string, CheckRecord> {
   try {
     return fileSchema.parse(JSON.parse(readSmallFile(path, mostBytes))).arrays;

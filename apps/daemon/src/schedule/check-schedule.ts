@@ -8,49 +8,49 @@ import type { CheckRecord } from './check-records.js';
 import { formatWindow, isWithin } from './check-window.js';
 import type { CheckWindow } from './check-window.js';
 
-/** When arrays are checked. */
+/** Schedule of checks. */
 export interface ScheduleOptions {
-  /** Days from the end of one check to the beginning of the next. */
+  /** Days from the end of one check to the start of the next. */
   everyDays: number;
-  /** Hours of the day in which checks run; null for all. */
+  /** Hours of the day in which checks run; null for any time. */
   window: CheckWindow | null;
-  /** MiB of the array a second; null for the limit that all background work has. */
+  /** Limit in MiB of the array per second; null for the limit of all background processes. */
   limitMbSec: number | null;
 }
 
-/** Longest time between two looks, in milliseconds. */
+/** Longest time between two updates, in milliseconds. */
 const lookMs = 30_000;
 const shortestLookMs = 50;
 const dayMs = 24 * 3600 * 1000;
-/** After so long, a check that was begun and is neither there nor on record is none. Milliseconds. */
+/** Milliseconds after which a check that was started, but neither runs nor is recorded, counts as lost. */
 const forgottenMs = 60_000;
 
-/** A check that the schedule has begun. */
+/** A check that the schedule has started. */
 interface Running {
   uuid: string;
-  /** Its records in the history are newer. Milliseconds since 1970. */
+  /** Records of this check in the history are newer than this. Milliseconds since 1970. */
   since: number;
-  /** Blocks that disagreed in earlier parts. */
+  /** Mismatches found by earlier parts of this check, in blocks. */
   before: number;
-  /** It was told to end, and goes on another time. */
+  /** The check was told to pause, and continues another time. */
   isCalledOff: boolean;
 }
 
-/** What is known of an array's checks, for people. */
+/** State of an array's checks, for people. */
 export interface ScheduledArray {
   name: string;
   uuid: string;
   completedAt: number | null;
   mismatchBlocks: number;
   dueAt: number;
-  /** Part of the array that the unfinished check is through with, 0 to 1; null if there is none. */
+  /** Fraction of the array that the incomplete check has covered, 0 to 1; null if there is none. */
   done: number | null;
   isRunning: boolean;
 }
 
 /**
- * Has every array checked now and then, one after another, within hours of the day. A check that is not through when these end
- * goes on where it was when they begin again, also after a restart. It knows arrays by the daemon's methods only.
+ * Checks every array periodically, one after another, within given hours of the day. A check that is incomplete when these end
+ * continues from there when they begin again, also after a restart. It knows arrays only through the daemon's methods.
  */
 export class CheckSchedule {
   readonly #caller: Caller;
@@ -63,7 +63,7 @@ export class CheckSchedule {
   #timer: NodeJS.Timeout | null = null;
   #isEnded = false;
 
-  /** `path`: where it is kept how far checks have got; null for nowhere. */
+  /** `path`: file that records the progress of checks; null for none. */
   constructor(caller: Caller, options: ScheduleOptions, path: string | null, log: Logger) {
     this.#caller = caller;
     this.#options = options;
@@ -71,7 +71,7 @@ export class CheckSchedule {
     this.#log = log;
   }
 
-  /** To be called when the daemon is up. */
+  /** Starts the schedule; to be called when the daemon is up. */
   begin(): void {
     void this.#look();
   }
@@ -101,7 +101,7 @@ export class CheckSchedule {
     try {
       await this.#lookNow();
     } catch (error) {
-      // The data path does not answer, or the array has gone meanwhile.
+      // The data path does not answer, or the array has been removed.
       this.#log.debug({ err: error }, 'the schedule of checks could not go on');
     }
     if (this.#isEnded) return;
@@ -120,7 +120,7 @@ export class CheckSchedule {
     await this.#records.save();
   }
 
-  /** Arrays that have something to compare. */
+  /** Arrays with redundancy, which a check can compare. */
   #checkable(): ArrayState[] {
     return this.#arrays.filter(({ raid_level: level, state }) => state === 'online' && this.#redundant?.has(level) === true);
   }
@@ -130,7 +130,7 @@ export class CheckSchedule {
     return new Set(levels.filter(({ redundant }) => redundant).map(({ level }) => level));
   }
 
-  /** A new array is due after one period; a check on request that got to its end counts. */
+  /** Updates an array's record: a new array is due after one period, and a completed check on request counts too. */
   #note({ ext, uuid }: ArrayState, now: number): void {
     const record = this.#records.get(uuid);
     if (record === undefined) {
@@ -153,7 +153,7 @@ export class CheckSchedule {
     this.#records.set(uuid, completed(whole.started_at + whole.seconds * 1000, whole.mismatch_blocks));
   }
 
-  /** How the check that was begun is getting on. */
+  /** Follows the progress of the check that was started. */
   async #follow(running: Running): Promise<void> {
     const array = this.#arrays.find(({ uuid }) => uuid === running.uuid);
     const record = this.#records.get(running.uuid);
@@ -175,7 +175,7 @@ export class CheckSchedule {
               ...record,
               next_block: Math.min(ended.blocks, numBlocks - 1),
               mismatches_so_far: mismatches,
-              // A check that was ended on request, or failed, is not begun again at the next look.
+              // A check that failed or was ended on request is not started again at the next update.
               not_before: running.isCalledOff ? null : this.#later(Date.now()),
             },
       );
@@ -186,7 +186,7 @@ export class CheckSchedule {
       return;
     }
     if (process?.type !== 'check') {
-      // It waits for its turn, or is about to begin; unless the array has been put together anew, and has forgotten it.
+      // The check waits for its turn or is about to start, unless the array was assembled again and has forgotten it.
       const isForgotten = process === null && waitsFor === null && Date.now() - running.since > forgottenMs;
       if (array.state !== 'online' || isForgotten) this.#running = null;
       return;
@@ -199,16 +199,16 @@ export class CheckSchedule {
     const isInTheWay = array.ext.health !== 'optimal';
     if (running.isCalledOff || (isWithin(this.#options.window, new Date()) && !isInTheWay)) return;
     running.isCalledOff = true;
-    // The call names the type: the check may have ended meanwhile, and a rebuild begun.
+    // The call names the type, since the check may have ended and a rebuild begun.
     await this.#caller.call('raidkit_control_process', { name: array.name, type: 'check', action: 'cancel' });
   }
 
-  /** When what could not be done is tried again: in a day, or a period if that is less. */
+  /** When to retry: in a day, or after one period if that is less. */
   #later(now: number): number {
     return now + Math.min(dayMs, this.#everyMs);
   }
 
-  /** Begins, or goes on with, the check that has been due for longest. One at a time: arrays may share disks. */
+  /** Starts or continues the check that has been due longest. Only one runs at a time, because arrays may share disks. */
   async #startNext(now: number): Promise<void> {
     const due = this.#checkable()
       .filter(({ ext }) => ext.health === 'optimal' && ext.process === null && ext.waits_for === null)
@@ -239,7 +239,7 @@ export class CheckSchedule {
     this.#running = { uuid: array.uuid, since: now, before, isCalledOff: false };
     this.#records.set(array.uuid, { ...record, next_block: from, mismatches_so_far: before, not_before: null });
     this.#log.info({ array: array.name, from }, from === 0 ? 'the scheduled check begins' : 'the scheduled check goes on');
-    // A small array is through before the next look.
+    // The check of a small array ends before the next update.
     this.#arrays = (await this.#caller.call('raidkit_get_arrays', undefined)) as ArrayState[];
     await this.#follow(this.#running);
   }
@@ -266,7 +266,7 @@ function completed(at: number, mismatchBlocks: number): CheckRecord {
   };
 }
 
-/** Our method that shows the schedule; null: there is none. */
+/** raidkit's own method that shows the schedule; null if there is none. */
 export function scheduleMethods(schedule: CheckSchedule | null): RpcMethod[] {
   return [
     method({

@@ -1,10 +1,10 @@
-/** The hours of the day in which checks run: minutes since midnight, local time. It may go past midnight. */
+/** Hours of the day in which checks run, in minutes since midnight, local time. The window may extend past midnight. */
 export interface CheckWindow {
   readonly fromMinute: number;
   readonly toMinute: number;
 }
 
-/** `HH:MM-HH:MM`; null if it is not that, or is no time at all. */
+/** Parses `HH:MM-HH:MM`; null if it is not valid or empty. */
 export function parseWindow(text: string): CheckWindow | null {
   const match = /^(\d\d?):(\d\d)-(\d\d?):(\d\d)$/.exec(text);
   if (match === null) return null;
@@ -20,7 +20,7 @@ export function formatWindow({ fromMinute, toMinute }: CheckWindow): string {
   return `${time(fromMinute)}-${time(toMinute)}`;
 }
 
-/** Whether the time lies in the window; null is always. */
+/** Whether the time is within the window; always true for null. */
 export function isWithin(window: CheckWindow | null, time: Date): boolean {
   if (window === null) return true;
   const minute = time.getHours() * 60 + time.getMinutes();

@@ -4,17 +4,17 @@ import type { ScheduleOptions } from './check-schedule.js';
 import { parseWindow } from './check-window.js';
 import type { CheckWindow } from './check-window.js';
 
-/** Days from one check to the next, if nothing else is said. */
+/** Default number of days between checks. */
 const defaultDays = 30;
 
-/** What {@link addScheduleOptions} has parsed. */
+/** Options parsed by {@link addScheduleOptions}. */
 export interface ParsedScheduleOptions {
   checkEvery?: number | true;
   checkWindow?: CheckWindow;
   checkLimit?: number;
 }
 
-/** Options of the command line that say when arrays are checked. */
+/** Adds the command line's options for the schedule of checks. */
 export function addScheduleOptions(command: Command): void {
   command
     .option('--check-every [days]', `check every array so many days after its last check (${defaultDays})`, parseDays)
@@ -26,7 +26,9 @@ export function addScheduleOptions(command: Command): void {
     .option('--check-limit <MiB>', 'what such a check may do a second, of the array', parseLimit);
 }
 
-/** Undefined: nothing is checked by itself. Ends the process, as commander does, if the options do not fit together. */
+/**
+ * Returns the schedule; undefined if there is none. Ends the process, as commander does, if the options contradict each other.
+ */
 export function scheduleOptions(command: Command, options: ParsedScheduleOptions): ScheduleOptions | undefined {
   const { checkEvery, checkLimit = null, checkWindow = null } = options;
   if (checkEvery !== undefined)

@@ -8,11 +8,11 @@ export interface MailOptions {
   to: string;
   /** Default: `raidkitd` on this machine. */
   from?: string;
-  /** Path of what takes a message on standard input. Default `/usr/sbin/sendmail`. */
+  /** Path of a program that takes a message on standard input. Default `/usr/sbin/sendmail`. */
   sendmail?: string;
 }
 
-/** Sends a mail for what is critical or a warning, and for test messages, through `sendmail`. Tried three times. */
+/** Sends mail through `sendmail` for critical events, warnings and test messages. Tried three times. */
 export function mailSink({ from = `raidkitd@${hostname()}`, sendmail = '/usr/sbin/sendmail', to }: MailOptions): Sink {
   return {
     name: 'mail',
@@ -21,14 +21,14 @@ export function mailSink({ from = `raidkitd@${hostname()}`, sendmail = '/usr/sbi
     wants: ({ event, severity }) => severity !== 'info' || event === 'TestMessage',
     async tell(event, signal) {
       const input = await compose(event, { from, to });
-      // `-i`: a line with a dot is no end.
+      // `-i`: a line with a single dot does not end the message.
       await runProgram({ path: sendmail, args: ['-i', '-f', from, '--', to], input, limitMs: 60_000, signal });
     },
   };
 }
 
 async function compose(event: RaidkitEvent, { from, to }: { from: string; to: string }): Promise<Buffer> {
-  // Only a daemon that sends mail has to load this.
+  // Loaded only by a daemon that sends mail.
   const { createTransport } = await import('nodemailer');
   const transport = createTransport({ streamTransport: true, buffer: true, newline: 'unix' });
   const about = event.array === null ? '' : ` on array ${event.array}`;

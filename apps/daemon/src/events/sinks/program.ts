@@ -4,13 +4,15 @@ import type { Sink } from './sink.js';
 
 /** A program that is run for each event. */
 export interface ProgramOptions {
-  /** Absolute. */
+  /** Absolute path. */
   path: string;
-  /** Milliseconds that it may take for one event; then it is killed. Default 30,000. */
+  /** Time limit per event in milliseconds, after which it is killed. Default 30,000. */
   limitMs?: number;
 }
 
-/** Runs the program as `mdadm --monitor --program` does: with the event, the array and, if there is one, the device. */
+/**
+ * Runs the program like `mdadm --monitor --program`: with the event, the array and, if there is one, the device as arguments.
+ */
 export function programSink({ path, limitMs = 30_000 }: ProgramOptions): Sink {
   return {
     name: 'program',

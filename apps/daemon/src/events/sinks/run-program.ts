@@ -1,26 +1,28 @@
 import { spawn } from 'node:child_process';
 
-/** Bytes of a program's complaints that are kept. */
+/** Bytes of a program's standard error that are kept. */
 const mostOutput = 2048;
 
-/** How a program is run. */
+/** Options of {@link runProgram}. */
 export interface ProgramRun {
   /** Absolute path. */
   readonly path: string;
   readonly args: readonly string[];
-  /** All that it has in its environment, besides {@link inherited}. */
+  /** Its environment, besides {@link inherited}. */
   readonly env?: Readonly<Record<string, string>>;
-  /** What it reads from standard input. Default: nothing. */
+  /** Standard input. Default: empty. */
   readonly input?: string | Buffer;
-  /** It is killed, with whatever it has started, after so many milliseconds. */
+  /** Milliseconds after which it is killed with all its child processes. */
   readonly limitMs: number;
   readonly signal: AbortSignal;
 }
 
-/** Variables of the daemon's environment that programs have too; others may hold what is none of their business. */
+/** Variables that programs inherit from the daemon's environment. Others may hold secrets. */
 const inherited = ['PATH', 'HOME', 'LANG', 'LC_ALL', 'TZ', 'TMPDIR'];
 
-/** Runs a program without a shell. Resolves when it has ended with code 0; rejects, with what it has said, if not. */
+/**
+ * Runs a program without a shell. Resolves when it ends with code 0; otherwise rejects with what it wrote to standard error.
+ */
 export function runProgram({ path, args, env = {}, input, limitMs, signal }: ProgramRun): Promise<void> {
   const environment: Record<string, string> = { ...env };
   for (const name of inherited) {
@@ -28,7 +30,7 @@ export function runProgram({ path, args, env = {}, input, limitMs, signal }: Pro
     if (value !== undefined) environment[name] = value;
   }
   return new Promise((resolve, reject) => {
-    // A group of its own: what it starts ends with it.
+    // The program gets its own process group, so that its child processes end with it.
     const child = spawn(path, [...args], { detached: true, env: environment, stdio: ['pipe', 'ignore', 'pipe'], cwd: '/' });
     let said = '';
     let isOver = false;
@@ -37,7 +39,7 @@ export function runProgram({ path, args, env = {}, input, limitMs, signal }: Pro
       try {
         process.kill(-child.pid, 'SIGKILL');
       } catch {
-        // It has ended meanwhile.
+        // The process has ended meanwhile.
       }
     };
     const end = (error: Error | null): void => {
@@ -65,7 +67,7 @@ export function runProgram({ path, args, env = {}, input, limitMs, signal }: Pro
     child.stderr.on('data', (piece: Buffer) => (said = `${said}${piece.toString()}`.slice(-mostOutput)));
     child.stdin.on('error', () => undefined);
     child.stdin.end(input);
-    // Not `close`: something that it has left running may keep its streams open.
+    // Not `close`: a child process that it left behind may keep its streams open.
     child.on('exit', (code, killedBy) => {
       if (code === 0) end(null);
       else end(new Error(`${path} ended with ${killedBy ?? `code ${String(code)}`}${said === '' ? '' : `: ${said.trim()}`}`));
@@ -73,7 +75,7 @@ export function runProgram({ path, args, env = {}, input, limitMs, signal }: Pro
   });
 }
 
-/** Text for an argument or a header line: no control characters. */
+/** Replaces control characters, for text in an argument or a header line. */
 export function oneLine(text: string): string {
   // eslint-disable-next-line no-control-regex -- control characters are what is looked for
   return text.replaceAll(/[\u0000-\u001f\u007f]+/g, ' ');

@@ -3,25 +3,25 @@ import type { RaidkitEvent } from '../event.js';
 import { RefusedError } from './sink.js';
 import type { Sink } from './sink.js';
 
-/** Events that wait for one sink; the oldest give way. */
+/** Number of events that may wait for one sink; beyond it the oldest are dropped. */
 const mostWaiting = 256;
-/** Wait before the second try, in milliseconds. It doubles from try to try. */
+/** Milliseconds before the second attempt. The wait doubles with each attempt. */
 const firstRetryMs = 1000;
 const longestRetryMs = 300_000;
 
-/** What has become of the events of one sink. */
+/** Statistics of a sink. */
 export interface SinkState {
   name: string;
   where: string;
   waiting: number;
   told: number;
-  /** Given up after all tries, or pushed out by newer ones. */
+  /** Events dropped because all attempts failed or because newer ones displaced them. */
   dropped: number;
-  /** The error of the last try; null if it succeeded. */
+  /** Error of the last attempt; null if it succeeded. */
   lastError: string | null;
 }
 
-/** Tells a sink of events, one after another, in its own time: adding one never waits. */
+/** Sends events to a sink, one after another. Adding an event never waits. */
 export class SinkQueue {
   readonly #sink: Sink;
   readonly #log: Logger;
@@ -47,7 +47,7 @@ export class SinkQueue {
     if (!this.#isRunning) void this.#run();
   }
 
-  /** What is under way is given up, and what waits is dropped. */
+  /** Aborts the event being sent and drops those that wait. */
   end(): void {
     this.#waiting.length = 0;
     this.#ending.abort();
@@ -102,7 +102,7 @@ export class SinkQueue {
   }
 }
 
-/** Resolves after so long, with true; with false when the signal comes. */
+/** Resolves with true after the given time, or with false as soon as the signal is aborted. */
 function pause(ms: number, signal: AbortSignal): Promise<boolean> {
   return new Promise((resolve) => {
     const end = (): void => {

@@ -1,17 +1,17 @@
 import type { RaidkitEvent } from '../event.js';
 
-/** Something outside that events are sent to. */
+/** A receiver of events outside of the daemon. */
 export interface Sink {
-  /** For logs and metrics: `program`, `webhook`, `mail`. */
+  /** Name for logs and metrics: `program`, `webhook`, `mail`. */
   readonly name: string;
-  /** Where events go, for people; without secrets. */
+  /** Destination of the events, for people; contains no secrets. */
   readonly where: string;
-  /** How often one event is tried, the first time included. */
+  /** Number of attempts per event, the first one included. */
   readonly tries: number;
   wants(event: RaidkitEvent): boolean;
-  /** Resolves when it has been told. Rejects if that failed, or when `signal` says that it is given up. */
+  /** Sends an event; resolves when it was accepted. Rejects if that failed, or when `signal` is aborted. */
   tell(event: RaidkitEvent, signal: AbortSignal): Promise<void>;
 }
 
-/** It makes no sense to try again: the other side will not take it. */
+/** The receiver refuses the event for good, so that another attempt makes no sense. */
 export class RefusedError extends Error {}

@@ -10,14 +10,14 @@ import type { SinkState } from './sink-queue.js';
 import { webhookSink } from './webhook.js';
 import type { WebhookOptions } from './webhook.js';
 
-/** Where events are sent. */
+/** The configured sinks. */
 export interface SinkOptions {
   program?: ProgramOptions;
   webhook?: WebhookOptions;
   mail?: MailOptions;
 }
 
-/** All sinks, each with a queue of its own: a slow one keeps no other waiting. */
+/** All sinks, each with its own queue, so that a slow one does not delay the others. */
 export class EventSinks {
   readonly #queues: readonly SinkQueue[];
 
@@ -42,7 +42,7 @@ export class EventSinks {
     return this.#queues.map((queue) => queue.describe());
   }
 
-  /** As `raidkit_get_event_sinks` answers. */
+  /** The answer of `raidkit_get_event_sinks`. */
   describe(): JsonObject[] {
     return this.states().map(({ lastError, ...state }) => ({ ...state, last_error: lastError }));
   }

@@ -5,21 +5,21 @@ import { hostname } from 'node:os';
 import { RefusedError } from './sink.js';
 import type { Sink } from './sink.js';
 
-/** A server that is told of events by HTTP. */
+/** A server to which events are posted over HTTP. */
 export interface WebhookOptions {
   /** `http:` or `https:`. */
   url: URL;
-  /** What bodies are signed with; undefined: they are not. */
+  /** Key that signs bodies; undefined for no signature. */
   key?: Buffer;
-  /** Milliseconds that one try may take. Default 10,000. */
+  /** Time limit of one attempt in milliseconds. Default 10,000. */
   limitMs?: number;
 }
 
-/** Posts each event as JSON. Tried ten times, over some minutes; a redirect is not followed. */
+/** Posts each event as JSON. Tried ten times over some minutes; redirects are not followed. */
 export function webhookSink({ key, limitMs = 10_000, url }: WebhookOptions): Sink {
   return {
     name: 'webhook',
-    // With many servers the path is the secret.
+    // Many servers put a secret into the path.
     where: url.origin,
     tries: 10,
     wants: () => true,
@@ -54,7 +54,7 @@ function post({ body, headers, limitMs, signal, url }: Post): Promise<void> {
     const send = url.protocol === 'https:' ? requestHttps : requestHttp;
     const request = send(url, { method: 'POST', headers, signal: whole, agent: false }, (response) => {
       const { statusCode = 0 } = response;
-      // What the other side says besides is of no interest, however long it is.
+      // The answer's body is of no interest, however long it is.
       response.destroy();
       if (statusCode >= 200 && statusCode < 300) resolve();
       else reject(answered(statusCode));
@@ -67,7 +67,7 @@ function post({ body, headers, limitMs, signal, url }: Post): Promise<void> {
   });
 }
 
-/** What the client did wrong it does wrong again; but for being too early, or too much. */
+/** A client error is final, since a repeated request would fail too; except when it was too early or too frequent. */
 function answered(status: number): Error {
   const message = `the answer was ${status}`;
   const isFinal = status >= 300 && status < 500 && status !== 408 && status !== 425 && status !== 429;
