@@ -6,20 +6,20 @@ import type { RaidLevel } from '../level/level.js';
 import { checkCopySets, checkGeometry } from '../level/geometry.js';
 import type { Slot } from '../members/slot.js';
 
-/** Zeros are written to a grown member in pieces of this many bytes, so that others get their turn. */
+/** Number of bytes that are zeroed on a grown member at a time, so that other I/O is not delayed. */
 const zeroBytes = 8 * 1024 * 1024;
 
 /**
- * The array grows if all of its members have room for that. To be called whenever that may have come to be: a member has a
- * new size, the array has started, a member has been filled or replaced. One at a time for an array. Rejects if it fails.
+ * Grows the array if all of its members have room. To be called whenever that may have changed: a member has a new size, the
+ * array has started, a member has been filled or replaced. Only one call at a time for an array. Rejects if it fails.
  */
 export async function grow(array: SyncHost): Promise<void> {
   const { level, bdev } = array;
-  // The new member's size counts too, when it is one.
+  // The new member's size counts too, once it is a member.
   if (array.slots.some(({ replacement }) => replacement !== null)) return;
   if (!isOnline(array) || array.isReadOnly || bdev === null || level === null) return;
   if (!array.module.manifest.resize) return;
-  // A device that is still being looked at is no member: it may belong to another array.
+  // A device that is still being examined is not a member: it may belong to another array.
   const capacities = array.slots.map((slot) => (isMember(slot) ? slot.capacity : slot.dataSize));
   for (const [index, slot] of array.slots.entries()) {
     if ((capacities[index] ?? 0) < slot.dataSize) {
@@ -42,10 +42,10 @@ export async function grow(array: SyncHost): Promise<void> {
     return;
   }
   if (array.wantsIntegrity) {
-    // What is not taken now is where checksums will be.
+    // The space that is not used now is for checksums.
     const rooms = capacities.map((blocks) => array.integrity.roomForData(blocks));
     const isLarger = (blocks: number, slot: number): boolean => blocks > (array.slots[slot]?.dataSize ?? 0);
-    // Where members need not be of one size those grow that can.
+    // If members may differ in size, those grow that can.
     if (array.module.redundancy !== 'none' && !rooms.every(isLarger)) return;
     capacities.splice(0, rooms.length, ...rooms.map((blocks, slot) => Math.max(blocks, array.slots[slot]?.dataSize ?? 0)));
   }
@@ -54,7 +54,8 @@ export async function grow(array: SyncHost): Promise<void> {
     const plan = planWithSums(array, sums, level, capacities);
     if (plan === null) return;
     if (plan.areaAt !== sums.areaAt && !(await moveSums(array, sums, plan.areaAt))) return grow(array);
-    // One that has come meanwhile had room for what there was, and was not asked for more; from `extend` on, it is.
+    // A member that joined meanwhile needed room for the old size only. From `extend` on, new members need room for the new
+    // size.
     if (plan.isOnlyMove || array.membership !== membership) return grow(array);
     capacities.fill(plan.dataSize);
     await sums.extend(plan.dataSize);
@@ -63,7 +64,7 @@ export async function grow(array: SyncHost): Promise<void> {
   const oldSizes = array.slots.map(({ dataSize }) => dataSize);
   const oldBlocks = array.numBlocks;
   const end = Math.min(...capacities);
-  // Redundancy must agree with the data in the new part too: zeros do, at every level.
+  // Redundancy must agree with the data in the new part, which zeros do at every level.
   if (array.module.redundancy !== 'none') {
     if (end - (end % array.stripe().memberBlocks) <= Math.max(...oldSizes)) return;
     if (array.bitmap?.hasRoomFor(end) === false) {
@@ -72,14 +73,14 @@ export async function grow(array: SyncHost): Promise<void> {
     }
     await zeroNewParts(array, oldSizes, end);
     if (sums !== null) await keepNewSums(array, sums, oldSizes, end);
-    // A member that came meanwhile may have less room.
+    // A member that joined meanwhile may have less room.
     if (array.bitmap?.hasRoomFor(end) === false) return grow(array);
   }
-  // On record before the new size is: a map of more than the members is none the worse.
+  // Recorded before the new size. A map that covers more than the members does no harm.
   array.bitmap?.extend(end);
   await array.bitmap?.writeAll();
-  // A member that came meanwhile, in the place of another one perhaps, has not been given its zeros; one that lost a flush may not
-  // have them.
+  // A member that joined meanwhile, perhaps replacing another one, was not zeroed. One that lost a flush may have lost its
+  // zeros.
   const isAsBefore = array.membership === membership && array.lostFlushes === lostFlushes;
   if (!isAsBefore || !isOnline(array) || array.slots.some(({ replacement }) => replacement !== null)) return grow(array);
   const kept = array.geometry;
@@ -92,7 +93,7 @@ export async function grow(array: SyncHost): Promise<void> {
     array.slots.forEach((slot, index) => (slot.dataSize = geometry.memberBlocks[index] ?? slot.dataSize));
     await array.metadata.update();
   } catch (error) {
-    // Whichever size members have on record, the volume has not been told of the new one.
+    // Members may have recorded either size, but the volume still has the old one.
     array.setGeometry(kept);
     for (const [index, slot] of array.slots.entries())
       if (slot.dataSize === geometry.memberBlocks[index]) slot.dataSize = oldSizes[index] ?? slot.dataSize;
@@ -103,7 +104,10 @@ export async function grow(array: SyncHost): Promise<void> {
   array.emit({ type: 'arrayResized', array: array.name, numBlocks: geometry.numBlocks });
 }
 
-/** With a write-intent bitmap, only to the end of the region that has been written to in part: what lies behind was never written. */
+/**
+ * Zeroes the new part of the members. With a write-intent bitmap, only the rest of a region that was written in part: later
+ * regions are unwritten.
+ */
 async function zeroNewParts(array: SyncHost, oldSizes: number[], end: number): Promise<void> {
   const results = await Promise.allSettled(
     array.slots.map((slot, index) => {
@@ -111,7 +115,7 @@ async function zeroNewParts(array: SyncHost, oldSizes: number[], end: number): P
       return zeroMember(array, slot, start, endOfZeros(array, start, end));
     }),
   );
-  // Not before all are through: zeros that are still under way would land on what users write after the next try.
+  // Wait for all: a zeroing that is still in flight could overwrite users' data after the next attempt.
   for (const result of results) if (result.status === 'rejected') throw result.reason;
 }
 
@@ -132,16 +136,16 @@ async function zeroMember(array: SyncHost, slot: Slot, start: number, end: numbe
   }
 }
 
-/** How an array with sums of its blocks grows. Blocks of members' data areas. */
+/** How an array with checksums grows, in blocks of members' data areas. */
 interface PlanWithSums {
   readonly dataSize: number;
-  /** Where pages of sums begin then. */
+  /** First block of the pages of checksums after the growth. */
   readonly areaAt: number;
-  /** What is on record of a move that did not come to its end is to be true first. */
+  /** Only completes a move of pages that was interrupted, so that the record becomes true. */
   readonly isOnlyMove: boolean;
 }
 
-/** Null: it does not grow. */
+/** Returns null if the array does not grow. */
 function planWithSums(array: SyncHost, sums: GrowingSums, level: RaidLevel, capacities: number[]): PlanWithSums | null {
   const { areaAt, movesTo } = sums;
   const dataSize = Math.max(...array.slots.map((slot) => slot.dataSize));
@@ -150,20 +154,20 @@ function planWithSums(array: SyncHost, sums: GrowingSums, level: RaidLevel, capa
       blocks.map((count) => Math.floor(count / array.blocksTogether) * array.blocksTogether),
       array.geometry,
     );
-    // Pages are at the same place on each member.
+    // Pages begin at the same block of each member.
     const isOne = memberBlocks.every((count) => count === memberBlocks[0] && count % array.blocksTogether === 0);
     return isOne ? (memberBlocks[0] ?? 0) : 0;
   };
   if (array.slots.some((slot) => !isMember(slot))) return null;
-  // What may be on record comes first.
+  // An interrupted move may be on record, so it is completed first.
   if (movesTo !== null) return { dataSize, areaAt: movesTo, isOnlyMove: true };
   const largest = planned(capacities.map((blocks) => array.integrity.roomForData(blocks)));
   const whereTheyAre = planned(capacities.map((blocks) => array.integrity.roomForData(blocks, areaAt)));
   if (largest <= dataSize && whereTheyAre <= dataSize) return null;
   if (array.bitmap?.hasRoomFor(Math.max(largest, whereTheyAre)) === false) return noRoomInMap(array);
   if (whereTheyAre >= largest) return { dataSize: whereTheyAre, areaAt, isOnlyMove: false };
-  // All of the old place is behind the data, and the new one behind all of the old place; which holds pages, too, of a growth that
-  // has failed.
+  // The old place lies completely behind the data, and the new place must lie behind all of the old one, including pages of a
+  // growth that failed.
   const endOfArea = areaAt + array.integrity.blocksForPages(Math.max(dataSize, sums.dataSize));
   if (largest >= endOfArea) return { dataSize: largest, areaAt: largest, isOnlyMove: false };
   if (whereTheyAre > dataSize) return { dataSize: whereTheyAre, areaAt, isOnlyMove: false };
@@ -189,7 +193,10 @@ function noRoomInMap(array: SyncHost): null {
   return null;
 }
 
-/** Sums of the zeros in regions that are there in part count as soon as the new size is on record: they are on stable media before. */
+/**
+ * Writes the checksums of the zeros in partly written regions. They become valid when the new size is recorded, so they must be
+ * on stable media before.
+ */
 async function keepNewSums(array: SyncHost, sums: GrowingSums, oldSizes: readonly number[], end: number): Promise<void> {
   sums.countFrom(end);
   await onEveryMember(array, async (client, slot) => {
@@ -199,12 +206,12 @@ async function keepNewSums(array: SyncHost, sums: GrowingSums, oldSizes: readonl
   });
 }
 
-/** Asked anew after each wait. */
+/** To be called again after each await. */
 function isOnline(array: SyncHost): boolean {
   return array.state === 'online';
 }
 
-/** The slot's device is a member, or being made one: it may be written to. */
+/** Whether the slot's device is a member or is being filled, so that it may be written to. */
 function isMember(slot: Slot): boolean {
   return slot.isOperational;
 }

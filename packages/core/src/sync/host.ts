@@ -4,85 +4,99 @@ import type { SumsHeader } from '../format/store.js';
 import type { Slot } from '../members/slot.js';
 
 /**
- * The sums of members' blocks, whose pages lie behind the data and make way for it: first they move, then the data grows. Places and
- * sizes are blocks of members, from the data offset on.
+ * The checksums of an array, whose pages lie behind the data. When the array grows, they move first, and then the data grows.
+ * Offsets and sizes are in blocks of members, from the data offset.
  */
 export interface GrowingSums {
-  /** Null: they are being given up. */
+  /** Null if checksums are being turned off. */
   header(): SumsHeader | null;
-  /** Where pages begin. */
+  /** First block of the pages. */
   readonly areaAt: number;
-  /** Blocks of data for which there may be pages: more than the data areas have, if a growth has failed. */
+  /** Number of data blocks that may have pages. It is larger than the data areas if a growth has failed. */
   readonly dataSize: number;
-  /** Where they are moving; null if they are not. */
+  /** Block that the pages are moving to; null if they are not moving. */
   readonly movesTo: number | null;
-  /** What is written of pages goes to the new place too, from now on until {@link endMove} or {@link cancelMove}. */
+  /** Begins to write pages to the new place too, until {@link endMove} or {@link cancelMove}. */
   beginMove(to: number): void;
-  /** Resolves when all pages are at the new place, if only in caches. Rejects if one cannot be read or written. */
+  /**
+   * Copies all pages to the new place. Resolves when they are there, though perhaps only in caches. Rejects if one cannot be
+   * read or written.
+   */
   copyPages(): Promise<void>;
-  /** All of it is at the new place, on stable media: from now on headers name that. */
+  /** All pages are at the new place on stable media, so headers name that from now on. */
   recordMove(): void;
-  /** The new place alone counts: all members have it on record. Resolves when nothing is written to the old one any more. */
+  /** All members have recorded the new place, so the old one is given up. Resolves when it gets no more writes. */
   endMove(): Promise<void>;
-  /** The old place alone counts, unless the new one may be on record. */
+  /** Gives up the new place, unless it may have been recorded. */
   cancelMove(): Promise<void>;
-  /** Data areas are that large from now on; new blocks have no sums that count. */
+  /** Extends the data areas. The new blocks have no valid checksums. */
   extend(dataSize: number): Promise<void>;
-  /** If all blocks so far count, those of a data area that is so large do from now on, as the write-intent bitmap says it. */
+  /**
+   * If all blocks so far have checksums, blocks up to this size of the data areas have too from now on, as far as the bitmap
+   * says.
+   */
   countFrom(dataSize: number): void;
-  /** Blocks of each data area in front of this one have been summed: they count from now on, as the write-intent bitmap says it. */
+  /** All blocks of each data area before this one have checksums from now on, as far as the bitmap says. */
   countTo(memberBlocks: number): void;
-  /** Those in front of this one have been; and all of them have. */
+  /** Block up to which they have, and whether that is all of them. */
   readonly summedTo: number;
   readonly isComplete: boolean;
-  /** They are being given up, and count as long as they are there. */
+  /** Checksums are being turned off. They are valid until they are removed. */
   readonly isEnding: boolean;
 }
 
-/** Blocks of members that checksums take. */
+/** The space that checksums need on members, in blocks. */
 export interface SumsRoom {
-  /** How many of so many blocks behind the data offset are left for data; if pages of sums stay where they are, `areaAt`, or move. */
+  /**
+   * Returns how many of `blocks` blocks behind the data offset can hold data, with the pages of checksums at `areaAt`, or
+   * behind the data if absent.
+   */
   roomForData(blocks: number, areaAt?: number): number;
-  /** How many blocks pages of sums take for so many of data. */
+  /** Returns how many blocks the pages of checksums need for this many blocks of data. */
   blocksForPages(dataBlocks: number): number;
 }
 
-/** An array with work to be done in the background. */
+/** An array that may have background processes. */
 export interface SyncHost extends IoHost {
-  /** Name of the array whose background work, on the same device, this one's waits for; null if none. */
+  /**
+   * Name of the array with a device in common whose background process must end before this array's begins; null if there is
+   * none.
+   */
   waitsFor: string | null;
-  /** Blocks that there are in the slot's data area: its member's, or what is recorded of one that is missing. */
+  /** Size of the slot's data area in blocks: that of its member, or the recorded size if the member is missing. */
   availableBlocks(slot: number): number;
   readonly integrity: SumsRoom;
-  /** Its members' blocks have checksums. */
+  /** Whether members' blocks have checksums. */
   readonly hasIntegrity: boolean;
-  /** They are to have them as soon as there is room: growth leaves it. */
+  /** The array gets checksums as soon as there is room, so growth leaves that free. */
   readonly wantsIntegrity: boolean;
-  /** Blocks of members that are only ever right or wrong together. */
+  /** Number of consecutive blocks of a member that share a checksum; 1 if there are no checksums. */
   readonly blocksTogether: number;
   readonly sums: GrowingSums | null;
-  /** Owned by the code that starts the array, or has it grow. */
+  /** Only the code that starts or grows the array changes it. */
   readonly currentGeometry: RaidGeometry | null;
-  /** What the level has returned for members that have grown counts from now on. */
+  /** Makes the geometry that the level has computed for grown members the one in use. */
   setGeometry(geometry: RaidGeometry | null): void;
   isInconsistent(memberOffset: number, numBlocks: number): boolean;
-  /** What the slot's member should hold in these blocks is not known: from now on reads of them fail. */
+  /**
+   * Marks these blocks of the slot's member as bad, because what they should hold is unknown. Reads of them fail from now on.
+   */
   markBad(slot: number, memberOffset: number, numBlocks: number): void;
   /** See {@link DamageHost}. */
   markDamaged(slot: number, memberOffset: number, numBlocks: number, mayJoin: boolean): void;
-  /** What is on record may be wrong: no write is acknowledged until an update has put it right. Resolves then. */
+  /** The superblocks may be out of date. No write is acknowledged until they have been updated; resolves then. */
   recordAgain(): Promise<void>;
-  /** No read repair begins from now on, until they are released. */
+  /** No read repair may begin until {@link releaseRepairs}. */
   holdRepairs(): void;
   releaseRepairs(): void;
-  /** Resolves when no read repair is under way. */
+  /** Resolves when no read repair is in progress. */
   repairsIdle(): Promise<void>;
-  /** See `grow`: begins by itself, one at a time. */
+  /** Requests a growth (`grow`), which runs after any growth in progress. */
   growIfPossible(): void;
-  /** The slot's member, which is open and has its sizes, is to be filled: it gets writes below the offset of its rebuild. */
+  /** Begins to fill the slot's member, whose device is open and sizes set. It gets writes below the offset of its rebuild. */
   beginFilling(slot: Slot): void;
-  /** The slot's member will not be filled: no new I/O goes to it. */
+  /** The slot's member will not be filled. It gets no more I/O. */
   endFilling(slot: Slot): void;
-  /** Another device is the slot's member, or one that was being filled is in sync. */
+  /** The slot has another device, or a member that was being filled is in sync. */
   membershipChanged(): void;
 }

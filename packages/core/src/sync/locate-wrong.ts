@@ -2,22 +2,22 @@ import type { SyncHost } from './host.js';
 import { reconstructInto } from '../io/reconstruct.js';
 import type { Slot } from '../members/slot.js';
 
-/** Blocks of a slot's data area that are not what redundancy says. */
+/** Blocks of a slot's data area that differ from what redundancy says. */
 export type Difference = [slot: Slot, at: number, count: number];
 
-/** Buffers of as many blocks as the longest difference. */
+/** Two buffers, each large enough for the longest difference. */
 interface Buffers {
   readonly wanted: number;
   readonly found: number;
 }
 
 /**
- * Where all parities of a stripe disagree with its data, one member's data may be what is wrong: that from which, worked out
- * anew, each parity makes the same. Returns the blocks of which that is true of one slot alone; none for a level that cannot
- * work data out from each parity alone. Rejects with a `BdevError` if something could not be read. With P and Q that is so of any one wrong chunk. Two wrong ones look so too only where at each of their bytes both
- * happen to be off as a third one would be.
+ * If all parities of a stripe disagree with its data, one member's data may be wrong: the one for which each parity alone
+ * reconstructs the same data. Resolves to the blocks for which that holds for exactly one slot; none if the level cannot
+ * reconstruct data from each parity alone. With P and Q it holds for any one wrong chunk; for two wrong chunks only if in each
+ * byte they happen to match an error of a third one. Rejects with a `BdevError` if something cannot be read.
  *
- * The stripes are quiesced, all members are there, and `differing` is what each parity, the others left out, disagrees about.
+ * The stripes must be quiesced and all members present. `differing` is what each parity, without the others, disagrees about.
  */
 export async function locateWrong(array: SyncHost, differing: readonly Difference[], buffers: Buffers): Promise<Difference[]> {
   const parity = parityOf(array, differing);
@@ -30,7 +30,7 @@ export async function locateWrong(array: SyncHost, differing: readonly Differenc
   return located;
 }
 
-/** What is left of differences of parity when those are explained. */
+/** Returns the differences of parity that remain after removing the explained ones. */
 export function without(differing: readonly Difference[], explained: readonly Difference[]): Difference[] {
   let left = [...differing];
   for (const [, from, blocks] of explained) {
@@ -48,8 +48,8 @@ export function without(differing: readonly Difference[], explained: readonly Di
 }
 
 /**
- * What is left, apart: blocks of one parity with which another one does not disagree, so that it is wrong and the data is
- * right; and those of which all parities disagree, for a reason that is not known.
+ * Divides the remaining differences. `alone`: blocks in which only some parity disagrees, so that it is wrong and the data is
+ * right. `together`: blocks in which all parities disagree for an unknown reason.
  */
 export function apart(array: SyncHost, left: readonly Difference[]): { alone: Difference[]; together: Difference[] } {
   const parity = parityOf(array, left);
@@ -65,7 +65,7 @@ export function apart(array: SyncHost, left: readonly Difference[]): { alone: Di
   };
 }
 
-/** Slots that hold parity in the stripe in which the differences are. */
+/** Returns the slots that hold parity in the stripe of the differences. */
 function parityOf(array: SyncHost, differing: readonly Difference[]): Slot[] {
   const stripe = Math.floor((differing[0]?.[1] ?? 0) / array.stripe().memberBlocks);
   const redundant = array.level?.redundantSlots?.(stripe) ?? [];
@@ -77,7 +77,7 @@ interface Stripe {
   readonly parity: readonly Slot[];
 }
 
-/** All blocks are one member's, or it is looked for in halves. */
+/** Locates the wrong member for all of the blocks, or separately for their halves. */
 async function locate(
   array: SyncHost,
   stripe: Stripe,
@@ -100,7 +100,7 @@ async function locate(
   }
 }
 
-/** Each parity, the others left out, makes the same of the slot's blocks. */
+/** Whether each parity, without the others, reconstructs the same data for the slot. */
 async function isExplainedBy(
   array: SyncHost,
   { parity }: Stripe,
@@ -117,7 +117,7 @@ async function isExplainedBy(
   return true;
 }
 
-/** Blocks in which all of the parities disagree, in ascending order. */
+/** Returns the blocks in which all parities disagree, in ascending order. */
 function commonTo(parity: readonly Slot[], differing: readonly Difference[]): [at: number, count: number][] {
   let common: [number, number][] | null = null;
   for (const slot of parity) {

@@ -5,18 +5,18 @@ import type { Place } from './places.js';
 import type { SyncOptions } from './task.js';
 import type { Slot } from '../members/slot.js';
 
-/** What became of blocks in which copies differed. */
+/** Result of a repair of differing copies. */
 export interface MajorityResult {
-  /** Blocks that a copy was given anew, by slot: `[slot, offset, count]` in blocks of the members' data areas. */
+  /** Blocks that were rewritten: `[slot, offset, count]` in blocks of the members' data areas. */
   rewritten: [slot: number, offset: number, count: number][];
-  /** Runs of blocks in which no content has the majority: they are as they were. `[offset, count]`, as the first place counts. */
+  /** Runs of blocks without a majority, which were left unchanged: `[offset, count]` relative to the first place. */
   undecided: [offset: number, count: number][];
 }
 
 /**
- * Makes copies agree, block by block, in places that are quiesced: the content that more than half of the readable copies hold
- * counts, or, if a slot is named that has one of them, what its copy holds; one that is wrong does not count. Where that decides nothing, nothing is changed.
- * Rejects if a copy cannot be written and the array cannot do without it.
+ * Makes copies agree, block by block; the places must be quiesced. What more than half of the readable copies hold is right or,
+ * if a slot with a copy is named, what that copy holds. A copy that is named as wrong does not count. Undecided blocks are left
+ * unchanged. Rejects if a copy cannot be written and the array cannot do without it.
  */
 export async function repairByMajority(
   array: SyncHost,
@@ -28,7 +28,7 @@ export async function repairByMajority(
   const offset = places[0]?.at ?? 0;
   const copies = await readCopies(array, places, count);
   if (count > array.blocksTogether && copies.some(({ data }) => data === null)) {
-    // What a copy cannot read is found block by block: only that is given it anew without being compared.
+    // Halves the range until unreadable blocks are isolated. Only those are rewritten without being compared.
     const half = halfOf(array, count);
     const first = await repairByMajority(array, places, half, { source, wrong });
     const rest = places.map(({ at, slot }) => ({ slot, at: at + half }));
@@ -92,7 +92,7 @@ function readCopies(array: SyncHost, places: readonly Place[], count: number): P
   );
 }
 
-/** What the block must hold; null if that cannot be told. */
+/** Returns what the block must hold; null if undecided. */
 function decide(copies: readonly Copy[], [start, end]: readonly [number, number], source: number | null): Uint8Array | null {
   const readable = copies.flatMap(({ slot, data }) =>
     data === null ? [] : [{ index: slot.index, bytes: data.subarray(start, end) }],
@@ -118,7 +118,7 @@ async function writeCopy(array: SyncHost, slot: Slot, offset: number, data: Uint
   }
 }
 
-/** Stretches of `[0, count)` for which the condition holds. */
+/** Returns the runs of indexes in `[0, count)` for which `holds` returns true. */
 function runs(count: number, holds: (index: number) => boolean): [from: number, length: number][] {
   const found: [number, number][] = [];
   for (let index = 0; index < count; index++) {

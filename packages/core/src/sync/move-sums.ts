@@ -2,14 +2,14 @@ import { RaidError } from '../errors.js';
 import { onEveryMember } from '../members/member-io.js';
 import type { GrowingSums, SyncHost } from './host.js';
 
-/** What lost flushes have overtaken is done again, so often in all. */
+/** Most attempts at a step during which flushes are lost. */
 const mostRounds = 5;
 
 /**
- * Has the pages of an array's sums begin elsewhere behind the data, where nothing of theirs is yet. At no time is there a place on
- * record that lacks something: all that is written of pages goes to both, the copies are flushed before a header names the new place,
- * and the old one is given up when all members have such a header. False: what is true of the array has changed meanwhile, and the
- * pages are where they were, or in both places. Rejects if it fails; they are then as well.
+ * Moves the pages of an array's checksums to an unused place behind the data. The recorded place is complete at any time: page
+ * writes go to both places, the copies are flushed before a header names the new place, and the old place is given up when all
+ * members have such a header. Resolves to false if the array has changed meanwhile; then the pages are at the old place or at
+ * both. Rejects if it fails, with the same result.
  */
 export async function moveSums(array: SyncHost, sums: GrowingSums, to: number): Promise<boolean> {
   const { membership } = array;
@@ -26,7 +26,7 @@ export async function moveSums(array: SyncHost, sums: GrowingSums, to: number): 
     if (hasChanged) return false;
     throw error;
   }
-  // One that has come meanwhile has not been given its pages.
+  // A member that joined meanwhile has not been given its pages.
   if (!isAsBefore()) {
     await sums.cancelMove();
     return false;
@@ -37,7 +37,7 @@ export async function moveSums(array: SyncHost, sums: GrowingSums, to: number): 
   return array.sums === sums && canMove(array);
 }
 
-/** Until it is done without a flush being lost meanwhile, which may have been its own. */
+/** Repeats the step until no flush was lost during it, since that flush may have been its own. */
 async function repeat(array: SyncHost, work: () => Promise<void>): Promise<void> {
   for (let rounds = 0; rounds < mostRounds; rounds++) {
     const { lostFlushes } = array;
@@ -47,7 +47,7 @@ async function repeat(array: SyncHost, work: () => Promise<void>): Promise<void>
   throw new RaidError('ERR_RAID_METADATA', 5, `array ${array.name}: its members lose one flush after another`);
 }
 
-/** Asked anew after each wait. */
+/** To be called again after each await. */
 function canMove({ slots, state }: SyncHost): boolean {
   return state === 'online' && slots.every(({ isOperational, replacement }) => isOperational && replacement === null);
 }

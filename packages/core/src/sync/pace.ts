@@ -1,11 +1,11 @@
-/** Over how long the rate is taken, in milliseconds: what was then counts a third of what is now. */
+/** Time constant of the moving average in milliseconds: a measurement of that age has a third of the weight of a new one. */
 const memoryMs = 10_000;
-/** What is measured is at least so long: the work of less says little. */
+/** Shortest measurement in milliseconds, because shorter ones are inaccurate. */
 const spanMs = 1000;
 
 /**
- * How fast a process gets on, of late: the moving average of its rate, in which the time for which it was paused is left out.
- * Times are in milliseconds, of one clock.
+ * Recent rate of a process, as a moving average that leaves out the time for which it was paused. All times are in milliseconds
+ * on the same clock.
  */
 export class ProcessPace {
   #rate: number | null = null;
@@ -16,13 +16,13 @@ export class ProcessPace {
     this.#since = now;
   }
 
-  /** So many blocks have been worked on. */
+  /** Adds blocks that have been processed. */
   worked(blocks: number, now: number): void {
     this.#blocks += blocks;
     if (this.#since !== null && now - this.#since >= spanMs) this.#take(now - this.#since, now);
   }
 
-  /** Until {@link resume} no time passes. */
+  /** Stops the clock until {@link resume}. */
   pause(now: number): void {
     if (this.#since !== null && now - this.#since >= spanMs) this.#take(now - this.#since, now);
     this.#since = null;
@@ -33,10 +33,10 @@ export class ProcessPace {
     this.#blocks = 0;
   }
 
-  /** Blocks in a millisecond; 0 as long as nothing is known. */
+  /** Returns the rate in blocks per millisecond; 0 if it is unknown. */
   rate(now: number): number {
     const passed = this.#since === null ? 0 : now - this.#since;
-    // What is under way counts at once if there is nothing else, or it shows that work has become slow.
+    // The present measurement counts if there is no other one, or if it is long enough to show that work has become slow.
     if (this.#rate === null) return passed > 0 ? this.#blocks / passed : 0;
     return passed >= spanMs ? mean(this.#rate, this.#blocks / passed, passed) : this.#rate;
   }

@@ -2,22 +2,25 @@ import type { RaidLevel } from '../level/level.js';
 import type { Slot } from '../members/slot.js';
 import type { SyncHost } from './host.js';
 
-/** Blocks of one member's data area, from `at` on; how many, is said beside it. */
+/** A range of a member's data area from block `at` on. Its length is given separately. */
 export interface Place {
   readonly slot: Slot;
   readonly at: number;
 }
 
-/** Blocks that are compared at a time. */
+/** A range that is compared at a time. */
 export interface Piece {
-  /** Blocks of each place. */
+  /** Number of blocks of each place. */
   readonly count: number;
-  /** The places of each set hold the same. None: there is parity, and it is compared at block {@link at} of every member. */
+  /** The places of each set hold the same data. Empty for parity, which is compared at block {@link at} of every member. */
   readonly sets: readonly (readonly Place[])[];
   readonly at: number;
 }
 
-/** Blocks `[at, +count)` of every member, as they are compared; where copies lie at other blocks these are a whole stripe. */
+/**
+ * Returns the ranges to compare for blocks `[at, +count)` of every member. If copies lie at different blocks, these are a whole
+ * stripe.
+ */
 export function piecesOf({ level, slots }: SyncHost, at: number, count: number, most: number): Piece[] {
   if (level?.copySets === undefined) {
     const sets = level?.copyGroups?.map((group) => placesOf(slots, group, at)) ?? [];
@@ -33,13 +36,13 @@ export function piecesOf({ level, slots }: SyncHost, at: number, count: number, 
   });
 }
 
-/** `count` of the piece's blocks, from block `from` of it on. */
+/** Returns `count` blocks of the piece, from its block `from` on. */
 export function partOf(piece: Piece, from: number, count: number): Piece {
   const sets = piece.sets.map((set) => set.map(({ at, slot }) => ({ slot, at: at + from })));
   return { count, sets, at: piece.at + from };
 }
 
-/** Places of the blocks that say what the slot's block `at` must hold, its own among them. */
+/** Returns the places that determine the data of the slot's block `at`, including the block itself. */
 export function sourcesOf({ level, slots, currentGeometry }: SyncHost, slot: number, at: number): Place[] {
   const stripe = currentGeometry?.stripe;
   if (level?.copySets === undefined || stripe === undefined) return slots.map((other) => ({ slot: other, at }));
@@ -55,7 +58,7 @@ export function sourcesOf({ level, slots, currentGeometry }: SyncHost, slot: num
   return [];
 }
 
-/** Slots of which each holds what the others do, at the same blocks or elsewhere; none with parity. */
+/** Returns the sets of slots that hold copies of the same data, at the same or at different blocks; empty for parity. */
 export function slotsOfCopies({ copyGroups, copySets }: Pick<RaidLevel, 'copyGroups' | 'copySets'>): (readonly number[])[] {
   return [...(copyGroups ?? []), ...(copySets?.map(({ places }) => places.map(({ slot }) => slot)) ?? [])];
 }

@@ -3,67 +3,67 @@ import type { Slot } from '../members/slot.js';
 import type { RaidProcess } from './process.js';
 import type { ProcessRecord } from './task.js';
 
-/** Ended processes that are remembered. */
+/** Number of ended processes to remember. */
 const historyLength = 10;
 
-/** A rebuild that further members may still be part of. */
+/** A rebuild to which members may still be added. */
 export interface Gathering {
-  /** Whether a member could be filled along, which lacks only what was written while it was out, or everything. */
+  /** Whether a member can be added that lacks only what was written while it was absent (`isPartial`), or everything. */
   takes(isPartial: boolean): boolean;
   add(slot: Slot): void;
 }
 
-/** The background processes of one array: one at a time, in the order in which they were asked for. */
+/** The background processes of one array. They run one at a time, in the order in which they were requested. */
 export class ProcessQueue {
   readonly #onFailure: (error: unknown) => void;
   readonly #history: ProcessRecord[] = [];
   #current: RaidProcess | null = null;
   #ended: Promise<void> = Promise.resolve();
   #timer: TimerHandle | null = null;
-  /** A resync waits for its turn, or for memory: another one would do the same once more. */
+  /** A resync waits for its turn or for memory, so another one is not needed. */
   isResyncAwaited = false;
-  /** So does the work that gives blocks checksums. */
+  /** As {@link isResyncAwaited}, for the process that gives blocks checksums. */
   isSumAwaited = false;
   /** The last rebuild; null if there was none. */
   gathering: Gathering | null = null;
-  /** Work that restores redundancy, or replaces a member, and has not begun. */
+  /** Number of queued works that restore redundancy or replace a member. */
   #pressing = 0;
-  /** Work that has not ended. */
+  /** Number of works that have not ended. */
   #unfinished = 0;
 
-  /** @param onFailure told of work that rejects */
+  /** @param onFailure called with the error if work rejects */
   constructor(onFailure: (error: unknown) => void) {
     this.#onFailure = onFailure;
   }
 
-  /** The process that is running; null if none is. */
+  /** The process that is running; null if there is none. */
   get current(): RaidProcess | null {
     return this.#current;
   }
 
-  /** Processes that have ended, newest first. */
+  /** Processes that have ended, the newest first. */
   get history(): readonly ProcessRecord[] {
     return this.#history;
   }
 
-  /** Resolves when what has been enqueued so far has ended, and what it leads to is done. */
+  /** Resolves when everything queued so far, and what follows from it, is done. */
   get ended(): Promise<void> {
     return this.#ended;
   }
 
-  /** Nothing runs, and nothing waits for its turn. */
+  /** Nothing is running or queued. */
   get isIdle(): boolean {
     return this.#unfinished === 0;
   }
 
-  /** Something presses that has been enqueued and not begun. */
+  /** Urgent work is queued. */
   get isPressing(): boolean {
     return this.#pressing > 0;
   }
 
   /**
-   * Does the work when what has been enqueued before has ended; resolves when it has ended, well or not. What does not press gives
-   * its place up, if it only waits, while something {@link isPressing}.
+   * Runs the work after everything queued before. Resolves when it has ended, successfully or not. `presses`: the work is
+   * urgent; work that is not urgent should give up its turn if it is only waiting while {@link isPressing}.
    */
   enqueue(work: () => Promise<void>, presses: boolean): Promise<void> {
     if (presses) this.#pressing++;
@@ -80,7 +80,7 @@ export class ProcessQueue {
     return this.#ended;
   }
 
-  /** Runs a process, and `onDone` when everything is done; rejects as they do. */
+  /** Runs a process, then `onDone`. Rejects as they do. */
   async run(process: RaidProcess, onDone: () => Promise<void>): Promise<void> {
     this.#current = process;
     let failure: string | null = null;
@@ -97,7 +97,7 @@ export class ProcessQueue {
     }
   }
 
-  /** Does something after a while, unless something is to be done already. */
+  /** Calls `work` after a delay, unless such a call is pending already. */
   later(runtime: Runtime, afterMs: number, work: () => void): void {
     this.#timer ??= runtime.setWatchTimer(() => {
       this.#timer = null;

@@ -2,27 +2,27 @@ import type { JsonObject } from '@raidkit/bdev';
 import type { SlotView } from '../members/slot-view.js';
 import type { Mismatch, ProcessType } from './task.js';
 
-/** Background work on an array, to be looked at. {@link RaidArrays.pauseProcess} and its like change what it does. */
+/** Read-only view of a background process. {@link RaidArrays.pauseProcess} and similar methods control it. */
 export interface ProcessView {
   readonly type: ProcessType;
-  /** The members that are being filled, in one pass, in the order of their slots; none for other processes. */
+  /** Slots whose members are being filled together, in ascending order; empty for other processes. */
   readonly targets: readonly SlotView[];
-  /** The first of {@link targets}; null for other processes. */
+  /** First entry of {@link targets}; null if it is empty. */
   readonly target: SlotView | null;
-  /** Array blocks, from the start, that are done. */
+  /** Number of array blocks, from the start, that are done. */
   readonly offsetBlocks: number;
-  /** Array blocks that are quiesced and worked on at a time; the last window may be shorter. */
+  /** Number of array blocks that are quiesced and processed at a time. The last window may be shorter. */
   readonly windowBlocks: number;
-  /** 0 to 100, of the array. */
+  /** Progress through the array in percent, 0 to 100. */
   readonly percent: number;
   readonly isPaused: boolean;
-  /** Blocks at which redundancy disagreed, and the first few places. */
+  /** Number of blocks where redundancy disagreed, and the first few ranges. */
   readonly mismatchBlocks: number;
   readonly mismatches: readonly Mismatch[];
-  /** Blocks that a repair rewrote. */
+  /** Number of blocks that a repair rewrote. */
   readonly repairedBlocks: number;
-  /** As `bdev_raid_get_bdevs` shows it. */
+  /** Returns the value that `bdev_raid_get_bdevs` shows. */
   describe(): JsonObject;
-  /** With rate, time left, limits and what was found. */
+  /** As {@link describe}, with rate, remaining time, limits and findings. */
   describeFully(): JsonObject;
 }

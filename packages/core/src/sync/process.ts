@@ -23,22 +23,22 @@ import type {
   UnreadableRange,
 } from './task.js';
 
-/** Windows that are worked on at a time: one is written while others are read. One alone while users are at work. */
+/** Number of windows in progress, so that one is written while others are read. Only one while users' I/O is in flight. */
 const windowsInFlight = 4;
-/** Longest rest between two windows for the sake of users, in milliseconds; with a latency target, and without one. */
+/** Longest rest between two windows in favour of users, in milliseconds: with a latency target, and without. */
 const longestRestMs = { toTarget: 1000, plain: 100 };
-/** A rest lasts so many times the work before it, at least and at most. */
+/** Limits of a rest's length, as a multiple of the preceding work. */
 const restFactor = { least: 1 / 8, most: 16 };
-/** The rate that decides whether a process may rest is taken over the last so many milliseconds. */
+/** Milliseconds over which the rate is measured that decides whether a process may rest. */
 const rateSpanMs = 1000;
-/** How often the time that a process has taken is put on record, in milliseconds. */
+/** Milliseconds between updates of the process's running time in the headers. */
 const saveMs = 30_000;
-/** Windows ahead that are looked at for what they would take; more of them than that stand for each other. */
+/** Most remaining windows to examine for the estimate. If there are more, this many samples are examined. */
 const mostLookedAt = 256;
-/** Buffers that one window may hold at a time, at least; a level that loses more members has one for each. */
+/** Smallest number of buffers for one window. A level that can lose more members has one for each. */
 const buffersPerWindow = 2;
 
-/** What the processes of all arrays share. */
+/** Settings that the processes of all arrays share. */
 export interface ProcessLimits {
   readonly processOptions: ProcessOptions;
   readonly resyncExclusion: ResyncExclusion;
@@ -49,19 +49,19 @@ interface Window {
   end: number;
   done: Promise<void>;
   range: QuiesceRange | null;
-  /** Milliseconds that the work took, without waiting. */
+  /** Milliseconds of work, without waiting. */
   workMs: number;
 }
 
 /**
- * Background work on an array, window by window from its start, with user I/O flowing outside the windows. A rebuild's
- * targets get every write below {@link offsetBlocks}, and none above.
+ * Background process of an array. It works window by window from the start of the array, while users' I/O continues outside the
+ * windows. Targets of a rebuild get every write below {@link offsetBlocks}, and none above.
  */
 export class RaidProcess implements ProcessView, RunningProcess {
   readonly type: ProcessType;
-  /** Array blocks, from the start, that are done. */
+  /** Number of array blocks, from the start, that are done. */
   offsetBlocks = 0;
-  /** Blocks at which redundancy disagreed, and the first few places. */
+  /** Number of blocks where redundancy disagreed, and the first few ranges. */
   mismatchBlocks = 0;
   readonly mismatches: Mismatch[] = [];
   repairedBlocks = 0;
@@ -71,12 +71,12 @@ export class RaidProcess implements ProcessView, RunningProcess {
   unprovenBlocks = 0;
   readonly unreadable: UnreadableRange[] = [];
   isPaused = false;
-  /** MiB of array space a second for this process; overrides the shared limit. 0 for none. */
+  /** Own limit in MiB of array space per second, instead of the shared limit; 0 for no limit. Null to use the shared one. */
   maxBandwidthMbSec: number | null = null;
-  /** As {@link maxBandwidthMbSec}: overrides `ProcessOptions.minBandwidthMbSec`. */
+  /** As {@link maxBandwidthMbSec}, instead of `ProcessOptions.minBandwidthMbSec`. */
   minBandwidthMbSec: number | null = null;
   readonly startedAt: number;
-  /** Array blocks that are quiesced and worked on at a time; the last window may be shorter. */
+  /** Number of array blocks that are quiesced and processed at a time. The last window may be shorter. */
   readonly windowBlocks: number;
   readonly #array: SyncHost;
   readonly #options: ProcessOptions;
@@ -84,31 +84,31 @@ export class RaidProcess implements ProcessView, RunningProcess {
   readonly #pool: BufferPool;
   readonly #step: ProcessStep;
   #targets: readonly Slot[] = [];
-  /** Names of its targets, also when they are members no more. */
+  /** Names of the targets, which are kept after they have left. */
   #targetNames: readonly string[] = [];
   #hasEnded = false;
   #stopReason: Error | null = null;
   #onResume: (() => void) | null = null;
-  /** It rests between two windows: ends that. */
+  /** Ends the rest between two windows; null if the process is not resting. */
   #endRest: (() => void) | null = null;
   #allowedAt = 0;
   #userOps = 0;
   #userLatencyMs = 0;
   #restFactor = 1;
-  /** Blocks that were done, and when that was noted, for the rate of late. */
+  /** Number of blocks done, and time, at the beginning of the present rate measurement. */
   #noted = { blocks: 0, at: 0 };
-  /** Seconds that it had taken before a restart. */
+  /** Seconds that the process had run before a restart. */
   readonly #earlierSec: number;
   #savedAtMs = 0;
-  /** Where it begins. */
+  /** The block at which the process begins. */
   readonly #firstBlock: number;
   #startedAtMs = 0;
   #pace: ProcessPace | null = null;
   #workedBlocks = 0;
 
   /**
-   * To be run when it is the array's turn, at once; `targets` are what a rebuild fills. Throws if the array is not online, or there
-   * is no memory for its buffers.
+   * Creates a process, which must be run at once; only when it is the array's turn. `targets` are the members that a rebuild
+   * fills. Throws if the array is not online or there is not enough memory for the buffers.
    */
   constructor(
     { processOptions, resyncExclusion }: ProcessLimits,
@@ -118,7 +118,7 @@ export class RaidProcess implements ProcessView, RunningProcess {
     task: ProcessTask = {},
   ) {
     this.#array = array;
-    // An array that goes offline stops the process that is running: none may begin after that.
+    // An array that goes offline stops its running process, so none may begin afterwards.
     this.throwIfStopped();
     this.type = type;
     this.#setTargets(targets);
@@ -148,7 +148,7 @@ export class RaidProcess implements ProcessView, RunningProcess {
     return this.#targets[0] ?? null;
   }
 
-  /** Names of the targets, as they are or were last. */
+  /** Names of the targets, now or at the end. */
   get targetNames(): readonly string[] {
     return this.#targetNames;
   }
@@ -159,12 +159,15 @@ export class RaidProcess implements ProcessView, RunningProcess {
     return false;
   }
 
-  /** Another member is filled along with the others. Before {@link run} only: it gets all windows. */
+  /** Adds a member to be filled with the others. Only before {@link run}, because it needs all windows. */
   addTarget(slot: Slot): void {
     this.#setTargets([...this.#targets, slot]);
   }
 
-  /** A target leaves, and the others are filled without it; false, and the process stops, if it is the last one. */
+  /**
+   * Removes a target that is leaving; the others are filled without it. If it is the last one, stops the process and returns
+   * false.
+   */
   dropTarget(slot: Slot, reason: Error): boolean {
     const others = this.#targets.filter((other) => other !== slot);
     if (others.length === 0) {
@@ -179,7 +182,7 @@ export class RaidProcess implements ProcessView, RunningProcess {
     if (!this.isFilling(slot.index)) return;
     if (this.#targets.length === 1) throw error;
     const why = error instanceof Error ? error.message : String(error);
-    // It leaves as any member does, and is taken off the list with that.
+    // It leaves like any member, which also removes it from the targets.
     this.#array.failMember(slot.index, `it could not be filled: ${why}`);
   }
 
@@ -193,19 +196,19 @@ export class RaidProcess implements ProcessView, RunningProcess {
     return numBlocks === 0 ? 0 : Math.floor((this.offsetBlocks / numBlocks) * 100);
   }
 
-  /** Whole seconds, those before a restart included. */
+  /** Running time in whole seconds, including that before a restart. */
   get elapsedSec(): number {
     return Math.round(this.#earlierSec + (this.#array.registry.runtime.now() - this.#startedAtMs) / 1000);
   }
 
-  /** Throws why the process must not go on: it was stopped, or the array is not online any more. */
+  /** Throws the reason if the process was stopped, or an error if the array is not online. */
   throwIfStopped(): void {
     if (this.#stopReason !== null) throw this.#stopReason;
     const { name, state } = this.#array;
     if (state !== 'online') throw new Error(`array ${name} is ${state}`);
   }
 
-  /** Resolves when everything is done, on stable media. Rejects with why it is not. */
+  /** Runs the process. Resolves when everything is done and on stable media; rejects if it fails or is stopped. */
   async run(): Promise<void> {
     this.#startedAtMs = this.#array.registry.runtime.now();
     this.#noted.at = this.#startedAtMs;
@@ -224,22 +227,22 @@ export class RaidProcess implements ProcessView, RunningProcess {
     }
   }
 
-  /** Gives its memory back, if it was not run after all. */
+  /** Frees the memory. To be called if the process is not run. */
   close(): void {
     this.#hasEnded = true;
     this.#pool.close();
   }
 
-  /** Makes {@link run} reject with `reason` once what is in flight is done. */
+  /** Makes {@link run} reject with `reason` once its I/O in flight has ended. */
   stop(reason: Error): void {
     this.#stopReason ??= reason;
     this.resume();
     this.#endRest?.();
-    // It may be waiting for its turn.
+    // The process may be waiting for its turn.
     this.#exclusion.wake();
   }
 
-  /** No new window is begun until {@link resume}. */
+  /** Begins no new window until {@link resume}. */
   pause(): void {
     this.isPaused = true;
     this.#pace?.pause(this.#array.registry.runtime.now());
@@ -253,7 +256,10 @@ export class RaidProcess implements ProcessView, RunningProcess {
     onResume?.();
   }
 
-  /** Counts and lists blocks that a member could not read; lost ones too if it is a target that does not have them. */
+  /**
+   * Counts and lists unreadable blocks of a member. `isLost`: they could not be reconstructed either; on a target, they are
+   * missing.
+   */
   noteUnreadable(slot: number, memberOffsetBlocks: number, numBlocks: number, isLost: boolean): void {
     this.unreadableBlocks += numBlocks;
     if (isLost) this.lostBlocks += numBlocks;
@@ -264,18 +270,18 @@ export class RaidProcess implements ProcessView, RunningProcess {
     else if (this.unreadable.length < mostListed) this.unreadable.push({ slot, memberOffsetBlocks, numBlocks, isLost });
   }
 
-  /** As `bdev_raid_get_bdevs` shows it. */
+  /** The value that `bdev_raid_get_bdevs` shows. */
   describe(): JsonObject {
     const { offsetBlocks: blocks, percent } = this;
     return { type: this.type, target: this.#targetNames[0] ?? null, progress: { blocks, percent } };
   }
 
-  /** With rate and estimate. */
+  /** As {@link describe}, with rate, estimate and findings. */
   describeFully(): JsonObject {
     const { blockSize, numBlocks, registry } = this.#array;
     const rate = (this.#pace?.rate(registry.runtime.now()) ?? 0) * 1000 * blockSize;
     const left = (numBlocks - this.offsetBlocks) * blockSize;
-    // One that is paused does not come nearer to its end.
+    // A paused process has no estimate.
     const secondsFor = (bytes: number): number | null => (rate > 0 && !this.isPaused ? Math.round(bytes / rate) : null);
     return {
       ...this.describe(),
@@ -297,7 +303,7 @@ export class RaidProcess implements ProcessView, RunningProcess {
     };
   }
 
-  /** Returns the part of what is ahead that would not be passed over as things stand. */
+  /** Returns the fraction of the remaining windows that need work at present. */
   #partNeeded(): number {
     const { numBlocks } = this.#array;
     const windows = Math.ceil((numBlocks - this.offsetBlocks) / this.windowBlocks);
@@ -352,7 +358,7 @@ export class RaidProcess implements ProcessView, RunningProcess {
       while (this.offsetBlocks < this.#array.numBlocks) {
         this.throwIfStopped();
         const depth = this.#isArrayBusy() ? 1 : windowsInFlight;
-        // While a window is held, users wait for it: before the process waits itself, it finishes the windows that it holds.
+        // Users wait for a window that is quiesced, so the process finishes its windows before it waits itself.
         const canStart = windows.length === 0 || (!this.isPaused && this.#isWithinLimit());
         if (windows.length < depth && next < this.#array.numBlocks && canStart) {
           await this.#mayGoOn();
@@ -365,10 +371,10 @@ export class RaidProcess implements ProcessView, RunningProcess {
         if (window === undefined) return;
         await window.done;
         this.throwIfStopped();
-        // From here on user writes below the end go to a rebuild's target too.
+        // From here on, users' writes below the end of the window go to the targets of a rebuild too.
         this.offsetBlocks = window.end;
         await this.#step.onProgress?.(window.end);
-        // Not before: a window that is on the list is let go however this ends.
+        // The window stays on the list until now, so that it is released even if this fails.
         windows.shift();
         this.#release(window);
         await this.#save();
@@ -400,11 +406,11 @@ export class RaidProcess implements ProcessView, RunningProcess {
     });
     const { from, to } = this.#array.memberRange(window.start, window.end);
     await this.#array.bitmap?.whenZeroed(from, to - from);
-    // Only now is it certain that no first write to the window's regions is under way.
+    // Only now no first write to the window's regions can be in flight.
     if (!this.#step.isNeeded(window.start, window.end)) return;
     const startedAt = this.#array.registry.runtime.now();
     await this.#step.run(window.start, window.end, holds);
-    // What was read around must not be taken for good after a crash.
+    // Damage found while reading must be recorded, so that it does not count as good data after a crash.
     if (this.#array.mustRecordDamage(from, to - from)) await this.#array.recordDamage(from, to - from);
     window.workMs = this.#array.registry.runtime.now() - startedAt;
     this.#workedBlocks += window.end - window.start;
@@ -423,7 +429,7 @@ export class RaidProcess implements ProcessView, RunningProcess {
       const resumed = new Promise<void>((resolve) => {
         this.#onResume = resolve;
       });
-      // Others on the same devices need not wait for a person.
+      // An operator may leave it paused for long, so other processes on the same devices may run.
       this.#exclusion.release(this.#array);
       await resumed;
       await this.#exclusion.take(this.#array, () => this.#stopReason !== null);
@@ -444,8 +450,8 @@ export class RaidProcess implements ProcessView, RunningProcess {
   }
 
   /**
-   * While users are at work, the process rests as long as it worked: it has half of the members' time at most. A latency
-   * target makes that longer or shorter; below its minimum rate it does not rest at all.
+   * Rests while users' I/O continues. By default a rest is as long as the preceding work, so that the process uses at most half
+   * of the members' time. A latency target makes rests longer or shorter. Below its minimum rate the process does not rest.
    */
   async #yieldToUsers(workMs: number): Promise<void> {
     const { bdev } = this.#array;
@@ -471,7 +477,7 @@ export class RaidProcess implements ProcessView, RunningProcess {
     if (this.#mayRest()) await this.#sleep(restMs);
   }
 
-  /** The rate of late is not below the minimum. */
+  /** Whether the recent rate is at least the minimum. */
   #mayRest(): boolean {
     const now = this.#array.registry.runtime.now();
     const spanMs = now - this.#noted.at;
@@ -494,7 +500,9 @@ export class RaidProcess implements ProcessView, RunningProcess {
     return (this.#array.bdev?.outstanding ?? 0) > 0;
   }
 
-  /** Resolves after so many milliseconds, or when the process is stopped: a large window may ask for minutes. */
+  /**
+   * Resolves after this many milliseconds, or when the process is stopped, because a large window may need a rest of minutes.
+   */
   async #sleep(ms: number): Promise<void> {
     if (this.#stopReason !== null) return;
     const { runtime } = this.#array.registry;
@@ -521,7 +529,7 @@ function makeStep(array: SyncHost, process: RaidProcess, pool: BufferPool, { rep
   return new ResyncTask(array, process, pool, sync);
 }
 
-/** Slots that a level is asked for in one request at most: of parity what is read for one of them does for all. */
+/** Returns the number of slots that one reconstruct request asks for at most. With parity, one read serves all of them. */
 function reconstructedAtOnce({ module, numSlots, options }: SyncHost): number {
   return module.redundancy === 'parity' ? maxMissing(module, numSlots, options) : 1;
 }

@@ -10,14 +10,17 @@ import { sourcesOf } from './places.js';
 import { listLost, salvage } from './salvage.js';
 import type { Slot } from '../members/slot.js';
 
-/** Unreadable bytes of sources with which a rebuild still goes on: beyond that they fail, and are better copied by hand. */
+/**
+ * Most unreadable bytes of sources with which a rebuild continues. Members with more are failing, and are better copied by
+ * other means.
+ */
 const mostUnreadableBytes = 64 * 1024 * 1024;
 
 /**
- * Gives members what they must hold, worked out from the others; of parity, what is read serves for all of them. Passed over:
- * what was never written, and what the members have not missed. Blocks that cannot be worked out, because a source cannot be
- * read or parity is in doubt, are tried again at the end; those that are still unknown then are bad on the target, and the
- * rebuild is complete without them. A target may leave or fail at any moment, and nothing is done with it from then on.
+ * Fills members with data reconstructed from the other members. With parity, what is read serves all targets. Regions that were
+ * never written or that the targets have not missed are skipped. Blocks that cannot be reconstructed, because a source is
+ * unreadable or parity is inconsistent, are tried again at the end. If they are still unknown, they become bad blocks of the
+ * target, and the rebuild completes without them. A target may leave or fail at any time; then it gets no further I/O.
  */
 export class RebuildTask implements ProcessStep {
   readonly #array: SyncHost;
@@ -42,12 +45,12 @@ export class RebuildTask implements ProcessStep {
   async run(start: number, end: number): Promise<void> {
     const { from, to } = this.#array.memberRange(start, end);
     await this.#fill(from, to, this.#process.targets);
-    // Not later: what is behind the offset may be made clean, and an interrupted rebuild goes on without it.
+    // Recorded now, because regions below the offset may become clean, and an interrupted rebuild continues without them.
     await this.#recordBad();
   }
 
   onProgress(): void {
-    // What is copied may be made clean, so that an interrupted rebuild goes on from there.
+    // Regions that are copied may become clean, so that an interrupted rebuild continues from there.
     if (this.#array.bitmap?.count(RegionState.OutOfSync) !== 0) this.#array.bitmap?.arm();
   }
 
@@ -55,13 +58,13 @@ export class RebuildTask implements ProcessStep {
     const { badBlocks } = this.#array;
     for (const target of this.#process.targets) if (badBlocks.rangesOf(target.index).length > 0) await this.#tryAgain(target);
     await this.#onEach(this.#process.targets, async (target) => {
-      // The record that it is current covers its checksums too.
+      // The superblock that makes the target current must be true of its checksums too.
       await target.sums?.writeAll();
       await memberIo(this.#array, target, IoType.Flush, 0, target.dataSize, -1);
     });
   }
 
-  /** From here on the targets are members like the others, and every write goes to them. */
+  /** Makes the targets members in sync, which get every write. */
   complete(): void {
     const array = this.#array;
     const targets = this.#process.targets.filter(({ isRemoving }) => !isRemoving);
@@ -69,14 +72,14 @@ export class RebuildTask implements ProcessStep {
     if (targets.length === 0) throw new Error(`the target ${String(leaving?.name)} left`);
     for (const target of targets) target.endRebuild();
     array.membershipChanged();
-    // They were filled from what may not be on stable media of the others: they do not stand for one another there.
+    // Their data was read from members where it may not be stable, so members must not be reconstructed from one another there.
     array.consistency.doubtUnstable();
     for (const { index } of targets)
       for (const { start, end } of array.badBlocks.rangesOf(index))
         this.#process.noteUnreadable(index, start, end - start, true);
   }
 
-  /** Blocks `[from, to)` of the targets' data areas; they are quiesced. */
+  /** Fills blocks `[from, to)` of the targets' data areas, which are quiesced. */
   async #fill(from: number, to: number, targets: readonly Slot[]): Promise<void> {
     const array = this.#array;
     const { bitmap } = array;
@@ -94,7 +97,7 @@ export class RebuildTask implements ProcessStep {
           else if (!this.#isSecondTry) this.#markBad(target, at, count);
         }
       }
-      // What is read for one copy says nothing of copies that lie elsewhere.
+      // With copies at different blocks, each target has other sources.
       const together = array.module.redundancy === 'parity' ? [known] : known.map((target) => [target]);
       for (const group of together) if (group.length > 0) await this.#copy(at, count, group);
     }
@@ -121,7 +124,7 @@ export class RebuildTask implements ProcessStep {
         const [first, ...others] = targets;
         if (first === undefined) return;
         if (others.length === 0) await this.#onLost(first, offset, blocks, addrs[0] ?? -1);
-        // What is not known of all of them may be of some.
+        // Blocks that cannot be reconstructed for all targets may be for some.
         else for (const [i, target] of targets.entries()) await this.#salvage(offset, blocks, [target], [addrs[i] ?? -1]);
       },
     });
@@ -139,12 +142,12 @@ export class RebuildTask implements ProcessStep {
     this.#markBad(target, offset, blocks);
   }
 
-  /** Not of a device that has come into the slot of one that left. */
+  /** Marks the blocks as bad, unless another device has taken the slot of the target. */
   #markBad(target: Slot, at: number, count: number): void {
     if (this.#process.isFilling(target.index)) this.#array.markBad(target.index, at, count);
   }
 
-  /** Does something with all targets at once, but with those that have left. One with which it fails leaves. */
+  /** Runs `work` for all targets at once that have not left. A target for which it fails is taken out. */
   async #onEach(targets: readonly Slot[], work: (target: Slot, index: number) => Promise<void>): Promise<void> {
     const results = await Promise.allSettled(
       targets.map(async (target, index) => {
@@ -156,11 +159,11 @@ export class RebuildTask implements ProcessStep {
         }
       }),
     );
-    // Not before all are through with their buffers.
+    // Wait until all have finished with their buffers.
     for (const result of results) if (result.status === 'rejected') throw result.reason;
   }
 
-  /** Blocks from `at` on, in one stripe, of which redundancy is in doubt, or of which it is not, as at `at`. */
+  /** Returns the number of blocks from `at` on, within one stripe, that are as consistent or inconsistent as the first one. */
   #sameTrust(at: number, most: number): number {
     const { memberBlocks } = this.#array.stripe();
     const limit = Math.min(most, (Math.floor(at / memberBlocks) + 1) * memberBlocks - at);
@@ -170,16 +173,16 @@ export class RebuildTask implements ProcessStep {
     return count;
   }
 
-  /** The target's block would have to be worked out from parity that may be wrong. */
+  /** Whether the target's block would have to be reconstructed from parity that may be wrong. */
   #isUnknown({ index }: Slot, at: number): boolean {
     const array = this.#array;
     const stripe = Math.floor(at / array.stripe().memberBlocks);
     if (!array.isInconsistent(at, 1) || array.level?.redundantSlots?.(stripe).includes(index) === true) return false;
-    // With redundancy left the level is asked: it knows what both parities say.
+    // If more members could be lost, the level decides: it knows what both parities say.
     return array.canLose <= 0;
   }
 
-  /** What could not be read a while ago perhaps can be now. */
+  /** Tries again to fill the target's bad blocks, which may be readable by now. */
   async #tryAgain(target: Slot): Promise<void> {
     const array = this.#array;
     const { arrayBlocks, memberBlocks } = array.stripe();

@@ -15,14 +15,14 @@ import { sourcesOf } from './places.js';
 import { listLost, salvage } from './salvage.js';
 import type { MemberDevice, Slot } from '../members/slot.js';
 
-/** With so few changed chunks left, the volume stands still for the rest. */
+/** If no more than this many changed chunks are left, they are copied while the volume is quiesced. */
 const fewChunks = 4;
-/** Passes over what has changed meanwhile; users who write faster than that are made to wait for the last one. */
+/** Most passes over changed chunks. If users write faster than they are copied, users wait during the last one. */
 const mostPasses = 8;
 
 /**
- * Copies a member to the device that is to take its place, while the member serves: everything once, window by window, then
- * again what users have changed since, and the last of it with the volume standing still, when the two change places.
+ * Copies a member to the device that will replace it, while the member is in use: first everything, window by window, then what
+ * users have changed since. The last part is copied and the devices are exchanged while the volume is quiesced.
  */
 export class ReplaceTask implements ProcessStep {
   readonly #array: SyncHost;
@@ -30,9 +30,9 @@ export class ReplaceTask implements ProcessStep {
   readonly #pool: BufferPool;
   readonly #slot: Slot;
   readonly #replacement: Replacement;
-  /** What neither the member nor the others could say: bad on the new device. */
+  /** Blocks that neither the member nor the others could supply. They are bad blocks of the new device. */
   readonly #bad = new BlockRanges();
-  /** From here on the array may grow: it gives the new member what it gives all. */
+  /** Set after the exchange. The array may grow then, and the new member is treated like the others. */
   isDone = false;
 
   constructor(array: SyncHost, process: RunningProcess, pool: BufferPool, slot: Slot, replacement: Replacement) {
@@ -61,7 +61,7 @@ export class ReplaceTask implements ProcessStep {
         await this.#copyNextChanged();
       }
     }
-    // Most of it while users are at work.
+    // Written now, so that little is left to write while the volume is quiesced.
     await this.#writeSums();
     const { bdev } = this.#array;
     if (bdev === null) throw new Error(`array ${this.#array.name} is not online`);
@@ -72,7 +72,7 @@ export class ReplaceTask implements ProcessStep {
       while (this.#replacement.changedChunks > 0) await this.#copyNextChanged();
       await this.#writeSums();
       await this.#newIo(IoType.Flush, 0, this.#slot.dataSize, -1);
-      // What the journal stands for is on stable media after this: the new member's is empty.
+      // The new member's journal is empty, so everything that journal entries stand for must be on stable media.
       const { membership } = this.#array;
       for (const other of this.#array.slots) if (other.isInSync) await flushMember(this.#array, other, 'a flush failed');
       if (this.#array.membership !== membership) throw new Error('a member has left that could not be flushed');
@@ -83,16 +83,19 @@ export class ReplaceTask implements ProcessStep {
     }
   }
 
-  /** The record that the new device is current covers its checksums too. */
+  /** The superblock that makes the new device current must be true of its checksums too. */
   async #writeSums(): Promise<void> {
     await this.#replacement.sums?.writeAll();
   }
 
-  /** No write is under way, and none is acknowledged before metadata names the new member: a crash finds either as good. */
+  /**
+   * Exchanges the devices. No write is in flight, and none is acknowledged before the superblocks name the new member, so after
+   * a crash either device is current.
+   */
   async #changePlaces(): Promise<void> {
     const slot = this.#slot;
     const { metadata } = this.#array;
-    // An update under way would write what it says of the one member to the other. From here to #take is one turn.
+    // A superblock update in progress must not mix records of the two devices. There is no await between this and #take.
     while (!metadata.isIdle()) await metadata.whenIdle();
     if (!this.#isIn() || slot.descriptor === null) throw new Error('the member that was to be replaced has left');
     const { bdev } = this.#replacement.descriptor;
@@ -112,7 +115,8 @@ export class ReplaceTask implements ProcessStep {
       isUnsteady: false,
     });
     try {
-      // The list is that of both devices, as a crash may find either. What only the old one lacks is struck off when it is gone.
+      // After a crash either device may be the member, so the list has the bad blocks of both. Those of the old device are
+      // removed later.
       for (const { start, end } of this.#bad.list()) this.#array.markBad(slot.index, start, end - start);
       await this.#array.bitmap?.writeAll();
       await this.#array.metadata.update();
@@ -120,7 +124,7 @@ export class ReplaceTask implements ProcessStep {
     } catch (error) {
       while (!metadata.isIdle()) await metadata.whenIdle();
       if (this.#isIn()) {
-        // Some members may say otherwise by now: nothing is acknowledged until all of them name the old one again.
+        // Some members may have recorded the new device. No write is acknowledged until all name the old one again.
         this.#take(before);
         badBlocks.replace(slot.index, badBefore);
         for (const { start, end } of damagedBefore) badBlocks.noteDamage(slot.index, start, end - start);
@@ -136,7 +140,7 @@ export class ReplaceTask implements ProcessStep {
     slot.replacement = null;
     this.isDone = true;
     this.#array.badBlocks.replace(slot.index, this.#bad.list());
-    // If that fails, too many blocks count as bad until the next round.
+    // If that fails, the list contains too many blocks until the next update.
     if (!this.#array.badBlocks.isRecorded) await this.#array.metadata.update().catch(() => undefined);
     for (const { start, end } of this.#bad.list()) this.#process.noteUnreadable(slot.index, start, end - start, true);
     await slot.whenDrained();
@@ -145,7 +149,10 @@ export class ReplaceTask implements ProcessStep {
     before.descriptor.close();
   }
 
-  /** The old member's superblock may say that it is the array, alone: found without the others, it must not start. */
+  /**
+   * Clears the old member's superblock. It might say that the device is the array's only member, which must not start by
+   * itself.
+   */
   async #clearOld(descriptor: BdevDescriptor): Promise<void> {
     try {
       await this.#array.store?.clear(descriptor);
@@ -186,7 +193,7 @@ export class ReplaceTask implements ProcessStep {
     }
   }
 
-  /** The blocks are quiesced: what changes them now marks them afterwards. */
+  /** Copies blocks, which are quiesced. I/O that changes them later marks them as changed. */
   async #copy(from: number, to: number): Promise<void> {
     const array = this.#array;
     const most = this.#pool.slotBytes / array.blockSize;
@@ -226,7 +233,7 @@ export class ReplaceTask implements ProcessStep {
       await memberIo(this.#array, this.#slot, IoType.Read, at, count, addr);
     } catch (error) {
       if (!isUnreadable(error)) throw error;
-      // Where it cannot be read, which may be why it is replaced, the others know.
+      // The member may be replaced because it is unreadable. The other members have the data.
       await reconstructInto(this.#array, this.#slot.index, at, count, addr);
     }
   }

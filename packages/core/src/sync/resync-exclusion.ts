@@ -1,15 +1,15 @@
 import type { Runtime } from '@raidkit/bdev';
 
-/** An array with background work. */
+/** An array with a background process. */
 export interface Contender {
   readonly name: string;
-  /** Name of the array for whose work this one's waits; null if none. */
+  /** Name of the array whose process this one's waits for; null if there is none. */
   waitsFor: string | null;
   readonly io: { physicalDevices(): readonly string[] };
 }
 
 /**
- * Whose turn it is: background work of two arrays does not run on one physical device at a time, where each would make the
+ * Prevents that background processes of two arrays run on the same physical device at a time, because each would make the
  * other's disk seek.
  */
 export class ResyncExclusion {
@@ -17,8 +17,8 @@ export class ResyncExclusion {
   #waiters: (() => void)[] = [];
 
   /**
-   * Resolves with true when it is the array's turn; {@link release} follows. With false as soon as `isOver` says that the work
-   * is not wanted any more, which it is asked at every {@link wake}.
+   * Resolves to true when it is the array's turn; {@link release} must follow. Resolves to false as soon as `isOver` returns
+   * true, which means that the process is not wanted any more; it is called at every {@link wake}.
    */
   async take(array: Contender, isOver: () => boolean): Promise<boolean> {
     const devices = new Set(array.io.physicalDevices());
@@ -37,7 +37,7 @@ export class ResyncExclusion {
     this.wake();
   }
 
-  /** Resolves after so many milliseconds, or as soon as `isOver`, which is asked as by {@link take}. */
+  /** Resolves after this many milliseconds, or as soon as `isOver` returns true, which is called as for {@link take}. */
   async rest(runtime: Runtime, ms: number, isOver: () => boolean): Promise<void> {
     const wait = { isDue: false };
     const timer = runtime.setTimer(() => {

@@ -18,37 +18,37 @@ import { isUnreadable, rewriteInPlace } from '../members/rewrite.js';
 import { findUnreadable, halfOf } from './salvage.js';
 import type { Slot } from '../members/slot.js';
 
-/** How often regions are marked as agreeing, in milliseconds: members are flushed for it, which costs more than a window does. */
+/** Milliseconds between marking regions as consistent. Members are flushed for that, which costs more than a window. */
 const markMs = 250;
-/** How often a block is compared that can be read, and then cannot. */
+/** How often to retry a comparison that found blocks unreadable which are then readable. */
 const mostTries = 3;
 
-/** What became of one slot's blocks. */
+/** Result for one slot's blocks. */
 const Outcome = {
-  /** They could not be compared. */
+  /** The blocks could not be compared. */
   Failed: 0,
-  /** They agree, or do now. */
+  /** The blocks agree, possibly after a repair. */
   Compared: 1,
-  /** One vote has settled all copies. */
+  /** A majority vote has repaired all copies. */
   Settled: 2,
-  /** Some of them cannot be read. */
+  /** Some of the blocks cannot be read. */
   Unreadable: 3,
 } as const;
 type Outcome = (typeof Outcome)[keyof typeof Outcome];
 
-/** Addresses of what a slot should hold and what it does, and where these were found to differ. */
+/** Addresses of a slot's expected and actual data, and the differences found. */
 interface Work {
   wanted: number;
   found: number;
   notes: Difference[];
-  /** What differs is made to agree. */
+  /** Whether differences are repaired. */
   mustWrite: boolean;
 }
 
 /**
- * Compares what is worked out (parity, further copies) with what it is worked out from, and, unless it only checks, writes it
- * anew where it differs. A resync writes everything anew, on every member, where that may not be on stable media: what a flush
- * has failed to keep reads as if it were there, and no later flush keeps it.
+ * Compares redundant blocks (parity, further copies) with what they should be, and rewrites those that differ unless the
+ * process is a check. A resync also rewrites everything on every member that may not be on stable media, because data that a
+ * failed flush lost can still be readable, and later flushes do not make it stable.
  */
 export class ResyncTask implements ProcessStep {
   readonly #array: SyncHost;
@@ -57,12 +57,12 @@ export class ResyncTask implements ProcessStep {
   readonly #mustWrite: boolean;
   readonly #isResync: boolean;
   readonly #options: SyncOptions;
-  /** Says what was in doubt when it began. */
+  /** Token of the resync: it covers what was inconsistent when it began. */
   readonly #token: number;
-  /** A member whose blocks would be compared is missing: what may not be on stable media is written anew, and no more. */
+  /** A member that is needed to compare is missing. Unstable blocks are rewritten, and nothing is compared. */
   readonly #isRewriteOnly: boolean;
   #failed = 0;
-  /** When regions were last marked as agreeing. */
+  /** Time at which regions were last marked as consistent. */
   #markedAtMs: number;
 
   constructor(array: SyncHost, process: RunningProcess, pool: BufferPool, options: SyncOptions) {
@@ -79,7 +79,7 @@ export class ResyncTask implements ProcessStep {
 
   isNeeded(start: number, end: number): boolean {
     const { consistency, bitmap } = this.#array;
-    // Without a map it is not known what a crash has left, and a resync covers everything.
+    // Without a map it is unknown what a crash left inconsistent, so a resync covers everything.
     if (bitmap === null) return true;
     const { from, to } = this.#array.memberRange(start, end);
     if (!this.#isRewriteOnly && this.#isResync && consistency.isInconsistent(from, to - from)) return true;
@@ -96,7 +96,7 @@ export class ResyncTask implements ProcessStep {
       if (!canCompare(this.#array) && !this.#isRewriteOnly) {
         throw new Error('a member left: there is nothing to compare any more');
       }
-      // Which slots are worked out depends on the stripe, unless the same ones hold copies everywhere.
+      // The redundant slots depend on the stripe, unless the same groups of slots hold copies everywhere.
       const { copyGroups, copySets } = this.#array.level ?? {};
       const limit = copyGroups !== undefined ? to : (Math.floor(at / memberBlocks) + 1) * memberBlocks;
       const atMost = copySets !== undefined ? limit - at : Math.min(most, limit - at);
@@ -111,7 +111,9 @@ export class ResyncTask implements ProcessStep {
     if (!this.#array.badBlocks.isRecorded) await this.#array.metadata.update();
   }
 
-  /** As {@link #sync}, until it has been done; what cannot be read is found in halves, down to blocks that are right or wrong together. */
+  /**
+   * Repeats {@link #sync} until it succeeds. Unreadable blocks are located by halving, down to blocks that share a checksum.
+   */
   async #syncReadable(piece: Piece): Promise<void> {
     const { count } = piece;
     for (let tries = 0; ; tries++) {
@@ -126,7 +128,7 @@ export class ResyncTask implements ProcessStep {
         return;
       }
       if (outcome === Outcome.Unreadable && (await this.#settleUnreadable(piece))) return;
-      // A member that left may have been what the others were compared with: once more, with those that are there.
+      // The member that left may have been compared with. Try again with the remaining members.
       if (this.#array.membership !== membership) continue;
       if (outcome === Outcome.Unreadable && tries < mostTries) continue;
       this.#failed++;
@@ -134,13 +136,13 @@ export class ResyncTask implements ProcessStep {
     }
   }
 
-  /** What may not be on stable media; and what has no checksums that count, so that it gets some. */
+  /** Unstable blocks must be rewritten, and blocks without valid checksums too, so that they get some. */
   #mustRewrite(at: number, count: number): boolean {
     const { consistency, hasIntegrity } = this.#array;
     return this.#isResync && (hasIntegrity || consistency.isUnstable(at, count));
   }
 
-  /** Not what was worked out alone: any member's blocks may be those that were not kept. */
+  /** Rewrites the blocks on all members, not only redundant ones, because any of them may not be stable. */
   async #rewrite(at: number, count: number): Promise<void> {
     const array = this.#array;
     for (const slot of array.slots) {
@@ -148,7 +150,7 @@ export class ResyncTask implements ProcessStep {
       try {
         await rewriteInPlace(array, slot, at, count);
       } catch (error) {
-        // What is no error of its own, as a lack of memory, says nothing of the member.
+        // An error that is not a device's, such as a lack of memory, says nothing about the member.
         if (!BdevError.is(error)) throw error;
         if (!array.failMember(slot.index, 'blocks that may not be on stable media could not be written again')) throw error;
       }
@@ -164,9 +166,9 @@ export class ResyncTask implements ProcessStep {
     if (!consistency.isResyncDueBelow(end, this.#token)) return;
     const { lostFlushes } = this.#array;
     this.#markedAtMs = now;
-    // What was written must not get lost once readers trust it.
+    // Data must be on stable media before readers rely on redundancy.
     for (const slot of this.#array.slots) if (slot.isInSync) await flushMember(this.#array, slot, 'a flush failed');
-    // One that another flush has lost meanwhile, this one has not kept.
+    // If a flush was lost meanwhile, this one does not make that data stable.
     if (this.#array.lostFlushes !== lostFlushes) return;
     if (this.#isRewriteOnly) consistency.rewritten(end, this.#token);
     else consistency.resynced(end, this.#token);
@@ -192,17 +194,17 @@ export class ResyncTask implements ProcessStep {
         const located = await this.#locate(notes, { wanted, found }, membership);
         if (!Array.isArray(located)) return located;
         const left: Work['notes'] = [];
-        // For the others parity is taken to be wrong: by the time it is written, what was located agrees.
+        // For the other differences parity is taken to be wrong. Located blocks have been repaired when it is written.
         if (this.#mustWrite) outcome = await this.#syncPlaces(derived, piece, { wanted, found, notes: left, mustWrite: true });
         else left.push(...without(notes, located));
         const { alone, together } = apart(this.#array, left);
         for (const [slot, from, blocks] of [...located, ...alone]) this.#note(slot, from, blocks, true);
         notes = together;
       } else if (mayLocate && this.#mustWrite) {
-        // Nothing has been made to agree: it is found once more.
+        // Nothing was repaired, so the differences will be found again.
         notes = [];
       }
-      // What is compared once more is found once more, unless it has been made to agree.
+      // If the comparison is repeated, differences will be found again unless they were repaired.
       if (outcome !== Outcome.Unreadable || this.#mustWrite)
         for (const [slot, from, blocks] of notes) this.#note(slot, from, blocks);
       return outcome === Outcome.Settled ? Outcome.Compared : outcome;
@@ -225,8 +227,8 @@ export class ResyncTask implements ProcessStep {
   }
 
   /**
-   * Whether two parities or more may say whose blocks are wrong: where all members are there and nothing is in doubt. After a
-   * crash parity and data differ for another reason, and what is located may be what was written last.
+   * Whether two or more parities may be used to locate wrong blocks: only if all members are present and nothing is
+   * inconsistent. After a crash parity and data differ for another reason, and the located blocks may be the newest data.
    */
   #mayLocate(derived: readonly Place[], { at, count, sets }: Piece): boolean {
     const { consistency, numInSync, slots } = this.#array;
@@ -234,7 +236,10 @@ export class ResyncTask implements ProcessStep {
     return this.#options.wrong === undefined && !consistency.isInconsistent(at, count) && !consistency.isUnstable(at, count);
   }
 
-  /** What data is wrong, by all parities; a repair has rewritten it. Another outcome: it is to be compared once more. */
+  /**
+   * Returns the blocks of data that all parities show to be wrong; a repair has rewritten them. Returns an outcome if the
+   * comparison must be repeated.
+   */
   async #locate(
     notes: Work['notes'],
     buffers: Pick<Work, 'wanted' | 'found'>,
@@ -245,7 +250,7 @@ export class ResyncTask implements ProcessStep {
       const located = await locateWrong(array, notes, buffers);
       for (const [slot, at, count] of located) {
         await reconstructInto(array, slot.index, at, count, buffers.wanted);
-        // What was worked out of all members says nothing once one of them has left.
+        // Data reconstructed from all members is invalid if one of them has left since.
         if (array.membership !== membership) return Outcome.Failed;
         if (this.#mustWrite) await this.#rewriteLocated(slot, at, count, buffers.wanted);
         else if (this.#process.mismatches.length < mostListed)
@@ -272,7 +277,7 @@ export class ResyncTask implements ProcessStep {
     }
   }
 
-  /** Places of current members whose blocks are worked out from the others'. */
+  /** Returns the redundant places of current members. */
   #derivedIn({ at, sets }: Piece): Place[] {
     if (sets.length > 0) return sets.flatMap((set) => current(set).slice(1));
     const { level, slots } = this.#array;
@@ -281,8 +286,8 @@ export class ResyncTask implements ProcessStep {
   }
 
   /**
-   * Slots of absent members whose blocks there are data, and would be worked out from parity in doubt. Nothing that is left
-   * says what parity should be, but where there is more of it than is needed, it may agree about them.
+   * Returns slots of absent members if some hold data there that would be reconstructed from inconsistent parity; else none. No
+   * member can tell what that parity should be, but if there is more parity than needed, it may agree.
    */
   #workedOutIn({ at, count, sets }: Piece): number[] {
     const { consistency, level, slots } = this.#array;
@@ -292,7 +297,7 @@ export class ResyncTask implements ProcessStep {
     return absent.some((index) => !redundant.includes(index)) ? absent : [];
   }
 
-  /** A level gives of what is in doubt only what redundancy proves: then that agrees with what it is made from. */
+  /** For inconsistent blocks, a level returns only what redundancy proves. If it succeeds, redundancy is consistent there. */
   async #prove(absent: readonly number[], { at, count }: Piece): Promise<Outcome> {
     const addrs = absent.map(() => this.#pool.get());
     try {
@@ -309,8 +314,8 @@ export class ResyncTask implements ProcessStep {
   }
 
   /**
-   * Slots of other derived blocks, which are not read: each is worked out from what it is derived from alone. Of parity, while
-   * members are absent, only those that are not needed to work out what these hold.
+   * Returns other redundant slots that must not be read, so that each is reconstructed from data alone. While members are
+   * absent, parity that is needed to reconstruct their data is not excluded.
    */
   #excludedFor(slot: Slot, derived: readonly Place[], { sets }: Piece): number[] {
     const others = derived.flatMap((other) => (other.slot === slot ? [] : [other.slot.index]));
@@ -351,7 +356,7 @@ export class ResyncTask implements ProcessStep {
       return Outcome.Settled;
     }
     const { wrong = null } = this.#options;
-    // It was worked out from other parity, which may be what is wrong.
+    // The data was reconstructed with other parity, which may be what is wrong.
     const isUndecided = wrong === null && derived.some((other) => other.slot !== slot && !excluded.includes(other.slot.index));
     if (isUndecided) return this.#leaveUndecided(slot, notes.slice(known));
     if (!this.#isResync && wrong !== null && wrong !== slot.index) {
@@ -379,20 +384,20 @@ export class ResyncTask implements ProcessStep {
     return this.#isResync ? Outcome.Failed : Outcome.Compared;
   }
 
-  /** Blocks in which the slot differs, and those between them. */
+  /** Writes the differing blocks and those between them. */
   async #write(slot: Slot, at: number, count: number, wanted: number, differing: Work['notes']): Promise<void> {
     const array = this.#array;
     try {
       await memberIo(array, slot, IoType.Write, at, count, wanted);
     } catch (error) {
       if (statusOf(error) !== Status.NoSpace) throw error;
-      // Those that agree need no room.
+      // If the device lacks space, write only the differing blocks.
       for (const [, from, blocks] of differing)
         await memberIo(array, slot, IoType.Write, from, blocks, wanted + (from - at) * array.blockSize);
     }
   }
 
-  /** A repair of copies: by majority, or as the named one. */
+  /** Repairs copies by majority vote, or from the slot named in the options. */
   async #settleCopies(places: readonly Place[], count: number): Promise<void> {
     const array = this.#array;
     const { rewritten, undecided } = await repairByMajority(array, places, count, this.#options);
@@ -407,8 +412,8 @@ export class ResyncTask implements ProcessStep {
   }
 
   /**
-   * A repair by parity in which a person says whose data is wrong. Where there is more parity than is needed, all of it must say
-   * the same, or what is wrong there is something else. Gives the blocks that are left as they are.
+   * Repairs data by parity if an operator has named the slot whose data is wrong. If there is more parity than needed, all of
+   * it must agree; otherwise something else is wrong. Returns the blocks that are left unchanged.
    */
   async #rewriteWrong(
     wrong: Slot,
@@ -417,7 +422,7 @@ export class ResyncTask implements ProcessStep {
     { wanted, found }: Pick<Work, 'wanted' | 'found'>,
   ): Promise<Work['notes']> {
     const array = this.#array;
-    // It is made from data, and says nothing of what other parity should be.
+    // Parity is computed from data, so it cannot show what other parity should be.
     if (parity.includes(wrong)) return differing;
     const spare = parity.filter((slot) => array.canRunWith((one) => one.isInSync && one !== wrong && one !== slot));
     const undecided: Work['notes'] = [];
@@ -440,7 +445,7 @@ export class ResyncTask implements ProcessStep {
     return undecided;
   }
 
-  /** What a repair changes, it says. */
+  /** Counts and logs what a repair changes. */
   #report(slot: Slot, at: number, count: number): void {
     if (this.#isResync) return;
     this.#process.repairedBlocks += count;
@@ -460,9 +465,9 @@ export class ResyncTask implements ProcessStep {
   }
 
   /**
-   * Blocks, right or wrong together, that some member cannot read: it is given them anew from redundancy, as by any read. False
-   * if all of them can read it now. What redundancy does not know either is lost; a resync makes sure that nothing relies on
-   * what is derived from it.
+   * Rewrites blocks (which share a checksum) that some member cannot read, from redundancy, as a read does. Returns false if
+   * all members can read them now. Blocks that redundancy cannot reconstruct are lost; a resync then makes sure that nothing
+   * relies on their parity.
    */
   async #settleUnreadable({ at, count, sets }: Piece): Promise<boolean> {
     const array = this.#array;
@@ -490,7 +495,7 @@ export class ResyncTask implements ProcessStep {
     for (const { at, slot } of unreadable) this.#process.noteUnreadable(slot.index, at, count, source === undefined);
     if (source === undefined) return;
     if (!this.#isResync && !(await this.#doAgree(readable, count, addr))) {
-      // Which of them the unreadable one is to be given, a vote decides, or a person.
+      // A majority vote or an operator decides what the unreadable copy gets.
       for (const { at, slot } of readable.slice(1)) this.#note(slot, at, count);
       if (this.#mustWrite) await this.#settleCopies(copies, count);
       return;
@@ -543,7 +548,7 @@ export class ResyncTask implements ProcessStep {
       isLost ||= !isKnown;
     }
     if (!isLost || !this.#isResync) return;
-    // What is derived from the lost block is anything: no other block may be worked out from it.
+    // Parity of the lost block is arbitrary, so no other block may be reconstructed from it.
     for (const { slot } of this.#derivedIn({ at, count, sets: [] }))
       if (!array.badBlocks.has(slot.index, at, count)) array.markBad(slot.index, at, count);
   }
@@ -570,7 +575,7 @@ export class ResyncTask implements ProcessStep {
   async finish(): Promise<void> {
     const process = this.#process;
     const { lostBlocks, repairedBlocks, undecidedBlocks } = process;
-    // A power cut must not bring back what was wrong: its regions are clean, and no resync would look there.
+    // A power failure must not bring back the wrong data: its regions are clean, so no resync would look there.
     if (repairedBlocks > 0) {
       for (const slot of this.#array.slots) if (slot.isInSync) await writeSums(this.#array, slot);
       for (const slot of this.#array.slots)
@@ -586,12 +591,12 @@ export class ResyncTask implements ProcessStep {
   }
 }
 
-/** Those of the places that current members have. */
+/** Returns the places of current members. */
 function current(places: readonly Place[]): Place[] {
   return places.filter(({ slot }) => slot.isInSync);
 }
 
-/** Places of current members that hold the same as this one. */
+/** Returns the places of current members that hold the same data as this one. */
 function copiesOf({ sets }: Piece, place: Place): Place[] {
   return current(sets.find((set) => set.includes(place)) ?? []);
 }

@@ -6,19 +6,19 @@ import { isUnreadable } from '../members/rewrite.js';
 import type { Place } from './places.js';
 import type { Slot } from '../members/slot.js';
 
-/** How blocks get to where they are wanted, one piece at a time. */
+/** How {@link salvage} reads and writes a range. */
 export interface Salvage {
-  /** Rejects if a block of the piece cannot be read. */
+  /** Rejects if a block of the range cannot be read. */
   read(at: number, count: number): Promise<void>;
-  /** What was read goes where it is wanted. An error of this ends it all. */
+  /** Writes what was read to its destination. An error ends the whole operation. */
   write(at: number, count: number): Promise<void>;
-  /** The block, or those that have one checksum, could not be read at the second try either. */
+  /** Called if the block, or the blocks that share a checksum, could not be read in the second attempt either. */
   onLost(at: number, count: number): Promise<void>;
 }
 
 /**
- * Reads blocks `[at, +count)` and writes them. Where that fails for the reading, in halves, down to blocks that can be read only together: those that
- * cannot be read are told, and passed over.
+ * Reads blocks `[at, +count)` and writes them. If reading fails, tries again with halves, down to blocks that share a checksum.
+ * Those that remain unreadable are passed to `onLost` and skipped.
  */
 export async function salvage(array: SyncHost, at: number, count: number, how: Salvage): Promise<void> {
   const { membership } = array;
@@ -28,7 +28,7 @@ export async function salvage(array: SyncHost, at: number, count: number, how: S
     if (!isUnreadable(error)) throw error;
     if (array.state !== 'online') throw error;
     if (array.membership !== membership) {
-      // Others are there to be asked now, or one that has left was asked.
+      // Other members may be available now, or the member that was read has left.
       await salvage(array, at, count, how);
     } else if (count > array.blocksTogether) {
       const half = halfOf(array, count);
@@ -42,20 +42,23 @@ export async function salvage(array: SyncHost, at: number, count: number, how: S
   await how.write(at, count);
 }
 
-/** About half of more blocks than can be read only together; whole ones of those. */
+/** Returns about half of `count`, in whole groups of blocks that share a checksum. `count` must be more than one group. */
 export function halfOf({ blocksTogether }: SyncHost, count: number): number {
   return Math.max(1, Math.floor(count / 2 / blocksTogether)) * blocksTogether;
 }
 
-/** As {@link findUnreadable}, of blocks that are lost: what checksums alone say is put on the list. A round of metadata is to follow. */
+/**
+ * As {@link findUnreadable}, for blocks that are lost: adds damage that only checksums show to the list of bad blocks. A
+ * superblock update must follow.
+ */
 export async function listLost(array: SyncHost, places: readonly Place[], count: number, addr: number): Promise<void> {
   await findUnreadable(array, places, count, addr);
   for (const { at } of places) await listDamage(array, at, count);
 }
 
 /**
- * Current members that cannot read the blocks at their place; each is counted as a read error, and told. The buffer at `addr` is
- * used, and the blocks must be quiesced.
+ * Returns the slots of current members that cannot read the blocks at their place. Each is counted as a read error and logged.
+ * Uses the buffer at `addr`; the blocks must be quiesced.
  */
 export async function findUnreadable(array: SyncHost, places: readonly Place[], count: number, addr: number): Promise<Slot[]> {
   const unreadable: Slot[] = [];
@@ -66,7 +69,7 @@ export async function findUnreadable(array: SyncHost, places: readonly Place[], 
     } catch (error) {
       if (!isUnreadable(error)) throw error;
       unreadable.push(slot);
-      // What is on the list was counted when it was found.
+      // Blocks on the list were counted when they were found.
       if (array.badBlocks.has(slot.index, at, count)) continue;
       slot.errors.read++;
       array.log.warn(

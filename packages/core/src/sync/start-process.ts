@@ -10,29 +10,29 @@ import { slotsOfCopies } from './places.js';
 import { canCompare } from './task.js';
 import type { OwnLimits, ProcessType, SyncOptions } from './task.js';
 
-/** Wait before a resync that is due is tried again, and before memory is asked for again. Milliseconds. */
+/** Milliseconds before a resync that is needed is tried again, and before memory is tried again. */
 const resyncRetryMs = 5000;
 const memoryRetryMs = 5000;
-/** Highest rate that a process can be limited to. MiB a second. */
+/** Highest rate limit of a process in MiB per second. */
 const mostMbSec = 0xffff_ffff;
 
-/** What starts the processes of all arrays. */
+/** The service that starts the processes of all arrays. */
 export interface SyncContext extends ProcessLimits {
   readonly registry: BdevRegistry;
   emit(event: RaidEvent): void;
-  /** A member is not being filled any more. */
+  /** A member is no longer being filled. */
   onPlaceFree(array: { readonly name: string }): void;
 }
 
-/** An array whose processes are queued. */
+/** An array with a queue of processes. */
 export interface QueueHost extends SyncHost {
   readonly processes: ProcessQueue;
 }
 
 /**
- * Resolves with the process when it is the array's turn and there is memory for its buffers; {@link ResyncExclusion.release}
- * follows. With null as soon as it is not wanted any more. Others may have the memory for as long as they like, which is no
- * fault, so it is waited for; in the meantime others have their turn.
+ * Resolves to the process when it is the array's turn and there is memory for its buffers; {@link ResyncExclusion.release} must
+ * follow. Resolves to null as soon as `isOver` returns true. Memory may be used by others for long, so a lack of it is not an
+ * error; while this waits, other arrays have their turn.
  */
 export async function begin(
   ctx: SyncContext,
@@ -53,25 +53,25 @@ export async function begin(
   return null;
 }
 
-/** An array that lacks too many members has nothing to compare, but what is there may have to be written anew. */
+/** If the array lacks too many members there is nothing to compare, but unstable blocks may have to be rewritten. */
 function isResyncDue(array: QueueHost): boolean {
   if (array.module.redundancy === 'none') return array.sums !== null && !array.sums.isEnding && !array.consistency.isSettled;
   return canCompare(array) ? !array.consistency.isSettled : array.consistency.unstable.length > 0;
 }
 
-/** Blocks are to be summed, and all members are there: it is done with all of them, or not at all. */
+/** Blocks need checksums, and all members are present, which is required because all of them must get them. */
 function isSumDue({ consistency, isReadOnly, slots, sums }: QueueHost): boolean {
   if (sums === null || sums.isComplete || sums.isEnding || isReadOnly) return false;
-  // What is in doubt gets them when it has been made to agree.
+  // Inconsistent blocks get checksums after they have been resynchronised.
   return consistency.isSettled && slots.every(({ isInSync }) => isInSync);
 }
 
-/** Goes on giving checksums to what has none yet, if all that this needs is there. */
+/** Continues to give checksums to blocks without one, if all requirements are met. */
 export function startSumIfDue(ctx: SyncContext, array: QueueHost): void {
   if (isSumDue(array) && array.processes.current?.type !== 'sum') startSync(ctx, array, 'sum');
 }
 
-/** Starts a resync if there is something to resynchronise and everything that it needs is there. */
+/** Starts a resync if something is inconsistent and all requirements are met. */
 export function startResyncIfDue(ctx: SyncContext, array: QueueHost): void {
   if (!isResyncDue(array) || array.isReadOnly) return;
   const type = array.module.redundancy === 'none' ? 'resum' : 'resync';
@@ -80,8 +80,8 @@ export function startResyncIfDue(ctx: SyncContext, array: QueueHost): void {
 }
 
 /**
- * Starts a resync, check or repair when the process that is running has ended. A check or repair that waits for its turn, or for
- * memory, lets those go first that restore redundancy.
+ * Queues a resync, check or repair. While a check or repair waits for its turn or for memory, processes that restore redundancy
+ * go first.
  */
 export function startSync(
   ctx: SyncContext,
@@ -99,7 +99,7 @@ export function startSync(
   const work = async (): Promise<void> => {
     let process: RaidProcess | null = null;
     const isOffline = (): boolean => array.state !== 'online';
-    // Those that checksums ask for are not wanted when these are given up.
+    // Processes for checksums are not wanted while checksums are being turned off.
     const isWanted = (): boolean => (isSum ? isSumDue(array) : type !== 'resum' || isResyncDue(array));
     const isOver = (): boolean => isOffline() || (!isResync && processes.isPressing) || !isWanted();
     try {
@@ -111,7 +111,7 @@ export function startSync(
       if (process !== null) await run(ctx, array, process, () => Promise.resolve());
       else if (!isOffline() && isWanted()) startSync(ctx, array, type, options);
     } catch {
-      // It has been logged and told; a resync that is still due is tried again.
+      // The error has been logged and reported. A resync that is still needed is tried again.
     } finally {
       if (process !== null) ctx.resyncExclusion.release(array);
     }
@@ -120,7 +120,7 @@ export function startSync(
   ctx.resyncExclusion.wake();
 }
 
-/** Refuses what a level without redundancy, or an array that is not up, cannot do. */
+/** Throws if the array is not online or has nothing to compare. */
 export function checkCanSync(array: QueueHost, type: ProcessType): void {
   const { name, module, state } = array;
   if (state !== 'online' || array.isReadOnly) {
@@ -142,7 +142,7 @@ export function checkCanSync(array: QueueHost, type: ProcessType): void {
   }
 }
 
-/** Refuses a repair that would have to guess. */
+/** Throws if nothing would tell which blocks are right. */
 export function checkCanRepair(array: QueueHost, { source, wrong }: SyncOptions): void {
   const copies = slotsOfCopies(array.level ?? {});
   const named = source ?? wrong;
@@ -157,7 +157,9 @@ export function checkCanRepair(array: QueueHost, { source, wrong }: SyncOptions)
     refuse('of two copies that differ nothing tells which is right: name it (source), or the member that is wrong (wrong)');
 }
 
-/** Only a check may leave a part out: what others make agree must agree everywhere. */
+/**
+ * Throws unless the start block is valid. Only a check may begin elsewhere than at 0: the others must cover the whole array.
+ */
 export function checkFrom({ name, numBlocks }: QueueHost, type: ProcessType, { from = 0 }: SyncOptions): void {
   if (from === 0) return;
   const message =
@@ -168,7 +170,7 @@ export function checkFrom({ name, numBlocks }: QueueHost, type: ProcessType, { f
     throw new RaidError('ERR_RAID_INVALID', 22, `array ${name}: ${message}`);
 }
 
-/** Refuses limits of a process that are none. Throws a RaidError, which names the field and what it may be. */
+/** Throws a RaidError that names the field and its range, if a limit of a process is invalid. */
 export function checkLimits(name: string, limits: Partial<OwnLimits>): void {
   for (const [field, value] of Object.entries(limits) as [string, number | null | undefined][]) {
     const isKnown = field === 'maxBandwidthMbSec' || field === 'minBandwidthMbSec';
@@ -181,7 +183,7 @@ export function checkLimits(name: string, limits: Partial<OwnLimits>): void {
   }
 }
 
-/** What could not be done, or has become possible, is done later: a resync, and blocks being given checksums. */
+/** Starts later, if needed: a resync, giving blocks checksums, or a growth that makes room for them. */
 export function resyncLater(ctx: SyncContext, array: QueueHost): void {
   if (array.consistency.isSettled && !isSumDue(array) && !array.wantsIntegrity) return;
   array.processes.later(ctx.registry.runtime, resyncRetryMs, () => {
@@ -192,7 +194,7 @@ export function resyncLater(ctx: SyncContext, array: QueueHost): void {
   });
 }
 
-/** Runs a process with everything around it; rejects as it does. */
+/** Runs a process, with events and logs. Rejects as it does. */
 export async function run(
   ctx: SyncContext,
   array: QueueHost,
@@ -217,7 +219,7 @@ export async function run(
     if (failure === null) array.log.info(fields, 'the process is complete');
     else array.log.error(fields, `the process ended early: ${failure}`);
     ctx.emit({ type: 'processFinished', ...about, ...targets(), error: failure });
-    // It may have been what this waited for.
+    // The checksums may have waited for this process.
     if (failure === null && array.state === 'online') startSumIfDue(ctx, array);
     resyncLater(ctx, array);
   }

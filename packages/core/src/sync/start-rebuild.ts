@@ -5,20 +5,20 @@ import { begin, run } from './start-process.js';
 import type { QueueHost, SyncContext } from './start-process.js';
 import type { Slot } from '../members/slot.js';
 
-/** A member that is to be filled. */
+/** A member to be filled. */
 interface Entry {
   readonly slot: Slot;
-  /** Its device when it came: another one in the slot is not this work's. */
+  /** The device that the member had when it was added. Another device in the slot does not belong to this rebuild. */
   readonly descriptor: BdevDescriptor | null;
-  /** Resolves when nothing of the preparations goes to the device any more. */
+  /** Resolves when the preparation does no more I/O on the device. */
   prepared: Promise<void> | null;
 }
 
 /**
- * Starts to fill the slot's member, which is open and has its sizes, when the process that is running has ended. A member
- * that is known to lack only what was written while it was out (`isPartial`) is given only that. What waits for its turn, or is
- * being prepared, takes a further member of the same kind along: all of them are filled in one pass. {@link canTakeAlong} has
- * been asked in this turn, if another member is being filled.
+ * Queues a rebuild of the slot's member, whose device must be open and its sizes set. `isPartial`: the member lacks only what
+ * was written while it was absent, and gets only that. A member of the same kind is added to a rebuild that is still waiting or
+ * being prepared, so that all are filled in one pass. If another member is being filled, {@link canTakeAlong} must have
+ * returned true in this turn.
  */
 export function startRebuild(ctx: SyncContext, array: QueueHost, slot: Slot, isPartial: boolean): void {
   array.beginFilling(slot);
@@ -34,21 +34,24 @@ export function startRebuild(ctx: SyncContext, array: QueueHost, slot: Slot, isP
   ctx.resyncExclusion.wake();
 }
 
-/** Whether a member could be filled now: none is being filled, or one that could be filled together with it has not begun. */
+/**
+ * Whether a member can be filled now: no other member is being filled, or the rebuild of another has not begun and can fill
+ * both.
+ */
 export function canTakeAlong({ processes, slots }: QueueHost, isPartial: boolean): boolean {
   return processes.gathering?.takes(isPartial) === true || !slots.some(({ isRebuilding }) => isRebuilding);
 }
 
-/** Fills members in one pass. Each leaves, fails and becomes current by itself. */
+/** Fills members in one pass. Each of them leaves, fails and gets in sync independently. */
 class Rebuild implements Gathering {
-  /** Resolves when its process has ended, and what that leads to is done. */
+  /** Resolves when the process and what follows from its end are done. */
   ended: Promise<void> = Promise.resolve();
   readonly #ctx: SyncContext;
   readonly #array: QueueHost;
   readonly #isPartial: boolean;
   readonly #entries: Entry[] = [];
   #process: RaidProcess | null = null;
-  /** Its first window has begun, or never will: what comes later needs a pass of its own. */
+  /** The first window has begun or never will, so further members need another pass. */
   #isClosed = false;
 
   constructor(ctx: SyncContext, array: QueueHost, isPartial: boolean) {
@@ -57,7 +60,7 @@ class Rebuild implements Gathering {
     this.#isPartial = isPartial;
   }
 
-  /** What lacks little is not made to wait for what lacks everything. */
+  /** A partial rebuild must not wait for a full one. */
   takes(isPartial: boolean): boolean {
     return !this.#isClosed && this.#isPartial === isPartial && !this.#isOver();
   }
@@ -85,7 +88,7 @@ class Rebuild implements Gathering {
       await this.#prepare(process);
       await run(ctx, array, process, () => array.metadata.update());
       array.bitmap?.arm();
-      // It may be the one that was too small, or absent when the others grew.
+      // The member may have been the one that was too small or absent when the others grew.
       array.growIfPossible();
       if (array.numInSync < array.numSlots) return;
       ctx.emit({ type: 'arrayOnline', array: array.name, degraded: false });
@@ -102,7 +105,7 @@ class Rebuild implements Gathering {
     }
   }
 
-  /** A member that left before this began is gone, and another one may be in its place. */
+  /** Whether the member is still there: it may have left before this began, and another one may be in its slot. */
   #isThere({ descriptor, slot }: Entry): boolean {
     return slot.descriptor === descriptor && slot.role === 'rebuilding';
   }
@@ -117,7 +120,7 @@ class Rebuild implements Gathering {
     return this.#process;
   }
 
-  /** Once more for those that have come meanwhile. After that no more come. */
+  /** Prepares the members, and again those that were added meanwhile. Afterwards no more are added. */
   async #prepare(process: RaidProcess): Promise<void> {
     const array = this.#array;
     const fresh = (): Entry[] => this.#entries.filter((entry) => entry.prepared === null && this.#isThere(entry));
@@ -129,18 +132,18 @@ class Rebuild implements Gathering {
           return cleared;
         }),
       );
-      // The map that the member keeps must be no better than the array's before it can count as current.
+      // Before the member can count as current, its map must show at least what the array's does.
       if (this.#isPartial) await array.bitmap?.writeAll();
       else await array.bitmap?.missAll();
       for (const { filling } of entries.filter((entry) => this.#isThere(entry)).map(({ slot }) => slot))
         if (filling !== null) filling.isOnMap = true;
-      // From here on the member carries the array's record, and can be told apart from an older copy of itself.
+      // From here on the member has the array's record, which distinguishes it from an older copy of itself.
       await array.metadata.update();
     }
     this.#isClosed = true;
   }
 
-  /** What it kept of an earlier life may look newer than what it is given now. */
+  /** Clears the extension of the member, because records of a former use could look newer than the array's. */
   async #clear({ descriptor, slot }: Entry, process: RaidProcess): Promise<void> {
     if (descriptor === null) return;
     try {
@@ -150,14 +153,14 @@ class Rebuild implements Gathering {
     }
   }
 
-  /** What has not begun has nothing on the member, and what it waits for may take long. */
+  /** Before the process exists, nothing has been sent to the member, and the wait for it may be long. */
   async #leave(entry: Entry, reason: string): Promise<void> {
     if (this.#process === null) return;
     if (this.#process.dropTarget(entry.slot, new Error(reason))) await entry.prepared;
     else await this.ended;
   }
 
-  /** The target of a rebuild that did not get to its end: its slot is empty again, unless another device is there by now. */
+  /** Empties the slot of a target that was not filled, unless it has another device by now. */
   async #drop({ descriptor, prepared, slot }: Entry): Promise<void> {
     await prepared;
     if (slot.descriptor !== descriptor || !slot.isRebuilding) return;

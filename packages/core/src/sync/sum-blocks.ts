@@ -8,13 +8,13 @@ import { ResyncTask } from './resync.js';
 import { salvage } from './salvage.js';
 import type { ProcessStep, RunningProcess } from './task.js';
 
-/** How often what has been summed is made to count, in milliseconds: members are flushed for it. */
+/** Milliseconds between making new checksums valid. Members are flushed for that. */
 const markMs = 250;
 
 /**
- * Gives blocks of an array that had no checksums those of what is there, and looks at each of them as a check does. What it has done
- * counts after a crash as far as headers say it, and they never say more than is on stable media of all members; so it is done with
- * all of them, or not at all.
+ * Gives checksums to existing blocks of an array that had none, and checks these blocks as a `check` does. After a crash,
+ * checksums are valid as far as headers record them, and headers record only what is on stable media of all members. So all
+ * members must be present.
  */
 export class SumTask implements ProcessStep {
   readonly #array: SyncHost;
@@ -22,7 +22,7 @@ export class SumTask implements ProcessStep {
   readonly #pool: BufferPool;
   readonly #sums: GrowingSums;
   readonly #check: ResyncTask;
-  /** The counts when it began: since then no member has come or left, and no flush was lost. */
+  /** Values at the beginning. If they change, a member has joined or left, or a flush was lost. */
   readonly #membership: number;
   readonly #lostFlushes: number;
   #markedAtMs: number;
@@ -57,13 +57,13 @@ export class SumTask implements ProcessStep {
         if (array.bitmap?.isAll(RegionState.Unwritten, at, count) !== true) await this.#sum(slot, at, count);
       }
     }
-    // What is read now is verified: what was not read as it is gets found, and healed.
+    // From now on reads are verified, so the check finds and repairs blocks that do not match.
     await this.#check.run(start, end);
   }
 
   async #sum(slot: Slot, from: number, blocks: number): Promise<void> {
     const { sums } = slot;
-    // What was written since has one.
+    // Blocks that were written since already have checksums.
     if (sums === null || (await sums.haveSums(from, from + blocks))) return;
     const addr = this.#pool.get();
     const again = this.#pool.get();
@@ -76,7 +76,7 @@ export class SumTask implements ProcessStep {
           await sums.sum(at, count, again, addr).finally(() => slot.partEnded());
         },
         write: () => Promise.resolve(),
-        // The check that follows does what is to be done about it.
+        // The check that follows handles these blocks.
         onLost: () => Promise.resolve(),
       });
     } finally {
@@ -97,7 +97,7 @@ export class SumTask implements ProcessStep {
       await slot.sums?.writeOut([range]);
       await client.flush();
     });
-    // One that has left meanwhile does not have them, and will come back with what it had.
+    // A member that left meanwhile does not have the checksums, and may come back without them.
     this.#throwIfChanged();
     this.#sums.countTo(end);
   }

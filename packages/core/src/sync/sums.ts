@@ -8,10 +8,10 @@ import type { SyncHost } from './host.js';
 import { listLost, salvage } from './salvage.js';
 import type { Holds, ProcessStep, RunningProcess } from './task.js';
 
-/** How often what has been summed is made to count, in milliseconds: members are flushed for it. */
+/** Milliseconds between making new checksums valid. Members are flushed for that. */
 const markMs = 250;
 
-/** Buffers for two readings of the same, and whether users wait. */
+/** Two buffers for reading the same blocks twice, and whether users' I/O waits. */
 interface Reading {
   readonly addr: number;
   readonly again: number;
@@ -19,17 +19,17 @@ interface Reading {
 }
 
 /**
- * The work on checksums of an array without redundancy. A check reads all members, so that what does not match is found, and listed.
- * A `resum` reads what may have none that count, and gives it some: after a crash those of what was written since the region was
- * last clean are lost, also of what had been flushed, and where checksums have just been turned on there were none. So it is taken for
- * right, and told that nothing proves it. What may not be on stable media is written as it is, too.
+ * The process for checksums of an array without redundancy. A `check` reads all members to find blocks that do not match, and
+ * lists them. A `resum` reads blocks that have no valid checksums and gives them some: after a crash, the checksums of regions
+ * that were being written are lost, even for flushed data, and an array whose checksums were just turned on has none. So the
+ * present data is taken to be right and reported as unproven. Unstable data is also written back.
  */
 export class SumsTask implements ProcessStep {
   readonly #array: SyncHost;
   readonly #process: RunningProcess;
   readonly #pool: BufferPool;
   readonly #isResum: boolean;
-  /** Says what had no checksums when it began. */
+  /** Token of the resync: it covers what was inconsistent when it began. */
   readonly #token: number;
   #markedAtMs: number;
 
@@ -42,7 +42,9 @@ export class SumsTask implements ProcessStep {
     this.#markedAtMs = array.registry.runtime.now();
   }
 
-  /** Reads are verified, and checksums made, while requests write. What is written back must not replace a client's newer data. */
+  /**
+   * Users may write while blocks are verified or summed, but not while data is written back, which would replace newer data.
+   */
   holds(start: number, end: number): Holds {
     const { from, to } = this.#array.memberRange(start, end);
     return this.#isResum && this.#array.consistency.isUnstable(from, to - from) ? 'all' : 'none';
@@ -91,7 +93,10 @@ export class SumsTask implements ProcessStep {
     return this.#array.bitmap?.isAll(RegionState.Unwritten, at, count) === true;
   }
 
-  /** No region ceases to be dirty before headers say that there are checksums: of others they would be found with it after a crash. */
+  /**
+   * A region must not become clean before headers record the checksums. Otherwise an earlier array's checksums would be valid
+   * after a crash.
+   */
   async #recordSums(): Promise<void> {
     const { metadata, name, sums } = this.#array;
     const isRecorded = (): boolean => sums !== null && metadata.recordedSums === sums.header()?.salt;
@@ -111,7 +116,7 @@ export class SumsTask implements ProcessStep {
     const array = this.#array;
     const { sums } = slot;
     if (sums === null) throw new Error(`array ${array.name}: its checksums are given up`);
-    // What an earlier life of them has left is none, whether or not all of it can be read.
+    // Checksums of an earlier incarnation are not valid, whether or not the data can be read.
     await sums.wash([{ start: from, end: from + blocks }]);
     await salvage(array, from, blocks, {
       read: async (at, count) => {
@@ -122,14 +127,14 @@ export class SumsTask implements ProcessStep {
         this.#process.unprovenBlocks += without;
       },
       write: async (at, count) => {
-        // Not the sums alone: what a flush has failed to keep may read as if it were there.
+        // Checksums alone are not enough: data that a failed flush lost may still be readable.
         if (isHeld && array.consistency.isUnstable(at, count)) await this.#writeBack(slot, at, count, addr, again);
       },
       onLost: (at, count) => this.#onLost(slot, at, count, addr),
     });
   }
 
-  /** What was read the same twice: a lie is not to be written over what it is about. */
+  /** Writes back only blocks that two reads returned alike, because one of two different reads must be wrong. */
   async #writeBack(slot: Slot, from: number, blocks: number, addr: number, again: number): Promise<void> {
     const { blockSize, blocksTogether, memory } = this.#array;
     const isSame = (at: number, count: number): boolean =>
@@ -158,7 +163,7 @@ export class SumsTask implements ProcessStep {
     const { lostFlushes } = array;
     this.#markedAtMs = now;
     for (const slot of array.slots) await flushMember(array, slot, 'a flush failed');
-    // One that another flush has lost meanwhile, this one has not kept.
+    // If a flush was lost meanwhile, this one does not make that data stable.
     if (array.lostFlushes === lostFlushes) consistency.resynced(end, this.#token);
   }
 

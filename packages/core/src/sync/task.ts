@@ -1,165 +1,171 @@
 import type { SyncHost } from './host.js';
 import type { Slot } from '../members/slot.js';
 
-/** Places of disagreement, or unreadable ones, that are listed; more are only counted. */
+/** Most mismatches or unreadable ranges that are listed. Further ones are only counted. */
 export const mostListed = 64;
 /** Largest member I/O of a process, in bytes. */
 export const pieceBytes = 256 * 1024;
 
-/** Limits of background processes, shared by all arrays of a composer; changes apply at once. */
+/** Limits of background processes, which all arrays of a composer share. Changes apply immediately. */
 export interface ProcessOptions {
-  /** KiB of array space that is quiesced at a time; raised to a whole stripe where that is larger. */
+  /** Size of the window that is quiesced at a time, in KiB of array space. Raised to a stripe if that is larger. */
   windowSizeKb: number;
-  /** MiB of array space a second; 0 for no limit. */
+  /** Most MiB of array space per second; 0 for no limit. */
   maxBandwidthMbSec: number;
-  /** MiB of array space a second below which a process does not rest for the sake of users. */
+  /** MiB of array space per second below which a process does not rest in favour of users. */
   minBandwidthMbSec: number;
   /**
-   * Milliseconds that users' I/O may take on average beside a process: it rests longer while they take more, and less while
-   * they take less. 0: it rests as long as it works.
+   * Target for the average latency of users' I/O during a process, in milliseconds. The process rests longer while it is
+   * exceeded, and less while it is not. 0: each rest is as long as the preceding work.
    */
   latencyTargetMs: number;
 }
 
-/** Limits of one process, instead of the shared ones; null: the shared one. MiB of array space a second; 0 for none. */
+/** Limits of one process in MiB of array space per second, 0 for no limit. Null to use the shared limit. */
 export interface OwnLimits {
   maxBandwidthMbSec: number | null;
   minBandwidthMbSec: number | null;
 }
 
-/** What a process does. */
+/** Type of a background process. */
 export type ProcessType =
-  /** Fills a new member. */
+  /** Fills new members. */
   | 'rebuild'
-  /** Makes redundancy agree with the data where a crash may have left it otherwise. */
+  /** Makes redundancy agree with the data where it may disagree after a crash. */
   | 'resync'
-  /** Counts and lists where redundancy disagrees; changes nothing. */
+  /** Counts and lists blocks where redundancy disagrees, without changing anything. */
   | 'check'
-  /** As check, and makes redundancy agree. */
+  /** As `check`, and makes redundancy agree. */
   | 'repair'
-  /** Copies a member to the device that takes its place. */
+  /** Copies a member to the device that replaces it. */
   | 'replace'
   /**
-   * Without redundancy: gives what has no checksums that count some of what is there, after a crash, or when another program
-   * ran the array. Nothing says that it is what was written.
+   * For an array without redundancy: gives blocks without valid checksums new ones, after a crash or after another program ran
+   * the array. They describe the present data, which may not be what was written.
    */
   | 'resum'
-  /** Gives blocks of an array that had no checksums some, of what is there. */
+  /** Gives checksums to the existing data of an array that had none. */
   | 'sum';
 
-/** Which users wait while a window is worked on. */
+/** Which users' I/O waits while a window is processed: that in the window, all of it, or none. */
 export type Holds = 'window' | 'all' | 'none';
 
-/** What a process does with one window, which is quiesced. */
+/** The work that a process does on each window. */
 export interface ProcessStep {
   /**
-   * Which users wait while a window is worked on: those whose I/O lies in it (`window`, the default), all, because only the level knows
-   * which of them would be in the way, or none.
+   * Returns which users' I/O waits while a window is processed: that which lies in it (`window`, the default), `all` of it,
+   * because only the level knows which would interfere, or `none`.
    */
   holds?(start: number, end: number): Holds;
-  /** Blocks of the array that need nothing: they are passed over. */
+  /** Whether the array blocks `[start, end)` need any work. If not, they are skipped. */
   isNeeded(start: number, end: number): boolean;
-  /** Works on blocks `[start, end)` of the array, while those users wait whom it was to hold up. */
+  /** Processes array blocks `[start, end)`, while users' I/O waits as {@link holds} returned. */
   run(start: number, end: number, holds: Holds): Promise<void>;
-  /** Everything below `offset` is done. The last window is still quiesced. */
+  /** Called when everything below `offset` is done. The last window is still quiesced. */
   onProgress?(offset: number): Promise<void> | void;
-  /** After the last window; once more if the array has grown meanwhile, and something is left to do for it. */
+  /** Called after the last window, and again if the array has grown meanwhile and the new part has been processed. */
   finish?(): Promise<void>;
-  /** It has been done for good, whatever the array grows to now. */
+  /** The work is complete, even if the array grows now. */
   readonly isDone?: boolean;
-  /** Nothing is left to do, and the array has not grown: what this is all for, in the same turn. */
+  /** Called in the turn in which nothing is left to do and the array has not grown. Makes the result effective. */
   complete?(): void;
 }
 
-/** What a person knows that redundancy does not say; for repairs. */
+/** Decisions of an operator that redundancy cannot make, for repairs. */
 export interface SyncOptions {
-  /** For copies: the slot whose copy is right, where it has one. Without it the majority is. */
+  /** For copies: the slot whose copy is right. Without it the majority decides. */
   source?: number;
-  /** The slot whose blocks are wrong where redundancy disagrees. Without it parity is, or the minority of copies. */
+  /** The slot whose blocks are wrong if redundancy disagrees. Without it that is parity, or the minority of copies. */
   wrong?: number;
-  /** For a check: the block of the array from which on it looks; an earlier check has looked before that. Default 0. */
+  /** For a check: the array block to begin at, because an earlier check has covered the blocks before. Default 0. */
   from?: number;
-  /** MiB of array space a second for this process, instead of the shared limit; 0 for none. */
+  /** Own limit in MiB of array space per second, instead of the shared limit; 0 for no limit. */
   maxBandwidthMbSec?: number;
 }
 
-/** What is particular to one process. */
+/** Parameters of one process. */
 export interface ProcessTask extends SyncOptions {
-  /** The slot whose member is replaced. */
+  /** For a replacement: the slot whose member is replaced. */
   replace?: Slot;
 }
 
-/** Where redundancy disagrees with the data; blocks of the array. */
+/** A range of array blocks where redundancy disagrees with the data. */
 export interface Mismatch {
   offsetBlocks: number;
   numBlocks: number;
-  /** Whose blocks are not what the others say: parity's or a copy's, or, if it is located, whose are wrong. */
+  /** Slot whose blocks differ from what the others say: parity's or a copy's, or the slot that is wrong if `isLocated`. */
   slot: number;
-  /** Redundancy says that this slot's blocks are what is wrong. */
+  /** Redundancy shows that this slot's blocks are the wrong ones. */
   isLocated: boolean;
 }
 
-/** Blocks of a slot's data area that could not be read, or worked out for it. */
+/** Blocks of a slot's data area that could not be read, or could not be reconstructed for it. */
 export interface UnreadableRange {
   slot: number;
   memberOffsetBlocks: number;
   numBlocks: number;
-  /** Redundancy does not know them either: reads of them fail until they are written. */
+  /** Redundancy could not reconstruct them, so reads of them fail until they are written. */
   isLost: boolean;
 }
 
-/** The running process, for its task. */
+/** The running process, as seen by its task. */
 export interface RunningProcess {
   readonly type: ProcessType;
-  /** Blocks that a repair rewrote, and blocks that it could not decide on. */
+  /** Number of blocks that a repair rewrote, and of blocks that it could not decide on. */
   repairedBlocks: number;
   undecidedBlocks: number;
   mismatchBlocks: number;
   lostBlocks: number;
-  /** Blocks that were given checksums of what was there, whatever that was. */
+  /** Number of blocks that got checksums of their present data, which may not be what was written. */
   unprovenBlocks: number;
   readonly mismatches: Mismatch[];
-  /** Slots whose members are being filled, in ascending order. One that leaves is taken out at once, unless it is the last. */
+  /**
+   * Slots whose members are being filled, in ascending order. A member that leaves is removed at once, unless it is the last
+   * one.
+   */
   readonly targets: readonly Slot[];
-  /** Whether the slot's member is one of them, and still gets what it lacks from this process. */
+  /** Whether the slot's member is a target that this process is still filling. */
   isFilling(slot: number): boolean;
-  /** A target cannot be filled: the others are without it. Throws the error if there are none. */
+  /** A target cannot be filled, so it is taken out and the others continue. Throws the error if there are no others. */
   failTarget(slot: Slot, error: unknown): void;
-  /** Throws why the process must not go on: it was stopped, or the array is not online any more. */
+  /** Throws the reason if the process was stopped, or an error if the array is not online. */
   throwIfStopped(): void;
-  /** Counts and lists blocks that a member could not read; lost ones too if it is a target that does not have them. */
+  /**
+   * Counts and lists unreadable blocks of a member. `isLost`: they could not be reconstructed either; on a target, they are
+   * missing.
+   */
   noteUnreadable(slot: number, memberOffsetBlocks: number, numBlocks: number, isLost: boolean): void;
 }
 
-/** A process that ended. */
+/** Record of a process that has ended. */
 export interface ProcessRecord {
   type: ProcessType;
-  /** The members that it filled, or was filling; none of other processes. */
+  /** Names of the members that it filled or was filling; empty for other processes. */
   targets: readonly string[];
-  /** The first of them. */
+  /** First entry of `targets`; null if it is empty. */
   target: string | null;
   startedAt: number;
   seconds: number;
-  /** Where it began, and how far it has got, in blocks of the array. */
+  /** The array block at which it began, and the block up to which it got. */
   fromBlock: number;
   blocks: number;
   mismatchBlocks: number;
-  /** The first few places of these. */
+  /** The first few mismatches. */
   mismatches: readonly Mismatch[];
-  /** Blocks that a repair rewrote, and blocks that it could not decide on. */
+  /** Number of blocks that a repair rewrote, and of blocks that it could not decide on. */
   repairedBlocks: number;
   undecidedBlocks: number;
-  /** Blocks of members that could not be read, and of these, or of the target, those that could not be worked out. */
+  /** Number of member blocks that could not be read, and number of those (or of a target's) that could not be reconstructed. */
   unreadableBlocks: number;
   lostBlocks: number;
-  /** The first few of both. */
+  /** The first few unreadable and lost ranges. */
   unreadable: UnreadableRange[];
-  /** Blocks of members that were given checksums of what was there: nothing says that it is what was written. */
+  /** Number of member blocks that got checksums of their present data, which may not be what was written. */
   unprovenBlocks: number;
   error: string | null;
 }
 
-/** There may be something that can be compared: of copies whatever is there, of parity only while redundancy is left. */
+/** Whether there is something to compare: with copies always, with parity only while members could still be lost. */
 export function canCompare(array: SyncHost): boolean {
   return array.module.redundancy === 'copies' || array.canLose > 0;
 }
