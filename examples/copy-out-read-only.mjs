@@ -1,4 +1,4 @@
-// Copies the volume of an array out of images of its members, SPDK's or ours. The images are opened for reading alone.
+// Copies the volume of an array out of images of its members, which SPDK or raidkit has written. The images are opened read-only.
 //   node examples/copy-out-read-only.mjs OUTPUT IMAGE=UUID …
 // A file does not say which member it is an image of: each is given its member's uuid (`raidctl examine` lists them).
 import { once } from 'node:events';

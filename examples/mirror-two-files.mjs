@@ -1,4 +1,4 @@
-// A mirror over two files. The first run makes it; every later one finds it by what is on the files.
+// A mirror over two files. The first run creates it; later runs assemble it from the superblocks on the files.
 //   node examples/mirror-two-files.mjs a.img b.img
 import { existsSync, truncateSync, writeFileSync } from 'node:fs';
 import { openLinuxBdev } from '@raidkit/backend-linux';

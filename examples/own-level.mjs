@@ -1,4 +1,4 @@
-// A RAID level of one's own in one file: strips of eight blocks, dealt out to the members in turn.
+// A RAID level of your own in one file: strips of eight blocks go to the members in turn.
 //   node examples/own-level.mjs
 import { createMallocBdev } from '@raidkit/backend-virtual';
 import { BdevRegistry, BlockClient } from '@raidkit/bdev';

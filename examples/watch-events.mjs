@@ -10,7 +10,7 @@ import { spdkSuperblockStore } from '@raidkit/superblock';
 const registry = new BdevRegistry(nodeRuntime());
 const modules = new RaidModuleRegistry();
 modules.register(raid5f);
-// A member that vanishes is waited for so long before a spare takes its place.
+// How long a member that disappears may be absent before a spare replaces it.
 const members = { graceMs: 1000 };
 const arrays = new RaidArrays({ registry, modules, store: spdkSuperblockStore, members });
 const rebuilt = new Promise((resolve) => {

@@ -1,8 +1,11 @@
 import type { ExitCode } from './exit-code.js';
 import type { Session } from './session.js';
 
-/** Does what a command is for. Resolves with how raidctl ends; nothing for 0. Throws a `Failure`, or anything, if it cannot. */
+/**
+ * Carries out a command. Resolves with raidctl's exit code, or nothing for 0. Throws a `Failure` or any other error if it
+ * fails.
+ */
 export type Action = (session: Session) => Promise<ExitCode | undefined> | Promise<void>;
 
-/** Hands an action over, to be run in a session with the options that all commands have. */
+/** Runs an action in a session with the options that all commands have. */
 export type Run = (action: Action) => Promise<void>;

@@ -8,24 +8,24 @@ import { formatSeconds } from './format.js';
 import { pathOf, takeSnapshot } from './snapshot.js';
 import type { Snapshot } from './snapshot.js';
 
-/** Most devices without a user that are read for superblocks. */
+/** Largest number of unused devices that are read for superblocks. */
 const mostLookedAt = 64;
-/** Seconds by which a scheduled check may be late: it may wait for the hours in which checks run. */
+/** Seconds by which a scheduled check may be late, since it may wait for the hours in which checks run. */
 const checkLateSec = 2 * 86_400;
-/** Seconds by which clocks may differ. */
+/** Tolerated difference between clocks, in seconds. */
 const clockSec = 3600;
 
 /** EPERM. */
 const notPermitted = -1;
 
-/** A device that is open, has no user, and carries a superblock. */
+/** An open, unused device with a superblock. */
 interface Carrier {
   device: string;
   arrayUuid: string;
   what: string;
 }
 
-/** All that is looked at for what may be wrong. */
+/** Everything that is checked for problems. */
 export interface Checkup {
   snapshot: Snapshot;
   schedule: ResultOf<'raidkit_get_schedule'>;
@@ -34,13 +34,13 @@ export interface Checkup {
   carriers: readonly Carrier[];
 }
 
-/** Asks the daemon for everything, and changes nothing. */
+/** Queries the daemon for a checkup; changes nothing. */
 export async function takeCheckup(client: RaidkitClient): Promise<Checkup> {
   const [snapshot, schedule, sinks, disks] = await Promise.all([
     takeSnapshot(client),
     client.call('raidkit_get_schedule'),
     client.call('raidkit_get_event_sinks').catch((error: unknown) => {
-      // A control socket for reading only does not tell.
+      // A read-only control socket refuses this call.
       if (ClientError.is(error) && error.rpc?.code === notPermitted) return [];
       throw error;
     }),
@@ -48,14 +48,14 @@ export async function takeCheckup(client: RaidkitClient): Promise<Checkup> {
   ]);
   const carriers: Carrier[] = [];
   for (const name of freeDevices(snapshot).slice(0, mostLookedAt)) {
-    // One that has gone meanwhile, or cannot be read, is not what is looked for here.
+    // Ignored: the device was removed meanwhile or cannot be read.
     const occupant = await occupantOf(client, { argument: name, name, toOpen: null, bdev: null }).catch(() => null);
     if (occupant?.arrayUuid !== undefined) carriers.push({ device: name, arrayUuid: occupant.arrayUuid, what: occupant.what });
   }
   return { snapshot, schedule, sinks, disks, carriers };
 }
 
-/** Everything that a person should know, the worst first. `now`: milliseconds since 1970. */
+/** All findings, the worst first. `now` is in milliseconds since 1970. */
 export function checkupFindings(checkup: Checkup, now: number): Finding[] {
   const { snapshot } = checkup;
   const all = [
@@ -79,7 +79,7 @@ function freeDevices({ arrays, bdevs, exports, spares }: Snapshot): string[] {
   return bdevs.filter((bdev) => !bdev.claimed && !used.has(bdev.name) && pathOf(bdev) !== null).map(({ name }) => name);
 }
 
-/** Devices that a scan has found and that are not open. */
+/** Findings about devices that a scan has found and that are not open. */
 function foundFindings({ snapshot: { arrays, configuration } }: Checkup): Finding[] {
   const found = (configuration.found ?? []).filter((one) => one.bdev_name === null && one.uuid !== null);
   return found.map(({ array, path, reason, uuid, why }) => {
@@ -106,7 +106,7 @@ function foundFindings({ snapshot: { arrays, configuration } }: Checkup): Findin
   });
 }
 
-/** Devices that are open, and whose array does not use them. */
+/** Findings about open devices that their array does not use. */
 function carrierFindings({ carriers, snapshot: { arrays } }: Checkup): Finding[] {
   return carriers.map(({ arrayUuid, device, what }) => {
     const array = arrays.find(({ uuid }) => uuid === arrayUuid);
@@ -139,7 +139,7 @@ function carrierFindings({ carriers, snapshot: { arrays } }: Checkup): Finding[]
   });
 }
 
-/** Volumes that no client can use. */
+/** Findings about volumes that no client can use. */
 function exportFindings({ disks, snapshot: { arrays, bdevs, exports } }: Checkup): Finding[] {
   const serving = arrays.filter(
     ({ name, state }) => state === 'online' && bdevs.some((bdev) => bdev.name === name && !bdev.claimed),
@@ -164,13 +164,13 @@ function exportFindings({ disks, snapshot: { arrays, bdevs, exports } }: Checkup
   return findings;
 }
 
-/** Checks that have not come, and clocks with which they never may. */
+/** Findings about checks that are overdue, and clocks that would keep them from running. */
 function scheduleFindings({ schedule, snapshot }: Checkup, now: number): Finding[] {
   const findings: Finding[] = [];
   for (const { due_at: dueAt, is_running: isRunning, name } of schedule.arrays) {
     const lateSec = (now - Date.parse(dueAt)) / 1000;
     const history = snapshot.arrays.find((array) => array.name === name)?.ext.history ?? [];
-    // What the schedule has not noticed yet.
+    // A completed check that the schedule has not noticed yet.
     const isDone = history.some((one) => one.type === 'check' && one.error === null && one.started_at > Date.parse(dueAt));
     if (isRunning || isDone || lateSec < checkLateSec) continue;
     const hours = typeof schedule.window === 'string' ? `; checks run at ${schedule.window}` : '';

@@ -1,11 +1,11 @@
-/** What no shell takes for anything but itself, wherever it stands. */
+/** Words without characters that are special to any shell. */
 const plain = /^[\p{L}\p{N}_@%+:,./-]+$/u;
-/** Controls, and what turns the direction of writing: a user does not see them in what is pasted. */
+/** Control characters, and characters that change the direction of text: users do not see them in what they paste. */
 const unseen = /[\p{Cc}\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu;
 
 /**
- * A command for a person to type. Names of arrays are read from disks, and those of files come from the users that made them:
- * in bash and zsh each of `operands` is one word, and no option, whatever is in it.
+ * Makes a command for people to type. Names of arrays are read from disks and names of files chosen by other users, so each of
+ * `operands` is quoted such that bash and zsh see one word and no option.
  *
  * @param command with its options, as it is typed
  */
@@ -21,6 +21,6 @@ function quote(word: string): string {
 }
 
 function asBytes(character: string): string {
-  // The dashboard has this too, and no Buffer.
+  // The dashboard uses this too, where there is no Buffer.
   return [...new TextEncoder().encode(character)].map((byte) => `\\x${byte.toString(16).padStart(2, '0')}`).join('');
 }

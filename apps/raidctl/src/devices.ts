@@ -8,47 +8,50 @@ import type { Step } from './plan.js';
 import { pathOf } from './snapshot.js';
 import type { Snapshot } from './snapshot.js';
 
-/** How devices are opened. */
+/** Options for opening devices. */
 export interface OpenOptions {
   /** Bytes. */
   blockSize?: number;
   readOnly?: boolean;
-  /** By which the array knows it. */
+  /** Uuid by which the array knows the device. */
   uuid?: string;
-  /** False: what is unmapped keeps its place on the device. Default true. */
+  /** Whether unmapped blocks are deallocated on the device. Default true. */
   unmap?: boolean;
 }
 
 /** A device that was named on the command line. */
 export interface Device {
-  /** As it was named. */
+  /** The argument as it was given. */
   readonly argument: string;
-  /** Its name in the daemon, now or once it is open. */
+  /** Name in the daemon, now or after it is opened. */
   readonly name: string;
-  /** Null if the daemon has it open already. */
+  /** Set if the device must be opened; null if the daemon has it open. */
   readonly toOpen: { readonly path: string } | null;
   readonly bdev: BdevInfo | null;
 }
 
-/** What a device carries that would be lost, for people; and how it is made free. */
+/** What a device contains that would be lost, for people. */
 export interface Occupant {
   readonly what: string;
-  /** The uuid of the array whose superblock it is. */
+  /** Uuid of the array, if it is a superblock. */
   readonly arrayUuid?: string;
   readonly isSuperblock: boolean;
 }
 
-/** Whether an argument can be a path: it has a `/`. Names of arrays may have one, too. */
+/** Whether an argument may be a path: it has a `/`. Names of arrays may have one, too. */
 export function isPath(argument: string): boolean {
   return argument.includes('/');
 }
 
-/** Whether it is a path whatever the daemon has: the name of an array on a foreign disk may be that of another disk. */
+/**
+ * Whether an argument counts as a path even if the daemon has a device of that name: the name of an array on a foreign disk may
+ * look like another disk's path.
+ */
 function isSurelyPath(argument: string): boolean {
   return /^\.{0,2}\//.test(argument);
 }
 
-/** Finds the devices that were named: paths of files and block devices, or names that the daemon has. */
+/** Finds the devices named on the command line: paths of files and block devices, or names in the daemon. */
 export class DeviceFinder {
   readonly #snapshot: Snapshot;
   readonly #taken: Set<string>;
@@ -107,7 +110,7 @@ export class DeviceFinder {
   }
 }
 
-/** The step that opens a device; none if it is open already. */
+/** Steps to open a device; none if it is open already. */
 export function openSteps({ name, toOpen }: Device, { blockSize, readOnly = false, unmap = true, uuid }: OpenOptions): Step[] {
   if (toOpen === null) return [];
   const params = {
@@ -121,13 +124,13 @@ export function openSteps({ name, toOpen }: Device, { blockSize, readOnly = fals
   return [callStep(`open ${toOpen.path} as ${name}`, 'bdev_aio_create', params, undo)];
 }
 
-/** The step that closes a device again; none if it is not a file or block device. */
+/** Steps to close a device again; none if it is not a file or block device. */
 export function closeSteps(bdev: BdevInfo | undefined): Step[] {
   if (bdev === undefined || pathOf(bdev) === null) return [];
   return [callStep(`close ${bdev.name} (${String(pathOf(bdev))})`, 'bdev_aio_delete', { name: bdev.name })];
 }
 
-/** What uses the device, for people; null if nothing does. */
+/** Returns what uses the device, for people; null if nothing does. */
 export function userOf(snapshot: Snapshot, bdev: BdevInfo): string | null {
   for (const array of snapshot.arrays) {
     const member = array.ext.members.find(({ name }) => name === bdev.name);
@@ -139,15 +142,15 @@ export function userOf(snapshot: Snapshot, bdev: BdevInfo): string | null {
   return bdev.claimed ? 'another device that stands on it' : null;
 }
 
-/** Refuses a device that is in use. */
+/** Throws if the device is in use. */
 export function requireFree(snapshot: Snapshot, { argument, bdev }: Device): void {
   const user = bdev === null ? null : userOf(snapshot, bdev);
-  // A volume is exported by itself; the daemon takes that back if no client uses it.
+  // A volume may have an automatic export, which the daemon removes if no client uses it.
   if (user === null || (user.startsWith('export ') && bdev?.product_name === 'Raid Volume')) return;
   throw new Failure(ExitCode.Refused, `${argument} is in use by ${user}`);
 }
 
-/** What the device carries that is not overwritten without a question; null for nothing that is known. */
+/** Returns what the device contains that must not be overwritten without asking; null if nothing is known. */
 export async function occupantOf(client: RaidkitClient | null, device: Device): Promise<Occupant | null> {
   if (device.toOpen === null) {
     if (client === null) return null;
@@ -161,7 +164,7 @@ export async function occupantOf(client: RaidkitClient | null, device: Device): 
     if (signature !== null) return { what: signature, isSuperblock: false };
     return found.kind === 'unusable' ? { what: `a damaged superblock (${found.message})`, isSuperblock: true } : null;
   } catch (error) {
-    // Unless the user agrees to it, what is there must not be overwritten together with what others have.
+    // If the device cannot be read, the user must agree before it is overwritten.
     const why = error instanceof Error ? error.message : String(error);
     return { what: `what cannot be looked at (${why})`, isSuperblock: false };
   }
@@ -182,7 +185,7 @@ function superblockOf(name: string, uuid: string): Occupant {
   return { what: `the superblock of array ${name} (${uuid})`, arrayUuid: uuid, isSuperblock: true };
 }
 
-/** The step that clears what arrays have left on a device, before it is opened or after. */
+/** Makes the step that clears superblocks and headers from a device, whether or not it is open. */
 export function wipeStep({ argument, name, toOpen }: Device): Step {
   const does = `clear the superblock from ${argument}`;
   if (toOpen === null) return callStep(does, 'raidkit_wipe', { bdev_name: name });

@@ -2,8 +2,8 @@ import { claimSchema, levelOptionSchema } from '@raidkit/client';
 import { z } from 'zod';
 
 /*
- * What `--json` prints: one document a command, on one line; one a look with --watch. Within a version fields are added and
- * never taken away. docs/raidctl.schema.json is made from this.
+ * Documents that `--json` prints: one per command, on one line; with --watch, one per update. Within a version fields are only
+ * added. docs/raidctl.schema.json is generated from this.
  */
 
 const version = z.literal(1);
@@ -14,7 +14,7 @@ const diskHealth = text
   .nullable()
   .describe('good, bad or unknown, as the disk says of itself; null for what is no disk, and where smartctl is not asked');
 
-/** A place in an array, and the device in it. */
+/** A slot of an array, and the device in it. */
 export const slotDocument = z.strictObject({
   slot: count,
   /** Name of the device in the daemon; null for an empty slot. */
@@ -37,7 +37,7 @@ export const slotDocument = z.strictObject({
   last_serial: text.nullable().describe('the same number of its disk'),
 });
 
-/** Background work that runs on an array. */
+/** A background process that runs on an array. */
 export const processDocument = z.strictObject({
   type: text.describe('rebuild, resync, resum, sum, check, repair or replace'),
   target: text.nullable().describe('the device that is being filled; the first, where several are'),
@@ -58,7 +58,7 @@ export const processDocument = z.strictObject({
   ),
 });
 
-/** Background work that has ended. */
+/** A background process that has ended. */
 export const recordDocument = z.strictObject({
   type: text,
   target: text.nullable(),
@@ -77,7 +77,7 @@ export const recordDocument = z.strictObject({
   error: text.nullable(),
 });
 
-/** Something that a person should know, and what to do about it. */
+/** A finding for people, and what to do about it. */
 export const findingDocument = z.strictObject({
   severity: z.enum(['notice', 'degraded', 'failed']),
   array: text.nullable(),
@@ -139,7 +139,7 @@ export const listDocument = z.strictObject({
   ),
 });
 
-/** What a command changes, or, with --dry-run, would change. */
+/** Changes that a command has made or, with --dry-run, would make. */
 export const changeDocument = z.strictObject({
   version,
   command: z.literal('change'),
@@ -289,9 +289,9 @@ export const modulesDocument = z.strictObject({
       is_redundant: z.boolean(),
       can_unmap: z.boolean(),
       can_grow: z.boolean(),
-      /** By name; given with `create --option`. */
+      /** Options by name, as given with `create --option`. */
       options: z.record(z.string(), levelOptionSchema),
-      /** What the level's package says of itself; raidkit has not checked it. */
+      /** Conformance report of the level's package, which raidkit has not checked. */
       conformance: claimSchema.nullable(),
       conformance_error: text.nullable(),
     }),
@@ -385,7 +385,7 @@ export const selftestDocument = z.strictObject({
   ),
 });
 
-/** Whatever went wrong, but for a command line that is wrong. */
+/** Any error except a wrong command line. */
 export const errorDocument = z.strictObject({
   version,
   command: z.literal('error'),
@@ -397,7 +397,7 @@ export const errorDocument = z.strictObject({
   }),
 });
 
-/** All of them, told apart by `command`. */
+/** All documents, distinguished by `command`. */
 export const document = z.discriminatedUnion('command', [
   statusDocument,
   listDocument,

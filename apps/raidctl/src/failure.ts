@@ -1,18 +1,18 @@
 import { ClientError } from '@raidkit/client';
 import { ExitCode } from './exit-code.js';
 
-/** Errno numbers of the daemon's for something that does not exist: ENOENT, ENXIO, ENODEV. */
+/** The daemon's errnos for something that does not exist: ENOENT, ENXIO, ENODEV. */
 const notFound: ReadonlySet<number> = new Set([-2, -6, -19]);
-/** For something that broke: EIO, ENOMEM, ENOSPC; and JSON-RPC's internal error. */
+/** The daemon's codes for failures: EIO, ENOMEM, ENOSPC, and JSON-RPC's internal error. */
 const broken: ReadonlySet<number> = new Set([-5, -12, -28, -32603]);
 const methodNotFound = -32601;
 
-/** Why a command did not do what was asked, for people, and how raidctl ends. */
+/** Why a command failed, for people, and raidctl's exit code. */
 export class Failure extends Error {
   readonly exitCode: ExitCode;
-  /** What to do about it; null if that is plain. */
+  /** What to do about it; null if that is obvious. */
   readonly hint: string | null;
-  /** The daemon's code, if it was the daemon that refused. */
+  /** The daemon's error code, if the daemon refused; otherwise null. */
   readonly rpcCode: number | null;
 
   constructor(
@@ -28,7 +28,7 @@ export class Failure extends Error {
   }
 }
 
-/** Any error, as a command ends with it. */
+/** Converts any error to a `Failure`. */
 export function toFailure(error: unknown): Failure {
   if (error instanceof Failure) return error;
   if (ClientError.is(error)) return ofClient(error);
@@ -70,7 +70,7 @@ function ofRpc(error: ClientError, rpcCode: number, data: unknown): Failure {
   return new Failure(exitCode, message, { rpcCode, cause: error });
 }
 
-/** The reason that the daemon gives beside its message, if it does. */
+/** Returns the reason in the error's data, or null. */
 function reasonOf(data: unknown): string | null {
   if (typeof data === 'string') return data;
   if (typeof data !== 'object' || data === null || !('reason' in data)) return null;

@@ -6,7 +6,7 @@ import { ofTargets, whoIsWrong } from './work.js';
 import type { Snapshot } from './snapshot-type.js';
 import { pathOf } from './snapshot-type.js';
 
-/** The array's health in a sentence; the daemon's reason is part of it. */
+/** The array's health in a sentence, including the daemon's reason. */
 export function statusOf(array: RaidArrayInfo): string {
   const { ext, num_base_bdevs: slots } = array;
   const { reason } = ext;
@@ -28,7 +28,7 @@ export function statusOf(array: RaidArrayInfo): string {
   }
 }
 
-/** What to do, in a sentence: the most urgent of what there is; null for nothing. */
+/** The most urgent action, in a sentence; null if there is none. */
 export function actionOf(snapshot: Snapshot, array: RaidArrayInfo): string | null {
   for (const severity of ['failed', 'degraded', 'notice'] as const) {
     const found = findingsOf(snapshot, array).find((finding) => finding.severity === severity && finding.action !== null);
@@ -39,7 +39,7 @@ export function actionOf(snapshot: Snapshot, array: RaidArrayInfo): string | nul
   return null;
 }
 
-/** Everything about an array that a person should know, the most urgent first. */
+/** All findings about an array, the most urgent first. */
 export function findingsOf(snapshot: Snapshot, array: RaidArrayInfo): Finding[] {
   return [
     ...healthFindings(snapshot, array),
@@ -50,7 +50,7 @@ export function findingsOf(snapshot: Snapshot, array: RaidArrayInfo): Finding[] 
   ];
 }
 
-/** What is wrong beside the arrays. */
+/** Findings that are not about arrays. */
 export function otherFindings({ arrays, bdevs, configuration, spares }: Snapshot): Finding[] {
   const findings: Finding[] = [];
   const notice = (what: string, action: string | null, commands: string[] = []): void => {
@@ -85,12 +85,12 @@ export function otherFindings({ arrays, bdevs, configuration, spares }: Snapshot
   return findings;
 }
 
-/** Least size of a member, in bytes. */
+/** Minimum size of a member, in bytes. */
 function neededBytes({ ext, base_bdevs_list: slots }: RaidArrayInfo): number {
   return Math.max(...slots.map(({ data_offset: offset, data_size: size }) => (offset + size) * ext.block_size));
 }
 
-/** Members whose disks say that they are failing: they serve, and are better replaced while they do. */
+/** Findings about members whose disks report that they are failing: these should be replaced while they still work. */
 function diskFindings({ diskHealth }: Snapshot, { ext, name: array }: RaidArrayInfo): Finding[] {
   return ext.members.flatMap(({ name, slot }) => {
     const disk = diskHealth?.disks.find((one) => one.bdev_name === name && one.verdict === 'bad');
@@ -164,7 +164,7 @@ function superblockAction({ superblock }: RaidArrayInfo): string {
     : 'bring the device back, and create the array again just as it was';
 }
 
-/** Paths of what an array lacks, as far as they are known, for a command. */
+/** Paths of an array's absent members as far as they are known, for a command. */
 function absentPaths({ configuration }: Snapshot, { ext, uuid }: RaidArrayInfo): string[] {
   const absent = ext.members.filter(({ name }) => name === null).map(({ last_member: last }) => last?.name);
   const pending = configuration.pending.flatMap(({ method, params }) => {

@@ -1,6 +1,6 @@
 const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
 
-/** Bytes in the largest binary unit of which there is one, with three digits or so: `1.50 GiB`. */
+/** Formats bytes in the largest binary unit that gives at least 1, with about three digits: `1.50 GiB`. */
 export function formatBytes(bytes: number): string {
   let value = bytes;
   let unit = 0;
@@ -11,20 +11,20 @@ export function formatBytes(bytes: number): string {
   return `${digits(value, unit)} ${units[unit] ?? ''}`;
 }
 
-/** Whole bytes have no fraction; everything else three digits. */
+/** Whole numbers have no fraction; others have three digits. */
 function digits(value: number, unit: number): string {
   if (unit === 0 || Number.isInteger(value) || value >= 100) return String(Math.round(value));
   return value.toFixed(value >= 10 ? 1 : 2);
 }
 
-/** A number of events a second, or of operations: `12.3k`. */
+/** Formats a number of operations, or a rate: `12.3k`. */
 export function formatCount(count: number): string {
   if (count < 1000) return count < 10 && !Number.isInteger(count) ? count.toFixed(1) : String(Math.round(count));
   if (count < 1_000_000) return `${(count / 1000).toFixed(1)}k`;
   return `${(count / 1_000_000).toFixed(1)}M`;
 }
 
-/** Seconds in at most two units: `2 h 5 min`. */
+/** Formats seconds with at most two units: `2 h 5 min`. */
 export function formatSeconds(seconds: number): string {
   const whole = Math.max(0, Math.round(seconds));
   const parts: string[] = [];
@@ -42,7 +42,7 @@ export function formatSeconds(seconds: number): string {
   return parts.length === 0 ? '0 s' : parts.slice(0, 2).join(' ');
 }
 
-/** `1 member`, `2 members`. */
+/** Formats a number with its noun: `1 member`, `2 members`. */
 export function plural(count: number, one: string, many = `${one}s`): string {
   return `${count} ${count === 1 ? one : many}`;
 }

@@ -8,27 +8,27 @@ import { commandLine } from './command-line.js';
 import { ExitCode } from './exit-code.js';
 import { Failure } from './failure.js';
 
-/** Bytes for the few blocks that are read. */
+/** Buffer memory in bytes, for the few blocks that are read. */
 const memoryBytes = 64 * 1024 * 1024;
 
 type Found = Awaited<ReturnType<typeof spdkSuperblockStore.read>>;
 
-/** What a device carries. */
+/** What was found on a device. */
 export interface LocalExamination {
   found: Found;
-  /** The array keeps checksums of its members' blocks. */
+  /** Whether the array keeps checksums. */
   hasIntegrity: boolean;
-  /** What else keeps its data there; null for nothing that is known. */
+  /** What else is stored there, such as a file system; null if nothing is known. */
   signature: string | null;
-  /** By which superblocks know it. */
+  /** Uuid by which superblocks list the device. */
   uuid: string;
-  /** The disk's serial number; null if that is not known. */
+  /** The disk's serial number; null if it is not known. */
   serial: string | null;
 }
 
 /**
- * Looks at a file or block device that the daemon does not have open, from this process, read-only and without starting
- * anything. Throws a `Failure` if it cannot be opened.
+ * Examines a file or block device that the daemon does not have open, from this process, read-only and without starting any
+ * array. Throws a `Failure` if it cannot be opened.
  */
 export function examineLocally(path: string): Promise<LocalExamination> {
   return withDevice(path, true, async (descriptor) => {
@@ -39,7 +39,7 @@ export function examineLocally(path: string): Promise<LocalExamination> {
   });
 }
 
-/** The array that a device was written for, and as which member. */
+/** The array, and the member of it, that a device was written for. */
 export interface MemberRecord {
   array: string;
   slot: number;
@@ -48,8 +48,8 @@ export interface MemberRecord {
 }
 
 /**
- * Which member of an array the device or file is by what we wrote on it, wherever it is by now and whatever it is called; null if
- * that does not say it, or cannot be read from here.
+ * Returns which member of an array the device or file is, according to raidkit's headers on it, whatever its path and name are
+ * now; null if there are none or they cannot be read from here.
  */
 export async function recordedMember(path: string): Promise<MemberRecord | null> {
   const look = async (descriptor: BdevDescriptor): Promise<MemberRecord | null> => {
@@ -61,13 +61,13 @@ export async function recordedMember(path: string): Promise<MemberRecord | null>
     if (uuid === undefined || uuid === null) return null;
     return { array, slot: slots.findIndex((slot) => slot.uuid === uuid), uuid, blockSize };
   };
-  // Whatever is in the way, opening it will tell.
+  // Opening the device will report what is wrong.
   return withDevice(path, true, look).catch(() => null);
 }
 
 /**
- * Clears what arrays have left at the start of a device that no program has open. Throws a `Failure` if what another program
- * keeps there can still be found afterwards.
+ * Clears superblocks and headers from a device that no program has open. Throws a `Failure` if another program's data is still
+ * found afterwards.
  */
 export function wipeLocally(path: string): Promise<void> {
   return withDevice(path, false, async (descriptor) => {

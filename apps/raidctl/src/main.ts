@@ -1,6 +1,6 @@
 import { main } from './run.js';
 
-// The reader may have read enough: `raidctl status | head -1`.
+// The reader may stop early: `raidctl status | head -1`.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code === 'EPIPE') process.exit(0);
   throw error;

@@ -4,23 +4,23 @@ import { ExitCode } from './exit-code.js';
 import { Failure, toFailure } from './failure.js';
 import type { Session } from './session.js';
 
-/** One thing that a command does. */
+/** A step of a command. */
 export interface Step {
-  /** In the infinitive, for people: "open /dev/sdx as sdx". */
+  /** What it does, in the infinitive, for people: "open /dev/sdx as sdx". */
   readonly does: string;
   readonly method: MethodName | null;
   readonly params: Record<string, unknown> | null;
   run(session: Session): Promise<unknown>;
-  /** Takes it back when a later step fails. */
+  /** Undoes the step when a later one fails. */
   undo?: (session: Session) => Promise<unknown>;
 }
 
-/** What a command is about to do, all of it known before the first step. */
+/** All steps of a command, known before the first one runs. */
 export interface Plan {
   readonly steps: readonly Step[];
-  /** What is lost or put at risk: the user must agree to it, on the terminal or with `--yes`. */
+  /** Losses and risks: the user must agree to them on the terminal or with `--yes`. */
   readonly warnings: readonly string[];
-  /** What others keep on devices and would be overwritten, or what ends for those who use it: `--yes` is not enough, `--force` is. */
+  /** Other data that would be overwritten, or users that would be cut off: `--yes` does not suffice, `--force` does. */
   readonly graver?: readonly string[];
 }
 
@@ -31,7 +31,7 @@ export interface ChangeOptions {
   dryRun?: boolean;
 }
 
-/** A step that is one call to the daemon. */
+/** Makes a step that is one call to the daemon. */
 export function callStep<M extends MethodName>(
   does: string,
   method: M,
@@ -48,9 +48,9 @@ export function callStep<M extends MethodName>(
 }
 
 /**
- * Carries the plan out, if the user agrees where that is needed, and prints what was done: `said` for people. With `--dry-run`
- * prints what would be done. If a step fails, those before it that can be taken back are, in reverse order. Returns whether it
- * was done.
+ * Carries out the plan, asking the user where that is needed, and prints what was done; `said` is the text for people. With
+ * `--dry-run` prints what would be done. If a step fails, earlier steps are undone in reverse order where possible. Returns
+ * whether it was done.
  */
 export async function carryOut(
   session: Session,

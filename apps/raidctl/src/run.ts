@@ -23,7 +23,7 @@ const exitHelp = `
 Exit codes: 0 done, and in order; 1 failed; 2 wrong command line; 3 not found; 4 refused;
 5 an array is degraded; 6 the daemon cannot be reached.`;
 
-/** The command line, with all commands. `run` gets what is to be done. */
+/** Makes the command line with all commands; `run` is called with the chosen command's action. */
 export function makeProgram(run: Run, { stdout, stderr }: Pick<Streams, 'stdout' | 'stderr'> = process): Command {
   const program = new Command('raidctl')
     .description('Creates, watches and repairs the RAID arrays of raidkitd')
@@ -39,7 +39,7 @@ export function makeProgram(run: Run, { stdout, stderr }: Pick<Streams, 'stdout'
   return program;
 }
 
-/** Runs the command line `argv` (as `process.argv`), and resolves with the exit code. */
+/** Runs the command line `argv` (as in `process.argv`), and resolves with the exit code. */
 export async function main(process: Streams & { readonly argv: readonly string[] }): Promise<ExitCode> {
   let exitCode: ExitCode = ExitCode.Ok;
   const program = makeProgram(async (action) => {
@@ -63,7 +63,7 @@ export async function main(process: Streams & { readonly argv: readonly string[]
   return exitCode;
 }
 
-/** Says what went wrong: as a document on standard output with `--json`, else in words on standard error. */
+/** Prints an error: as a document on standard output with `--json`, else as text on standard error. */
 function report({ stderr }: Pick<Streams, 'stderr'>, session: Session, error: unknown): ExitCode {
   const { exitCode, hint, message, rpcCode } = toFailure(error);
   if (session.isJson) {

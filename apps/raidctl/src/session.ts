@@ -6,10 +6,10 @@ import type { Streams } from './terminal.js';
 
 /** Options that every command has. */
 export interface CommonOptions {
-  /** Path, or HOST:PORT; undefined: where a daemon listens that was not told where. */
+  /** Path or HOST:PORT of the control socket; undefined for the default path. */
   socket?: string;
   json?: boolean;
-  /** Seconds that the daemon has for an answer; 0 for as long as it takes. */
+  /** Seconds to wait for an answer; 0 for no limit. */
   timeout: number;
 }
 
@@ -26,24 +26,24 @@ export class Session {
     this.#options = options;
   }
 
-  /** The connection, made when it is first asked for. */
+  /** Returns the connection to the daemon, which is made at the first call. */
   client(): Promise<RaidkitClient> {
     this.#client ??= RaidkitClient.connect(this.address, { timeoutMs: this.#options.timeout * 1000 });
     return this.#client;
   }
 
-  /** Where the daemon is looked for. */
+  /** Address of the daemon. */
   get address(): DaemonAddress {
     return parseAddress(this.#options.socket);
   }
 
-  /** The daemon is on another machine: paths are those of that one. */
+  /** Whether the daemon is on another machine, so that paths are not of this one. */
   get isRemote(): boolean {
     const { address } = this;
     return 'host' in address && !/^(localhost|127\..*|::1)$/.test(address.host);
   }
 
-  /** Prints what was found: the document for programs, the text for people. */
+  /** Prints a result: the document for programs or the text for people. */
   print(document: Document, text: string): void {
     this.terminal.write(this.isJson ? `${JSON.stringify(document)}\n` : text);
   }
@@ -54,7 +54,7 @@ export class Session {
   }
 }
 
-/** A path, unless it looks like HOST:PORT. */
+/** Parses an address: HOST:PORT if it looks like one, else a path. */
 export function parseAddress(text: string | undefined): DaemonAddress {
   if (text === undefined) return { path: defaultSocketPath() };
   const tcp = /^(\[[0-9a-fA-F:]+\]|[^/:]+):(\d+)$/.exec(text);

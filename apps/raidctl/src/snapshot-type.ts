@@ -1,17 +1,17 @@
 import type { BdevInfo, Configuration, DiskHealth, NbdExport, RaidArrayInfo, Spare } from '@raidkit/client';
 
-/** What the daemon had when it was asked. Its parts were asked for together, but are not of one moment. */
+/** State of the daemon. Its parts were requested together, but are not from the same moment. */
 export interface Snapshot {
   arrays: RaidArrayInfo[];
   bdevs: BdevInfo[];
   spares: Spare[];
   exports: NbdExport[];
   configuration: Configuration;
-  /** Absent: it was not asked for. */
+  /** Absent if it was not requested. */
   diskHealth?: DiskHealth;
 }
 
-/** Path of the file or block device that a bdev is over; null for one of another kind. */
+/** Path of a bdev's file or block device; null for other kinds. */
 export function pathOf(bdev: BdevInfo | undefined): string | null {
   const aio = bdev?.driver_specific.aio;
   if (typeof aio !== 'object' || aio === null || !('filename' in aio)) return null;

@@ -10,7 +10,7 @@ import { targetsOf, wrongSlots } from './work.js';
 export type { Snapshot } from './snapshot-type.js';
 export { pathOf } from './snapshot-type.js';
 
-/** What there is without a daemon. */
+/** The snapshot without a daemon. */
 export const nothing: Snapshot = {
   arrays: [],
   bdevs: [],
@@ -31,12 +31,12 @@ export async function takeSnapshot(client: RaidkitClient): Promise<Snapshot> {
   return { arrays, bdevs, spares, exports, configuration, diskHealth };
 }
 
-/** The arrays of these names or uuids, in this order; all of them for no names. */
+/** Returns the arrays with these names or uuids, in this order; all of them if no names are given. */
 export function chooseArrays({ arrays }: Snapshot, names: readonly string[]): RaidArrayInfo[] {
   return names.length === 0 ? arrays : names.map((name) => findArray(arrays, name));
 }
 
-/** The array of this name or uuid. */
+/** Returns the array with this name or uuid; throws a `Failure` if there is none. */
 export function findArray(arrays: readonly RaidArrayInfo[], name: string): RaidArrayInfo {
   const found = arrays.find((array) => array.name === name || array.uuid === name);
   if (found !== undefined) return found;
@@ -44,7 +44,7 @@ export function findArray(arrays: readonly RaidArrayInfo[], name: string): RaidA
   throw new Failure(ExitCode.NotFound, `there is no array ${name}`, { hint: known });
 }
 
-/** How many slots have a current member. */
+/** Number of slots whose member is in sync. */
 export function countCurrent({ ext }: RaidArrayInfo): number {
   return ext.members.filter(({ state }) => state === 'current' || state === 'suspect').length;
 }
@@ -112,7 +112,7 @@ function describeProcess({ ext: { process } }: RaidArrayInfo): ProcessDocument |
     bytes_done: process.bytes_done,
     bytes_total: process.bytes_total,
     bytes_per_sec: process.bytes_per_sec,
-    // One that is paused does not come nearer to its end.
+    // A paused process has no estimate.
     at_most_sec: process.paused ? null : process.eta_sec,
     at_least_sec: process.paused ? null : (process.eta_least_sec ?? null),
     elapsed_sec: process.elapsed_sec,

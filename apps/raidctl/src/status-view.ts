@@ -5,7 +5,7 @@ import { renderTable } from './table.js';
 import type { Terminal } from './terminal.js';
 import { ofTargets } from './work.js';
 
-/** Characters of a progress bar. */
+/** Width of a progress bar, in characters. */
 const barWidth = 24;
 
 const columns = [
@@ -17,13 +17,13 @@ const columns = [
   { heading: 'DEVICE' },
 ] as const;
 
-/** What need not be said. */
+/** The default policy, which is not shown. */
 const usualPolicy = 'least-outstanding';
 const readNotes: Readonly<Record<string, string>> = { prefer: 'preferred', 'write-mostly': 'write-mostly' };
 
 const memberStates: Readonly<Record<string, string>> = { current: 'in sync', suspect: 'slow' };
 
-/** A health as it is shown: what needs the operator is in capitals, and coloured where there are colours. */
+/** Formats a health: in capitals if it needs the operator, and coloured if possible. */
 export function showHealth({ colors }: Terminal, health: string): string {
   const code = exitCodeOf(health);
   if (code === 0) return colors.green(health);
@@ -31,7 +31,7 @@ export function showHealth({ colors }: Terminal, health: string): string {
   return code === 1 ? colors.red(colors.bold(shown)) : colors.yellow(colors.bold(shown));
 }
 
-/** An array with everything about it. `all`: so that arrays that are members can be shown below their slots. */
+/** Renders an array with all details. `all` is used to show arrays that are members below their slots. */
 export function renderArray(terminal: Terminal, array: ArrayDocument, all: readonly ArrayDocument[]): string {
   const facts: [string, string][] = [
     ['array', terminal.colors.bold(array.name)],
@@ -49,7 +49,7 @@ export function renderArray(terminal: Terminal, array: ArrayDocument, all: reado
   for (const uri of array.uris) facts.push(['export', uri]);
   const width = Math.max(...facts.map(([name]) => name.length));
   const words = array.slots.flatMap(({ device, last_device: last, path }) => [device, last, path]);
-  // A command is copied from one line.
+  // A command must not be broken across lines, so that it can be copied.
   const commands = array.action?.match(/\braidctl .*?(?=$|[,;]| or )/g) ?? [];
   const whole = [...commands, array.name, ...words.filter((word) => word !== null)];
   const fold = (name: string, value: string): string => (name === 'export' ? value : terminal.fold(value, width + 2, whole));
@@ -68,7 +68,7 @@ export function renderProcess({ symbols }: Terminal, process: ProcessDocument): 
   return `${process.type}${target} [${bar}] ${process.percent} %, ${amount}, ${paceOf(process)}${mismatches}`;
 }
 
-/** What has not been written need not be filled and is passed over, so the time is never more than that. */
+/** Formats the estimate. Unwritten blocks are skipped, so the time left is at most `at_most_sec`. */
 function paceOf({ at_least_sec: least, at_most_sec: left, bytes_per_sec: rate, is_paused: isPaused }: ProcessDocument): string {
   if (isPaused) return 'paused';
   if (left === null) return 'no estimate yet';
@@ -99,14 +99,14 @@ function checksumsOf({ checksums, has_integrity: hasIntegrity }: ArrayDocument):
   return hasIntegrity ? ', with checksums' : '';
 }
 
-/** What the level says of the array, as a list. */
+/** Formats the level's description of the array as a list. */
 function factsOf({ level_facts: facts }: ArrayDocument): string {
   return Object.entries(facts)
     .map(([name, value]) => `${name.replaceAll('_', ' ')} ${typeof value === 'boolean' ? (value ? 'yes' : 'no') : value}`)
     .join(', ');
 }
 
-/** The array, its slots with their devices, and below a slot whose device is an array, that array's. */
+/** Rows of the array and its slots with their devices; a slot whose device is an array is followed by that array's rows. */
 function treeRows(
   terminal: Terminal,
   array: ArrayDocument,
@@ -121,7 +121,7 @@ function treeRows(
     const isLast = index === array.slots.length - 1;
     const inner = all.find(({ name }) => name === slot.device);
     rows.push(slotRow(terminal, slot, `${indent}${isLast ? symbols.last : symbols.branch}`, inner));
-    // A member is never among its own members; a document that says so must not lead to an endless recursion.
+    // Guards against endless recursion: an array is never among its own members, but a document might say so.
     if (inner === undefined || above.has(inner.name)) return;
     const deeper = `${indent}${isLast ? '   ' : symbols.line}`;
     rows.push(...treeRows(terminal, inner, all, deeper, new Set([...above, array.name])));

@@ -1,7 +1,7 @@
 import Table from 'cli-table3';
 import type { Terminal } from './terminal.js';
 
-/** A column: its heading, and which side its cells stand on. */
+/** A column: its heading, and the alignment of its cells. */
 export interface Column {
   heading: string;
   align?: 'left' | 'right';
@@ -25,7 +25,7 @@ const noBorders = {
   middle: '  ',
 };
 
-/** Rows under headings, without lines, as text with a newline at the end. Cells may have colours. */
+/** Renders a table without lines as text that ends with a newline. Cells may have colours. */
 export function renderTable({ colors }: Terminal, columns: readonly Column[], rows: readonly (readonly string[])[]): string {
   const table = new Table({
     chars: noBorders,

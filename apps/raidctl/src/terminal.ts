@@ -2,7 +2,7 @@ import { createInterface } from 'node:readline/promises';
 import pc from 'picocolors';
 import wrapAnsi from 'wrap-ansi';
 
-/** What raidctl needs of its process. */
+/** The parts of the process that raidctl uses. */
 export interface Streams {
   readonly stdin: NodeJS.ReadStream;
   readonly stdout: NodeJS.WriteStream;
@@ -22,37 +22,39 @@ export interface Symbols {
 const unicode: Symbols = { branch: '├─ ', last: '└─ ', line: '│  ', full: '█', empty: '░' };
 const ascii: Symbols = { branch: '|- ', last: '`- ', line: '|  ', full: '#', empty: '-' };
 
-/** Escape sequence of a terminal: to the upper left corner, and clear. */
+/** Escape sequence: cursor to the upper left corner, and clear the screen. */
 const clearScreen = '\u001b[H\u001b[2J';
 
-/** Controls, and what turns the direction of writing, but for ends of lines and the weights and colours of `colors`. */
+/**
+ * Control characters and characters that change the direction of text, except newlines and the escape sequences of `colors`.
+ */
 // eslint-disable-next-line no-control-regex -- control characters are what is looked for
 const unseen = /\u001b\[(?:1|22|3\d|39)m|[\p{Cc}\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu;
 
-/** Text with names in it that others chose: what a terminal would obey is shown, as JSON has it. */
+/** Escapes, as in JSON, what a terminal would interpret: texts may contain names that other users chose. */
 export function visible(text: string): string {
   return text.replace(unseen, (found) =>
     found === '\n' || found.length > 1 ? found : `\\u${found.charCodeAt(0).toString(16).padStart(4, '0')}`,
   );
 }
 
-/** Stands for a space at which no line is ended: a character without a meaning of its own. */
+/** Stands for a space that must not become a line break: a private-use character. */
 const heldSpace = '\ue000';
-/** Columns of a terminal that does not say how many it has. */
+/** Width of a terminal that does not report it. */
 const usualColumns = 80;
 
-/** Node leaves `isTTY` undefined where there is no terminal, and a default parameter takes that for no answer. */
+/** Node leaves `isTTY` undefined where there is no terminal, so a default parameter would replace it. */
 function isTerminal({ isTTY }: { readonly isTTY?: boolean }): boolean {
   return isTTY === true;
 }
 
-/** Where raidctl writes, and whom it can ask. */
+/** Writes raidctl's output and asks the user. */
 export class Terminal {
-  /** A user sees it as it is written. */
+  /** Whether output goes to a terminal. */
   readonly isTerminal: boolean;
   readonly colors: ReturnType<typeof pc.createColors>;
   readonly symbols: Symbols;
-  /** Columns; infinite where no user sees it as it is written, and a line may be searched for. */
+  /** Width in columns; infinite if output goes elsewhere, where lines may be searched. */
   readonly #width: number;
   readonly #out: NodeJS.WriteStream;
   readonly #in: NodeJS.ReadStream;
@@ -63,9 +65,9 @@ export class Terminal {
     this.isTerminal = isTerminal(stdout);
     this.#width = this.isTerminal ? stdout.columns || usualColumns : Infinity;
     const isCapable = this.isTerminal && env.TERM !== undefined && env.TERM !== 'dumb';
-    // As https://no-color.org has it: set to anything but nothing.
+    // By https://no-color.org: any non-empty value disables colours.
     this.colors = pc.createColors(isCapable && (env.NO_COLOR ?? '') === '');
-    // The first that says something counts.
+    // The first non-empty variable counts.
     const locale = [env.LC_ALL, env.LC_CTYPE, env.LANG].find((value) => value !== undefined && value !== '') ?? '';
     this.symbols = isCapable && /utf-?8/i.test(locale) ? unicode : ascii;
   }
@@ -76,8 +78,9 @@ export class Terminal {
   }
 
   /**
-   * Text as lines that fit the terminal, all but the first behind `indent` spaces; the first begins in that column too. Lines end
-   * between words alone: one that is too long, as a path may be, has a line to itself. What `whole` has is one word.
+   * Folds text into lines that fit the terminal. All but the first are indented by `indent` spaces; the first starts in that
+   * column already. Lines break only between words, so a long word, such as a path, has a line to itself. Each entry of `whole`
+   * counts as one word.
    */
   fold(text: string, indent: number, whole: readonly string[] = []): string {
     if (this.#width === Infinity) return text;
@@ -94,12 +97,12 @@ export class Terminal {
     this.#out.write(visible(text));
   }
 
-  /** Writes in the place of what is on the screen. */
+  /** Replaces what is on the screen. */
   rewrite(text: string): void {
     this.#out.write(this.isTerminal ? `${clearScreen}${visible(text)}` : visible(text));
   }
 
-  /** Whether the answer is yes; anything but `y` or `yes` is a no, as is the end of the input. */
+  /** Asks a question; resolves with true for `y` or `yes`. Anything else, or the end of input, is a no. */
   async ask(question: string): Promise<boolean> {
     const lines = createInterface({ input: this.#in, output: this.#out });
     try {

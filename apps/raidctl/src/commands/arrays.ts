@@ -144,7 +144,7 @@ async function destroy(session: Session, arrayName: string, options: EndOptions)
   await carryOut(session, plan, options, () => `array ${array.name} has been destroyed\n`);
 }
 
-/** What arrays lose of which this one is a member. */
+/** Warnings about arrays that have this array as a member. */
 function lossesOfOthers({ arrays }: Snapshot, { name }: RaidArrayInfo): { warnings: string[]; graver: string[] } {
   const losses: { warnings: string[]; graver: string[] } = { warnings: [], graver: [] };
   for (const outer of arrays) {

@@ -6,7 +6,10 @@ import type { Session } from '../session.js';
 const shells = ['bash', 'zsh', 'fish'] as const;
 type Shell = (typeof shells)[number];
 
-/** Each asks raidctl itself what can come next, so they never fall behind it. Names are quoted; zsh and fish do that themselves. */
+/**
+ * Completion scripts. Each asks raidctl itself for the possible words, so they are never outdated. Names are quoted for bash;
+ * zsh and fish do that themselves.
+ */
 const scripts: Readonly<Record<Shell, string>> = {
   bash: `_raidctl() {
   local word
@@ -72,7 +75,7 @@ async function candidates(session: Session, program: Command, words: readonly st
   return [...new Set(all)].filter((word) => word.startsWith(unfinished));
 }
 
-/** Arrays and devices, where the command takes one. Nothing if the daemon cannot be asked: there are still files. */
+/** Names of arrays and devices, if the command takes one. Empty if the daemon cannot be reached; files are completed anyway. */
 async function objects(session: Session, command: Command): Promise<string[]> {
   if (command.registeredArguments.length === 0) return [];
   try {

@@ -39,7 +39,7 @@ export function addConfig(program: Command, run: Run): void {
     .action((file: string, options: ChangeOptions) => run((session) => importFrom(session, file, options)));
 }
 
-/** SPDK's form of a configuration: lists in the list belong together. */
+/** SPDK's configuration format; nested lists group related calls. */
 const callSchema = z.object({ method: z.string(), params: z.record(z.string(), z.unknown()).optional() });
 const fileSchema = z.object({
   subsystems: z.array(
@@ -55,7 +55,7 @@ const fileSchema = z.object({
 
 type FileCall = z.infer<typeof callSchema>;
 
-/** The calls for us, and what there is besides. Throws a `Failure` if the file is no configuration. */
+/** Returns the calls for raidkitd, and the names of other subsystems. Throws a `Failure` if the file is not a configuration. */
 function readCalls(file: string): { calls: FileCall[]; others: string[] } {
   let text: string;
   try {
@@ -93,7 +93,7 @@ async function check(session: Session, file: string): Promise<ExitCode> {
   return problems.length === 0 ? ExitCode.Ok : ExitCode.Failed;
 }
 
-/** One call after another; what others have to come before is tried again as long as anything succeeds. */
+/** Makes one call after another. Calls that depend on others are retried as long as any call succeeds. */
 async function importFrom(session: Session, file: string, options: ChangeOptions): Promise<void> {
   const { calls: all } = readCalls(file);
   const does = (call: FileCall): string =>
@@ -161,14 +161,14 @@ async function exportTo(session: Session, file: string | undefined, options: Cha
   await carryOut(session, { steps: [step], warnings: [] }, options, () => `${file} has ${config.length} calls\n`);
 }
 
-/** A reader of the file, also after a crash, finds the old text or the new one. */
+/** Replaces the file atomically: a reader finds the old or the new text, also after a crash. */
 function writeWhole(file: string, text: string): void {
   const folder = dirname(file);
   const temporary = join(folder, `.${basename(file)}.${process.pid}`);
   try {
     const fd = openSync(temporary, 'wx', 0o600);
     try {
-      // All of it, or an error: a disk that is full takes a part first.
+      // writeFileSync writes everything or throws; a single write may be short when the disk is full.
       writeFileSync(fd, text);
       fsyncSync(fd);
     } finally {

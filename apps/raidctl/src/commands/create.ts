@@ -28,9 +28,9 @@ interface CreateOptions extends ChangeOptions, ParsedOpenOptions {
   writeMostly?: string[];
 }
 
-/** What stands for a slot that stays empty for now. */
+/** Argument for a slot that stays empty for now. */
 const missing = 'missing';
-/** KiB, for the levels that have strips. */
+/** Default strip size in KiB, for levels that have strips. */
 const defaultStripKb = 64;
 
 export function addCreate(program: Command, run: Run): void {
@@ -121,7 +121,7 @@ async function create(
     ...(options.readPolicy === undefined ? {} : { read_policy: options.readPolicy }),
     ...readsOf(given, 'prefer', options.prefer),
     ...readsOf(given, 'write_mostly', options.writeMostly),
-    // Only where the user has agreed to what is lost.
+    // Set only if the user has agreed to the loss.
     ...(overwrites.length === 0 ? {} : { force: true }),
   };
   const steps: Step[] = [
@@ -140,7 +140,7 @@ async function create(
   });
 }
 
-/** The members that reads want something of, by the names that they have in the daemon. */
+/** Members with a read preference, by their names in the daemon. */
 function readsOf(
   given: readonly Device[],
   key: 'prefer' | 'write_mostly',
@@ -164,7 +164,10 @@ function requireDifferent(devices: readonly Device[]): void {
   }
 }
 
-/** What would be lost, and the steps that keep an old superblock from bringing its array up as soon as the device is opened. */
+/**
+ * Returns what would be lost, and steps that wipe old superblocks, so that their arrays do not come up as soon as the devices
+ * are opened.
+ */
 async function occupants(client: RaidkitClient, devices: readonly Device[]): Promise<{ overwrites: string[]; wipes: Step[] }> {
   const overwrites: string[] = [];
   const wipes: Step[] = [];

@@ -88,7 +88,7 @@ async function open(
   });
 }
 
-/** Those of the devices to be opened that say which member of an array they are, under whatever name they have by now. */
+/** Finds those devices whose headers say which member of an array they are, whatever their name is now. */
 async function membersAmong(devices: readonly Device[]): Promise<Map<Device, MemberRecord>> {
   const { recordedMember } = await import('../local-device.js');
   const members = new Map<Device, MemberRecord>();
@@ -99,7 +99,7 @@ async function membersAmong(devices: readonly Device[]): Promise<Map<Device, Mem
   return members;
 }
 
-/** If two devices say that they are the same member, one is a copy, and may be an old one: a person must say which. */
+/** Refuses two devices that claim to be the same member: one is a copy and may be outdated, so the user must choose. */
 function refuseCopies({ bdevs }: Snapshot, members: ReadonlyMap<Device, MemberRecord>): void {
   const seen = new Map<string, string>();
   for (const [{ argument }, { array, slot, uuid }] of members) {
@@ -122,7 +122,7 @@ async function close(session: Session, names: readonly string[], options: Change
   await carryOut(session, { steps, warnings: [] }, options, () => names.map((name) => `${name} is closed\n`).join(''));
 }
 
-/** Whether the daemon would open the device again if it could. */
+/** Whether the daemon would open the device again when it can. */
 function isAwaited({ configuration }: Snapshot, name: string): boolean {
   return configuration.pending.some(({ method, params }) => /^bdev_(aio|uring)_create$/.test(method) && params?.name === name);
 }
@@ -164,7 +164,7 @@ async function list(session: Session): Promise<void> {
   );
 }
 
-/** A line for each disk that says how it is, or why none does; nothing where only files are open. */
+/** Returns a line about the health of each disk, or why none is known; empty if only files are open. */
 function healthOfDisks({ bdevs, diskHealth }: Snapshot): string {
   if (diskHealth === undefined || !bdevs.some((bdev) => pathOf(bdev)?.startsWith('/dev/') === true)) return '';
   if (diskHealth.reason !== null) return `\nhealth of disks: not known, ${diskHealth.reason}\n`;
@@ -176,7 +176,7 @@ function healthOfDisks({ bdevs, diskHealth }: Snapshot): string {
 
 async function wipe(session: Session, argument: string, options: ChangeOptions): Promise<void> {
   const client = await session.client().catch((error: unknown) => {
-    // Without a daemon nothing is open in it.
+    // A path can be examined without a daemon, which then has nothing open.
     if (isPath(argument)) return null;
     throw error;
   });

@@ -46,7 +46,7 @@ function say(session: Session, findings: Finding[]): void {
   session.print({ version: 1, command: 'doctor', findings }, text);
 }
 
-/** What can be told of a daemon that says nothing. */
+/** Finding about a daemon that does not answer. */
 function unreachable({ address }: Session, what: string): Finding {
   const finding = (action: string, ...commands: string[]): Finding => ({
     severity: 'failed',

@@ -71,7 +71,7 @@ function print(session: Session, batch: readonly RaidkitEvent[]): void {
   );
 }
 
-/** The event's name in a column of its own. */
+/** Colours and pads the event's name for its column. */
 function paint({ colors }: Terminal, { event, severity }: RaidkitEvent): string {
   const name = event.padEnd('DeviceDisappeared'.length);
   if (severity === 'critical') return colors.red(colors.bold(name));

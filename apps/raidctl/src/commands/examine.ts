@@ -111,7 +111,7 @@ async function examineClosed({ argument, toOpen }: Device, levels: ReadonlyMap<n
   };
 }
 
-/** The serial number of a device that is open, as far as an array tells of its members. */
+/** Serial number of an open device, if an array has it as a member. */
 function serialOf({ arrays }: Snapshot, { name }: Device): string | null {
   const members = arrays.flatMap(({ ext }) => ext.members);
   return members.find((member) => member.name === name)?.serial ?? null;
@@ -127,7 +127,7 @@ function describe({ array, device, reason, serial, signature, superblock }: Exam
     const what = superblock === 'unusable' ? `a superblock that cannot be used: ${String(reason)}` : 'no superblock';
     return `${device}${serial === null ? '' : `, serial ${serial}`}: ${what}${signature === null ? '' : `; it carries ${signature}`}\n`;
   }
-  // If a device does not say which slot is its own, it must begin at the same place on all of them.
+  // If a device does not say which slot is its own, the data must start at the same offset in all slots.
   const own = array.slot === null ? array.slots : [array.slots[array.slot]];
   const [offset, another] = new Set(own.map((slot) => slot?.data_offset_bytes));
   const lines = [

@@ -52,7 +52,7 @@ export function addExports(program: Command, run: Run): void {
   ).action((volume: string, options: ChangeOptions & { device?: string }) =>
     run((session) => attach(session, volume, options)),
   );
-  // What follows is refused below, with the command that was meant.
+  // Further arguments are refused below, with a hint at the command that was meant.
   const detach = program.command('detach').description('undo attach').argument('<device>', '/dev/nbdN').allowExcessArguments();
   addChangeOptions(detach).action((device: string, options: ChangeOptions) =>
     run(async (session) => {

@@ -67,7 +67,7 @@ interface Shown {
   array: string | null;
 }
 
-/** Arrays with their members below them, then the rest. */
+/** Arrays, each followed by its members, then all other devices. */
 function choose({ arrays, bdevs }: Snapshot, names: readonly string[]): Shown[] {
   const shown: Shown[] = [];
   for (const array of arrays) {

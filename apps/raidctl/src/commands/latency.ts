@@ -78,7 +78,7 @@ function describe({ name, operations }: Latency): Row {
   };
 }
 
-/** The upper edge of the bucket in which this part of all lies. */
+/** Upper bound of the bucket that contains the quantile `part` (0 to 1). */
 function quantile({ buckets, count }: Operation, part: number): number | null {
   let below = 0;
   for (const [upper, inBucket] of buckets) {

@@ -132,7 +132,7 @@ export function addMembers(program: Command, run: Run): void {
     .action(() => run((session) => listSpares(session)));
 }
 
-/** A command about a member of an array. */
+/** Makes a command about a member of an array. */
 function memberCommand(program: Command, name: string, description: string): Command {
   return program
     .command(name)
@@ -155,7 +155,7 @@ async function add(session: Session, arrayName: string, argument: string, option
   requireFree(snapshot, device);
   const occupant = await occupantOf(client, device);
   const join = await joinStep(session, array, device, options);
-  // A device that was a member goes back to its place as soon as it is opened, unless its array waits for a person.
+  // A former member returns to its slot as soon as it is opened, unless its array waits for the user.
   const plan =
     occupant?.arrayUuid === array.uuid
       ? { steps: [...openSteps(device, options), unlessMember(array, device, join)], warnings: [] }
@@ -164,7 +164,7 @@ async function add(session: Session, arrayName: string, argument: string, option
   return isDone && options.wait === true ? waitUntil(session, [array.name], { isPartOfMore: true }) : undefined;
 }
 
-/** The call that takes the device in: into an empty slot, or into a new one of a level that can have one. */
+/** Makes the call that adds the device: to an empty slot, or to a new slot of a level that supports that. */
 async function joinStep(
   session: Session,
   array: RaidArrayInfo,
@@ -200,7 +200,7 @@ async function joinStep(
   return callStep(what, 'bdev_raid_grow_base_bdev', { raid_name: array.name, base_name: name });
 }
 
-/** The plan of whatever takes a device for an array: it has to be open, and to carry nothing. */
+/** Makes the plan of a command that adds a device to an array: the device must be opened and cleared. */
 function joinPlan(device: Device, occupant: Occupant | null, join: Step, options: OpenOptions): Plan {
   const open = openSteps(device, options);
   if (occupant === null) return { steps: [...open, join], warnings: [] };
@@ -208,7 +208,7 @@ function joinPlan(device: Device, occupant: Occupant | null, join: Step, options
   return { steps: [wipeStep(device), ...open, join], warnings: [], graver };
 }
 
-/** The step, but for a device that has become a member by itself meanwhile. */
+/** Makes a step that is skipped if the device has become a member by itself meanwhile. */
 function unlessMember(array: RaidArrayInfo, device: Device, step: Step): Step {
   return {
     ...step,
@@ -235,7 +235,7 @@ async function remove(session: Session, arrayName: string, argument: string, opt
   const array = findArray(snapshot.arrays, arrayName);
   const device = memberOf(session, snapshot, array, argument);
   const left = countCurrent(array) - 1;
-  // One that is not online has nothing to lose by it.
+  // An array that is not online cannot lose anything by this.
   const goesOn = array.state !== 'online' || array.ext.members.some(({ name, can_leave: can }) => name === device.name && can);
   const risk = goesOn
     ? `without ${device.name} array ${array.name} has ${left} of ${array.num_base_bdevs} members`
@@ -248,13 +248,13 @@ async function remove(session: Session, arrayName: string, argument: string, opt
   await carryOut(session, plan, options, () => `${device.name} is out of array ${array.name}\n`);
 }
 
-/** Takes a member out for good, with its slot; or a slot that has none. */
+/** Removes a slot permanently, with its member if it has one. */
 async function removeSlot(session: Session, arrayName: string, argument: string, options: RemoveOptions): Promise<void> {
   const snapshot = await takeSnapshot(await session.client());
   const array = findArray(snapshot.arrays, arrayName);
   const [, digits] = /^slot (\d+)$/.exec(argument) ?? [];
   const slot = digits === undefined ? null : Number(digits);
-  // What is done to a member is said, and done, however its slot is named.
+  // If the slot has a member, the command treats it as if the member had been named.
   const member = slot === null ? argument : (array.ext.members.find((one) => one.slot === slot)?.name ?? null);
   const device = member === null ? null : memberOf(session, snapshot, array, member);
   const which = device === null ? { slot: Number(digits) } : { member: device.name };
@@ -263,7 +263,7 @@ async function removeSlot(session: Session, arrayName: string, argument: string,
       hint: `raidctl destroy ${array.name} ends the array`,
     });
   const left = array.num_base_bdevs - 1;
-  // In other levels each member is a copy of some others.
+  // In other levels each member holds copies of parts of some others.
   const copies = array.raid_level === 'raid1' ? `${left} ${left === 1 ? 'copy' : 'copies'}` : `${left} members`;
   const steps = [
     callStep(`take ${device?.name ?? argument} out of array ${array.name} for good`, 'raidkit_remove_slot', {

@@ -35,7 +35,7 @@ function usualOf({ default: usual }: Option): string {
   return usual === undefined ? '' : String(usual);
 }
 
-/** What a module's package says of it. */
+/** Conformance fields of a module. */
 interface Claimed {
   conformance: {
     cases: number;
@@ -49,7 +49,7 @@ interface Claimed {
   conformance_error: string | null;
 }
 
-/** What a level's package says that it has been tried with. */
+/** Describes the conformance report of a level's package. */
 function claimIn({ conformance, conformance_error: error }: Claimed): string {
   if (error !== null) return `unusable: ${error}`;
   if (conformance === null) return 'none';

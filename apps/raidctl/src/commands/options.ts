@@ -2,27 +2,27 @@ import { InvalidArgumentError } from 'commander';
 import type { Command } from 'commander';
 import type { OpenOptions } from '../devices.js';
 
-/** For commands that change something. */
+/** Adds the options of commands that change something. */
 export function addChangeOptions(command: Command): Command {
   return command.option('-y, --yes', 'do not ask').option('-n, --dry-run', 'say what would be done, and do nothing');
 }
 
-/** For commands that open devices. */
+/** Adds the options of commands that open devices. */
 export function addOpenOptions(command: Command): Command {
   return command
     .option('--block-size <bytes>', 'block size of devices that are opened: a power of two from 512 to 65536', parseBlockSize)
     .option('--no-unmap', 'what is unmapped keeps its place on devices that are opened');
 }
 
-/** What {@link addOpenOptions} has parsed. */
+/** Options parsed by {@link addOpenOptions}. */
 export type ParsedOpenOptions = Pick<OpenOptions, 'blockSize' | 'unmap'>;
 
-/** For options that can be given several times. */
+/** Collects an option that can be given several times. */
 export function collectName(text: string, before: string[] = []): string[] {
   return [...before, text];
 }
 
-/** A parser of whole numbers in a range, for commander. */
+/** Makes a parser of integers in a range, for commander. */
 export function parseWhole(least: number, most: number): (text: string) => number {
   return (text) => {
     const value = Number(text);
@@ -31,14 +31,14 @@ export function parseWhole(least: number, most: number): (text: string) => numbe
   };
 }
 
-/** A block size, for commander. */
+/** Parses a block size, for commander. */
 function parseBlockSize(text: string): number {
   const bytes = Number(text);
   if (Number.isInteger(bytes) && bytes >= 512 && bytes <= 65_536 && (bytes & (bytes - 1)) === 0) return bytes;
   throw new InvalidArgumentError('It must be a power of two from 512 to 65536.');
 }
 
-/** Text behind a command's help: what one would type, and what for. */
+/** Makes the examples below a command's help: a command line and its meaning. */
 export function examples(...lines: readonly (readonly [command: string, meaning: string])[]): string {
   const width = Math.max(...lines.map(([command]) => command.length));
   return `\nExamples:\n${lines.map(([command, meaning]) => `  ${command.padEnd(width)}  ${meaning}\n`).join('')}`;

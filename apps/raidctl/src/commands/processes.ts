@@ -132,12 +132,12 @@ async function sync(
   return isDone && options.wait === true ? outcome(session, array.uuid, type, before) : undefined;
 }
 
-/** When the last process of this type that has ended began, in milliseconds since 1970; 0 for none. */
+/** Start of the latest ended process of this type, in milliseconds since 1970; 0 for none. */
 function newest(array: RaidArrayInfo, type: string): number {
   return Math.max(0, ...array.ext.history.filter((record) => record.type === type).map((record) => record.started_at));
 }
 
-/** Waits until the process has left a record, which it does however it ends; tells what came of it, also as an exit code. */
+/** Waits until the process has left a record, which it does however it ends; prints the result and returns an exit code. */
 async function outcome(session: Session, uuid: string, type: 'check' | 'repair', before: number): Promise<ExitCode> {
   const array = await lookUntil(session, [uuid], (other) => newest(other, type) > before || other.state !== 'online');
   const record = array.find((other) => newest(other, type) > before)?.ext.history.find((entry) => entry.type === type);
@@ -184,7 +184,7 @@ async function control(
   const subject = `the ${process.type} of array ${array.name}`;
   const step = callStep(`${does} ${subject}`, 'raidkit_control_process', {
     name: array.name,
-    // The user has confirmed this one: it goes back as the daemon has called it.
+    // The type that the user has confirmed is sent back as the daemon named it.
     type: process.type as NonNullable<ParamsOf<'raidkit_control_process'>['type']>,
     ...what,
   });

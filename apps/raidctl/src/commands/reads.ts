@@ -22,7 +22,7 @@ interface ReadsOptions extends ChangeOptions {
   normal?: string[];
 }
 
-/** Which of several copies a read takes. */
+/** Makes the option for the read policy. */
 export function policyOption(flag: string): Option {
   return new Option(`${flag} <policy>`, 'of copies: read the one with the least to do, or one after another').choices(policies);
 }

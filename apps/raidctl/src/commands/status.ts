@@ -10,7 +10,7 @@ import { renderArray } from '../status-view.js';
 import { examples, parseWhole } from './options.js';
 
 interface StatusOptions {
-  /** Seconds, or true for the default. */
+  /** Interval in seconds, or true for the default. */
   watch?: number | true;
   count?: number;
 }
@@ -63,7 +63,7 @@ async function lookAt(
   const all = snapshot.arrays.map((array) => describeArray(snapshot, array));
   const chosen = chooseArrays(snapshot, names).map((array) => describeArray(snapshot, array));
   const spares = snapshot.spares.map(({ bdev_name: device, name }) => ({ device, array: name }));
-  // An array that is a member is shown below the slot that it is in.
+  // An array that is a member is shown below its slot.
   const isMember = ({ name }: ArrayDocument): boolean =>
     chosen.some(({ slots }) => slots.some(({ device }) => device === name));
   const shown = chosen.filter((array) => !isMember(array));

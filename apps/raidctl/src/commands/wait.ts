@@ -15,7 +15,7 @@ interface WaitOptions {
   limit: number;
 }
 
-/** Milliseconds between two looks: short at first, since much is done at once. */
+/** Milliseconds between two queries: short at first, since many conditions are met at once. */
 const firstLookMs = 50;
 const longestLookMs = 1000;
 
@@ -48,7 +48,7 @@ function parseWhat(text: string): WaitOptions['for'] {
   throw new InvalidArgumentError(`It must be idle, online or optimal, not ${text}.`);
 }
 
-/** Waits, prints what the arrays are like then, and gives the exit code of that. */
+/** Waits, then prints the arrays' state and returns an exit code for it. */
 export async function waitUntil(
   session: Session,
   names: readonly string[],
@@ -61,12 +61,12 @@ export async function waitUntil(
   const arrays = await lookUntil(session, names, (array) => isDone(array, what), limitSec);
   const document = arrays.map((array) => ({ name: array.name, health: array.ext.health }));
   const lines = document.map(({ name, health }) => `array ${name} is ${showHealth(session.terminal, health)}\n`);
-  // A command prints one document.
+  // A command prints only one document.
   if (!isPartOfMore || !session.isJson) session.print({ version: 1, command: 'wait', arrays: document }, lines.join(''));
   return worst(document.map(({ health }) => exitCodeOf(health)));
 }
 
-/** Looks at the arrays until this is true of each of them. Throws a `Failure` when the time is over; 0 seconds: never. */
+/** Queries the arrays until `isTrue` holds for each. Throws a `Failure` when the time is over; 0 seconds: never. */
 export async function lookUntil(
   session: Session,
   names: readonly string[],
@@ -90,6 +90,6 @@ export async function lookUntil(
 function isDone({ ext, state }: RaidArrayInfo, what: WaitOptions['for']): boolean {
   if (what === 'online') return state === 'online';
   if (what === 'optimal') return ext.health === 'optimal';
-  // What waits for its turn has no process yet.
+  // A process that waits for its turn does not exist yet.
   return ext.process === null && ext.waits_for === null && ext.health !== 'rebuilding' && (ext.regions?.suspect ?? 0) === 0;
 }
