@@ -2,23 +2,23 @@ import type { RaidArray } from '../array/array.js';
 import type { RaidContext } from '../array/context.js';
 
 /**
- * Arrays are known by uuid; a name is only what people call one. Two arrays may have the same name on record (one was
- * destroyed while a member was away, say). The name belongs to the one that is up under it, or that is complete first; the
- * other is listed with the beginning of its uuid behind the name, and keeps the name in its superblocks.
+ * Arrays are identified by uuid. Two of them may have the same recorded name, for example if one was destroyed while a member
+ * was absent. The name belongs to the array that is online under it, or that is complete first. The other one is listed under
+ * its name with the beginning of its uuid appended, and its superblocks keep the name.
  */
 
-/** The name under which an array is listed: the one on record, if that is free. Null if there is none for it. */
+/** Returns the name under which to list an array: the recorded name if it is free. Null if no name is free. */
 export function freeName(ctx: RaidContext, recordedName: string, uuid: string): string | null {
   const candidates = [recordedName, `${recordedName}-${uuid.slice(0, 8)}`, `${recordedName}-${uuid}`];
   return candidates.find((name) => !ctx.arrays.has(name) && ctx.registry.get(name) === undefined) ?? null;
 }
 
-/** Other arrays that have the same name on record. */
+/** Returns the other arrays with the same recorded name. */
 export function namesakes(ctx: RaidContext, array: RaidArray): RaidArray[] {
   return [...ctx.arrays.values()].filter((other) => other !== array && other.recordedName === array.recordedName);
 }
 
-/** The array is complete: it takes its name from one that only waits for its members. */
+/** Gives a complete array its recorded name, taking it from an array that is still waiting for members. */
 export function takeName(ctx: RaidContext, array: RaidArray): void {
   const { recordedName } = array;
   if (array.name === recordedName) return;
@@ -35,7 +35,7 @@ export function takeName(ctx: RaidContext, array: RaidArray): void {
   );
 }
 
-/** False, and nothing has changed, if another reactor has the name. */
+/** Returns false, without changing anything, if an array of another reactor has the name. */
 function rename(ctx: RaidContext, array: RaidArray, name: string): boolean {
   const before = array.name;
   const refusal = ctx.arrayNames.rename(before, name);

@@ -17,17 +17,17 @@ import { agrees, isBorneOut, isOfStrangers, isOutvoted, keepOut, mayNotDecide } 
 import type { Slot } from '../members/slot.js';
 import type { ArrayRecord, ExtensionHeader, ReadResult, SlotRecord } from '../format/store.js';
 
-/** The slot's device is there, and is a member or being made one. */
+/** Whether the slot has a member, possibly one that is being filled. */
 const isDiscovered = (slot: Slot): boolean => slot.isOperational;
 
-/** Wait before a start or an examination that failed is tried again, in milliseconds. */
+/** Milliseconds before a failed start or examination is tried again. */
 const startRetryMs = 5000;
-/** The wait for an examination doubles from try to try, up to this. Milliseconds. */
+/** The delay between examinations doubles with each attempt up to this many milliseconds. */
 const mostRetryMs = 60_000;
 
 /**
- * Looks at a device that has appeared: a member of an array that is waiting for it, or of one that is not known yet. As long
- * as that fails for something that may pass, it is tried again.
+ * Examines a device that has appeared: it may belong to an array that is waiting for it, or to one that is not known yet. Tries
+ * again as long as it fails with an error that may pass.
  */
 export async function examine(
   ctx: RaidContext,
@@ -58,7 +58,7 @@ export async function examine(
 
 async function examineNow(ctx: RaidContext, bdev: Bdev, isByHand: boolean): Promise<void> {
   const { found, headers } = await readRecords(ctx, bdev, isByHand);
-  // It may have been claimed while it was being read.
+  // The device may have been claimed while it was being read.
   if (!mayTake(ctx, bdev)) return;
   if (found.kind === 'found') {
     const { name, uuid } = found.record;
@@ -77,27 +77,27 @@ async function examineNow(ctx: RaidContext, bdev: Bdev, isByHand: boolean): Prom
   await takeAwaited(ctx, bdev);
 }
 
-/** Has the device examined after a while. */
+/** Examines the device after a delay. */
 export function examineLater(ctx: RaidContext, bdev: Bdev, options: { afterMs?: number; isByHand?: boolean } = {}): void {
   const { afterMs = startRetryMs, isByHand = false } = options;
   ctx.retries.later(afterMs, () => examine(ctx, bdev, { isByHand }));
 }
 
 /**
- * The device may be taken, and the service has not been stopped. To be asked after each wait. A device that is claimed may be
- * released later: that is noted.
+ * Whether the device is available and the service has not been stopped. To be called after each await. A claimed device is
+ * noted, because it may be released later.
  */
 function mayTake(ctx: RaidContext, bdev: Bdev): boolean {
   if (bdev.claimedBy !== null) ctx.passedOver.add(bdev);
   return bdev.claimedBy === null && bdev.state === 'registered' && !ctx.retries.isStopped;
 }
 
-/** The array is being put together, and takes members. To be asked after each wait. */
+/** Whether the array is configuring and accepts members. To be called after each await. */
 function isOpen({ lifecycle }: RaidArray): boolean {
   return lifecycle.phase === 'configuring' && !lifecycle.isEnding;
 }
 
-/** The superblock, and our headers behind it; of headers that cannot be read nothing is known. */
+/** Reads the superblock and our headers behind it. Unreadable headers are ignored. */
 async function readRecords(
   ctx: RaidContext,
   bdev: Bdev,
@@ -124,7 +124,7 @@ async function readRecords(
   }
 }
 
-/** A device without a superblock goes to the array that was created with its name, or its uuid, before it was there. */
+/** Gives a device without superblock to the array that was created with its name or uuid before the device existed. */
 async function takeAwaited(ctx: RaidContext, bdev: Bdev): Promise<void> {
   for (const array of ctx.arrays.values()) {
     if (!isOpen(array) || array.isAssembled) continue;
@@ -145,7 +145,7 @@ async function takeAwaited(ctx: RaidContext, bdev: Bdev): Promise<void> {
   }
 }
 
-/** A device with a superblock. */
+/** Handles a device with a superblock. */
 async function examineFound(
   ctx: RaidContext,
   bdev: Bdev,
@@ -160,8 +160,8 @@ async function examineFound(
     log(`its superblock is for ${record.blockSize}-byte blocks, and the device has ${bdev.blockSize}-byte blocks: ignored`);
     return;
   }
-  // A client that can write to a device can put any superblock there. One of other devices says nothing of this device or of
-  // its array.
+  // A client that can write to a device can put any superblock there. A superblock that does not name the device proves
+  // nothing.
   if (!record.slots.some(({ uuid }) => uuid === bdev.uuid)) {
     log('its superblock does not name the device among the members: ignored');
     return;
@@ -189,14 +189,14 @@ async function examineFound(
     if (isUnknown || isLeftBehind) {
       keepOut(array, bdev, stranger, log);
       isOfMost = isUnknown && isOutvoted(array, stranger);
-      // It may be of those that replace the array, if this start fails.
+      // The device may be one of those that replace the array if this start fails.
       if (array.isStarting) array.assembly.deferredMembers.add(bdev.uuid);
       if (!isOfMost) return;
     }
   }
   const mustMakeAnew = (old: RaidArray): boolean =>
     isOfMost || isReplaceable(old, record) || (!isMistaken && isOfStrangers(old, record, lineages));
-  // A device without headers that says what known members say does not make them strangers.
+  // Members that are known stay known if a device without headers has the same record as they do.
   let known: string[] = [];
   if (array !== undefined && mustMakeAnew(array)) {
     if (!isOfMost && agrees(array, record)) known = [...array.assembly.lineages];
@@ -217,17 +217,20 @@ async function examineFound(
   await joinRecorded(ctx, array, bdev, record, headers, log);
 }
 
-/** The device has room for what its superblock says of it. */
+/** Whether the device is as large as its superblock says. */
 function isLargeEnough(bdev: Bdev, record: ArrayRecord): boolean {
   const entry = record.slots.find(({ uuid }) => uuid === bdev.uuid);
   return entry !== undefined && bdev.numBlocks >= entry.dataOffsetBlocks + entry.dataSizeBlocks;
 }
 
-/** The array is not up, and this superblock knows better what it is; or it is offline, and a member has come back. */
+/**
+ * Whether the array should be made anew from this superblock: the array is not online and the superblock is newer, or it is
+ * offline and a member has returned.
+ */
 function isReplaceable(array: RaidArray, record: ArrayRecord): boolean {
   if (array.isDeleting || array.isStarting || array.lifecycle.isBeingCreated || array.store === null) return false;
   if (array.state === 'configuring') return record.seqNumber > array.metadata.seqNumber;
-  // What a round that was cut short left behind may not be on every member.
+  // Some members may lack the superblock of an interrupted update.
   return array.state === 'offline' && record.seqNumber >= array.metadata.completedSeqNumber;
 }
 
@@ -296,8 +299,8 @@ function makeFromRecord(
 }
 
 /**
- * Devices of an array that is up which came while it was being started without them, or while a place could not be given to them. Their
- * places are theirs until then.
+ * Examines devices that appeared while the array was being started without them, or while it could not accept them. Until then
+ * their slots are kept for them.
  */
 export async function examineDeferred(ctx: RaidContext, array: RaidArray): Promise<void> {
   const { deferredMembers, latecomers } = array.assembly;
@@ -312,7 +315,7 @@ export async function examineDeferred(ctx: RaidContext, array: RaidArray): Promi
 }
 
 async function examineLatecomer(ctx: RaidContext, array: RaidArray, uuid: string): Promise<void> {
-  // The operator removed it, and it has not been plugged in anew: it stays out until it is, or until the operator adds it.
+  // A device that the operator removed stays out until it is plugged in again or the operator adds it.
   if (array.slots.some((slot) => slot.recordedUuid === uuid && slot.isRemovedByHand)) return;
   const bdev = ctx.registry.get(uuid);
   if (bdev === undefined || !mayTake(ctx, bdev)) return;
@@ -323,18 +326,20 @@ async function examineLatecomer(ctx: RaidContext, array: RaidArray, uuid: string
   }
 }
 
-/** A person says that a device belongs to an array that waits for its members: it is taken if that is so. */
+/**
+ * An operator says that a device belongs to an array that waits for members. It is accepted if its superblock confirms that.
+ */
 export async function addAwaited(ctx: RaidContext, array: RaidArray, bdev: Bdev): Promise<void> {
   if (bdev.claimedBy !== null)
     throw new RaidError('ERR_RAID_MEMBER', 1, `array ${array.name}: ${bdev.name} is claimed by ${bdev.claimedBy}`);
   await examine(ctx, bdev, { isByHand: true });
-  // A newer superblock makes the array anew.
+  // A newer superblock may have made the array anew.
   const now = findByUuid(ctx, array.uuid);
   if (now?.slots.some(({ descriptor }) => descriptor?.bdev === bdev) === true) return;
   requireCreation(now ?? array, bdev);
 }
 
-/** Looks for the members that are there already, those that are current first, so that the array comes up with the first of them. */
+/** Examines members that exist already, current ones first, so that the array starts as soon as possible. */
 async function examineOthers(ctx: RaidContext, array: RaidArray, seen: Bdev): Promise<void> {
   const isIn = ({ recordedUuid, uuid }: Slot): boolean => uuid === recordedUuid;
   for (const slot of [...array.slots.filter(isIn), ...array.slots.filter((one) => !isIn(one))]) {
@@ -343,7 +348,7 @@ async function examineOthers(ctx: RaidContext, array: RaidArray, seen: Bdev): Pr
   }
 }
 
-/** What the level refuses is told, and met again when the array is to be started. */
+/** An error is noted. It will occur again when the array is started. */
 function tryOptions(array: RaidArray, headers: readonly ExtensionHeader[], log: (message: string) => void): void {
   try {
     adoptOptions(array, headers);
@@ -361,7 +366,7 @@ async function joinRecorded(
   headers: readonly ExtensionHeader[],
   log: (message: string) => void,
 ): Promise<void> {
-  // A place that it has goes before one that it had.
+  // The slot that the device has now takes precedence over a former one.
   const slot =
     array.slots.find(({ uuid }) => uuid === bdev.uuid) ?? array.slots.find(({ recordedUuid }) => recordedUuid === bdev.uuid);
   if (slot === undefined) {
@@ -389,7 +394,7 @@ async function joinRecorded(
     return;
   }
   if (!isOpen(array)) {
-    // It starts without this member, or is on its way out: the member is looked at again once the array is up.
+    // The array is starting without this member or is ending. The member is examined again when the array is online.
     array.assembly.deferredMembers.add(bdev.uuid);
     log(`slot ${slot.index} came too late: the array is ${array.isStarting ? 'starting' : 'stopping'}`);
     return;
@@ -430,7 +435,10 @@ async function joinRecorded(
   await startWhenAllAreSeen(ctx, array);
 }
 
-/** For the slot's data, and for the checksums of it, if they are on record and no other program has run the array since. */
+/**
+ * Returns the blocks that the slot's data needs, including checksums if the header, which belongs to the superblock, records
+ * them.
+ */
 function blocksNeeded(
   { extension }: RaidArray,
   { dataOffset, dataSize }: Slot,
@@ -443,8 +451,8 @@ function blocksNeeded(
 }
 
 /**
- * Starts the array if it is complete. If its superblock has members that are out, these are waited for a moment first: what
- * they say may be newer, or show that the members were used apart.
+ * Starts the array if it is complete. If the superblock has members that are out, waits for them for a short time: their
+ * superblocks may be newer, or show a split brain.
  */
 async function startWhenAllAreSeen(ctx: RaidContext, array: RaidArray): Promise<void> {
   if (!isOpen(array) || ctx.retries.isStopped) return;
@@ -476,14 +484,14 @@ async function startWhenAllAreSeen(ctx: RaidContext, array: RaidArray): Promise<
     if (isOver) return isComplete ? startIfComplete(ctx, array) : startWithout(ctx, array);
     return undefined;
   });
-  // A caller of `waitForExamine` waits for complete arrays, not for members that may never come.
+  // Callers of `waitForExamine` wait for complete arrays, but not for members that may never come.
   const done = isComplete ? ctx.registry.whileExamining(waited) : waited;
   done.catch((error: unknown) =>
     runtime.log.error({ array: array.name, err: error }, 'an array could not be started after a wait'),
   );
 }
 
-/** Long enough waited: starts the array with those that are there, unless that would endanger data. */
+/** After the wait, starts the array with the members that are present, unless that would put data at risk. */
 async function startWithout(ctx: RaidContext, array: RaidArray): Promise<void> {
   if (!isOpen(array)) return;
   const danger = dangerOfStarting(ctx, array);
@@ -499,7 +507,7 @@ async function startWithout(ctx: RaidContext, array: RaidArray): Promise<void> {
   await tryStart(ctx, array);
 }
 
-/** Why only a person may start the array without the members that are absent; null if nothing can be lost by it. */
+/** Returns why only an operator may start the array without the absent members; null if no data is at risk. */
 function dangerOfStarting(ctx: RaidContext, array: RaidArray): string | null {
   const absent = awaitedSlots(array).map(({ index }) => index);
   if (mayHaveGoneOn(array)) {
@@ -511,17 +519,17 @@ function dangerOfStarting(ctx: RaidContext, array: RaidArray): string | null {
 }
 
 /**
- * The device counts itself in and a current member out, in a superblock that we did not write to it: it went on without us,
- * and rebuilding it would destroy what it alone has.
+ * Whether the device's superblock records the device as current and one of the array's members as out, and was not written by
+ * this array. Then the device was used without them, and rebuilding it would destroy data that it alone has.
  */
 function wasUsedApart(array: RaidArray, bdev: Bdev, record: ArrayRecord): boolean {
   const own = array.slots.find(({ recordedUuid }) => recordedUuid === bdev.uuid);
   return own !== undefined && record.seqNumber > own.lastSeqNumber && countsOut(array, own, record);
 }
 
-/** The superblock of the slot's device counts it in, and one of the array's members out. */
+/** Whether the superblock of the slot's device records the device as current and one of the array's current members as out. */
 function countsOut(array: RaidArray, own: Slot, record: ArrayRecord): boolean {
-  // By uuid: its slots may have other numbers than the array's, if some of these have come or gone.
+  // Compared by uuid, because slots may have been renumbered since.
   const stateOf = ({ recordedUuid }: Slot): SlotRecord['state'] | null =>
     record.slots.find(({ uuid }) => uuid === recordedUuid)?.state ?? null;
   const countsItselfIn = stateOf(own) === 'configured';
@@ -533,14 +541,14 @@ function countsOut(array: RaidArray, own: Slot, record: ArrayRecord): boolean {
   return countsItselfIn && countsUsOut;
 }
 
-/** The slot's former member is there, and cannot be taken now: it is looked at again, and keeps its place until then. */
+/** The slot's former member is present but cannot be accepted now. It is examined again later, and the slot is kept for it. */
 function defer(array: RaidArray, slot: Slot, { uuid }: Bdev): void {
   array.assembly.deferredMembers.add(uuid);
-  // It has been plugged in anew.
+  // The device was plugged in again.
   slot.isRemovedByHand = false;
 }
 
-/** A member that was out is back while the array is up: it is filled anew. */
+/** Adds a former member that returned to the online array. It is rebuilt. */
 async function reAdd(
   ctx: RaidContext,
   array: RaidArray,
@@ -572,7 +580,7 @@ async function reAdd(
   }
 }
 
-/** Starts the array if every member that its superblock, or its creation, names is there. */
+/** Starts the array if every member is present that its superblock or its creation names. */
 export async function startIfComplete(ctx: RaidContext, array: RaidArray): Promise<void> {
   if (!isOpen(array)) return;
   if (array.numDiscovered < array.numOperational || !array.canRunWith(isDiscovered)) return;
@@ -580,7 +588,7 @@ export async function startIfComplete(ctx: RaidContext, array: RaidArray): Promi
   await tryStart(ctx, array);
 }
 
-/** Starts the array. What goes wrong is told once; if it may pass, the array is started again after a while. */
+/** Starts the array. An error is logged once; if it may pass, the start is tried again after a delay. */
 async function tryStart(ctx: RaidContext, array: RaidArray): Promise<void> {
   try {
     await bringOnline(ctx, array);

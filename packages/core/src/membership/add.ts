@@ -12,7 +12,7 @@ import { canTakeAlong, startRebuild } from '../sync/start-rebuild.js';
 import { appendCopy, checkCanAppendCopy, newSlot, recordNumber } from './slots.js';
 import type { Slot } from '../members/slot.js';
 
-/** Refuses a device for which there is no use in the state in which the array is, or that would have to wait. */
+/** Throws if the array cannot use another device in its present state, or if the device would have to wait. */
 function checkCanAdd(array: RaidArray, bdev: Bdev): void {
   if (!canTakeAlong(array, true)) checkCanFill(array, bdev, false);
   if (array.state === 'offline' || array.isStarting || array.isDeleting || array.isReadOnly) {
@@ -23,7 +23,7 @@ function checkCanAdd(array: RaidArray, bdev: Bdev): void {
   if (array.state === 'configuring') requireCreation(array, bdev);
 }
 
-/** Refuses a device that would have to wait. `isPartial`: it lacks only what was written while it was out. */
+/** Throws if the device would have to wait. `isPartial`: it lacks only what was written while it was absent. */
 function checkCanFill(array: RaidArray, bdev: Bdev, isPartial: boolean): void {
   if (canTakeAlong(array, isPartial)) return;
   const message = `array ${array.name}: a rebuild is running; add ${bdev.name} when it has ended`;
@@ -31,8 +31,8 @@ function checkCanFill(array: RaidArray, bdev: Bdev, isPartial: boolean): void {
 }
 
 /**
- * Puts a device into an empty slot, and if there is none into a new one, where the level can have one more. Resolves when it is
- * being filled.
+ * Adds a device to an empty slot or, if there is none, to a new slot if the level allows that. Resolves when its rebuild is
+ * queued.
  */
 export async function addCopy(ctx: RaidContext, array: RaidArray, bdev: Bdev): Promise<void> {
   const hasRoom = array.slots.some(({ hasDevice }) => !hasDevice);
@@ -41,13 +41,13 @@ export async function addCopy(ctx: RaidContext, array: RaidArray, bdev: Bdev): P
 }
 
 /**
- * Puts a device into an empty slot, if `wanted` is given into that one, which may be new. Resolves when it is a member: current if
- * the array is being created, else being rebuilt.
+ * Adds a device to an empty slot: to `wanted` if given, which may be a new slot. Resolves when it is a member: in sync if the
+ * array is configuring, else with its rebuild queued.
  */
 export async function addMember(ctx: RaidContext, array: RaidArray, bdev: Bdev, wanted?: Slot): Promise<void> {
   checkCanAdd(array, bdev);
   const empty = array.slots.filter(({ descriptor }) => descriptor === null);
-  // A former member goes back to its place.
+  // A former member goes back to its slot.
   const slot = wanted ?? empty.find(({ recordedUuid }) => recordedUuid === bdev.uuid) ?? empty[0];
   if (slot === undefined) {
     throw new RaidError('ERR_RAID_INVALID', 22, `array ${array.name} has no empty slot: ${bdev.name} cannot be added`);
@@ -61,7 +61,7 @@ export async function addMember(ctx: RaidContext, array: RaidArray, bdev: Bdev, 
     const isKnown = lastSeen !== null && array.state === 'online' && (await array.lifecycle.whileBusy(isAsItLeft(array, slot)));
     outerBefore = await declareMember(ctx, array, bdev);
     const join = (): void => takeIn(ctx, array, slot, bdev, { found, lastSeen, isKnown });
-    // The round that takes another slot away is over first: headers tell of slots by number.
+    // An update that removes another slot must end first, because headers identify slots by number.
     if (array.slots[slot.index] === slot) join();
     else
       await array.lifecycle.whileBusy(
@@ -74,7 +74,7 @@ export async function addMember(ctx: RaidContext, array: RaidArray, bdev: Bdev, 
     await slot.sums?.close();
     slot.closeMember();
     if (outerBefore !== undefined) await undeclareMember(ctx, array, bdev, outerBefore);
-    // The slot's former member may have come back meanwhile.
+    // The slot's former member may have appeared meanwhile.
     const isOthers = slot.recordedUuid !== bdev.uuid;
     if (isOthers && array.assembly.deferredMembers.has(slot.recordedUuid)) ctx.onPlaceFree(array);
     else ctx.fillFromSpares(array);
@@ -84,18 +84,18 @@ export async function addMember(ctx: RaidContext, array: RaidArray, bdev: Bdev, 
   if (array.state === 'configuring' && array.numDiscovered >= array.numOperational) await bringOnline(ctx, array);
 }
 
-/** What is known of a device that is looked at. */
+/** What was found on the device. */
 interface Seen {
   readonly found: ArrayRecord | null;
-  /** Its sequence number. */
+  /** Sequence number of the superblock that was found; null if there is none. */
   readonly lastSeen: number | null;
-  /** Its array knows it as it left. */
+  /** The device is the slot's last member, unchanged since it left. */
   readonly isKnown: boolean;
 }
 
-/** In one turn: the device, which is open in its slot, is a member. Refuses it if it cannot be any more. */
+/** Makes the device, which is open in the slot, a member, without an await. Throws if that is no longer possible. */
 function takeIn(ctx: RaidContext, array: RaidArray, slot: Slot, bdev: Bdev, { found, lastSeen, isKnown }: Seen): void {
-  // The array may have started, or gone offline, and another request may have taken the slot.
+  // The array may have started or gone offline, and another request may have taken the slot.
   checkCanAdd(array, bdev);
   refuseFormerMember(array, bdev, found);
   if (array.state === 'configuring') {
@@ -109,13 +109,13 @@ function takeIn(ctx: RaidContext, array: RaidArray, slot: Slot, bdev: Bdev, { fo
       const message = `array ${array.name} slot ${slot.index}: ${bdev.name} has ${bdev.numBlocks} blocks, and ${needed} are needed`;
       throw new RaidError('ERR_RAID_MEMBER', 22, message);
     }
-    // It was current, or being filled, until the superblock that it still carries; since then, what it missed is on the map.
+    // The device was a member when its superblock was written; the map records what it missed since.
     const isPartial = isKnown && slot.dataOffset === dataOffset && lastSeen === slot.lastSeqNumber;
     checkCanFill(array, bdev, isPartial);
     if (!isPartial) slot.pagesTaken = 0;
     slot.dataOffset = dataOffset;
     attach(array, slot, bdev);
-    // From here on nothing stands in its way.
+    // From here on nothing can fail.
     if (isNew) appendCopy(array, slot);
     array.sums?.open(slot, isPartial);
     startRebuild(ctx, array, slot, isPartial);

@@ -10,8 +10,8 @@ import { declareMember, undeclareMember } from './nesting.js';
 import { changeSlots, checkCanChangeSlots, newSlot, whenStill } from './slots.js';
 
 /**
- * Gives an array without redundancy a further member, whose blocks follow those that there are. Resolves when it is on record and the
- * volume has them; if it cannot be recorded, nothing has changed.
+ * Appends a member to an array without redundancy; its blocks follow the existing ones. Resolves when that is recorded and the
+ * volume has been resized. If it cannot be recorded, nothing changes.
  */
 export async function appendSpace(ctx: RaidContext, array: RaidArray, bdev: Bdev): Promise<void> {
   const check = (): void => checkCanChangeSlots(array, 'space', array.numSlots + 1);
@@ -22,7 +22,7 @@ export async function appendSpace(ctx: RaidContext, array: RaidArray, bdev: Bdev
   try {
     checkBlockSize(array, bdev);
     refuseFormerMember(array, bdev, await refuseForeignMember(ctx, array, slot, array.uuid));
-    // What it kept of another life must not count beside the array's.
+    // Records of a former use must not be mixed with the array's.
     if (slot.descriptor !== null && array.extension !== undefined)
       await array.lifecycle.whileBusy(array.extension.clear(slot.descriptor, 0));
     outerBefore = await declareMember(ctx, array, bdev);
@@ -60,7 +60,7 @@ async function append(array: RaidArray, slot: Slot, bdev: Bdev): Promise<void> {
   array.log.info({ ...array.logFields(slot), from: kept.numBlocks, to: array.numBlocks }, 'a member has been appended');
 }
 
-/** What some members may have on record by now is put right: the volume never had the new blocks. */
+/** Restores the former state. Some members may have recorded the new one, but the volume never had the new blocks. */
 async function takeBack(array: RaidArray, slot: Slot, before: readonly Slot[], kept: RaidGeometry): Promise<void> {
   const { metadata, store } = array;
   if (slot.isInSync) slot.leave();

@@ -9,18 +9,16 @@ import type { RaidProcess } from '../sync/process.js';
 import { startResyncIfDue, startSumIfDue } from '../sync/start-process.js';
 import { whenStill } from './slots.js';
 
-/**
- * Checksums of an array that is there already are turned on and off, while it is up (docs/decisions/checksums.md, Conversion).
- */
+/** Turns checksums of an existing array on and off while it is online (docs/decisions/checksums.md, Conversion). */
 
-/** How often it is looked whether what gives blocks checksums has ended, in milliseconds. */
+/** Milliseconds between checks whether a process for checksums has ended. */
 const lookAgainMs = 10;
-/** How often damage that is found meanwhile is listed before checksums are given up, and a map made that is overtaken by what happens. */
+/** Most attempts to list new damage before checksums are removed, and to make a map before the array changes. */
 const mostRounds = 5;
 
-/** How an array gets checksums. */
+/** Options for turning checksums on. */
 export interface IntegrityOptions {
-  /** If its members lack room for them, it waits for larger ones: until then growth leaves it. Default: that is refused. */
+  /** If members lack space, wait for larger ones, and keep growth from using that space. Default: refuse. */
   readonly whenRoom?: boolean;
 }
 
@@ -35,19 +33,21 @@ function checkIsUp(array: RaidArray): void {
   refuse(array, `it is ${what}: checksums are turned on and off while it is online`);
 }
 
-/** Refuses what will not pass by waiting for members, or for room. */
+/** Throws for obstacles that do not pass by waiting for members or space. */
 function checkCanHave(array: RaidArray): void {
   const { blockSize, bitmap, extension, module, name } = array;
   const isPlain = module.redundancy === 'none';
   checkIsUp(array);
   if (array.hasIntegrity) throw new RaidError('ERR_RAID_EXISTS', 17, `array ${name} has checksums already`);
   if (!array.hasSuperblock) refuse(array, 'it has no superblock, and checksums are kept beside one');
-  // Without redundancy it gets its map with them.
+  // An array without redundancy gets its map together with the checksums.
   if (extension === undefined || (bitmap === null && !isPlain))
     refuse(array, `its members have blocks of ${blockSize} bytes, beside which there is no place for checksums`);
 }
 
-/** Refuses what may pass. All members are there, and hold everything: what one of them lacks, it would be said to have. */
+/**
+ * Throws for obstacles that may pass. All members must be present and in sync, or headers would claim checksums that one lacks.
+ */
 function checkMembers(array: RaidArray): void {
   const { process, slots } = array;
   const away = slots.find((slot) => !slot.isInSync);
@@ -71,7 +71,7 @@ function checkPlaces(array: RaidArray): void {
     );
 }
 
-/** What members lack, for people; null if there is room. */
+/** Returns a message about the space that members lack; null if there is enough. */
 function describeMissing(array: RaidArray): string | null {
   const { blockSize, slots } = array;
   const missing = array.integrity.roomMissing();
@@ -84,12 +84,13 @@ function describeMissing(array: RaidArray): string | null {
 }
 
 /**
- * Turns checksums on. Resolves with true when that is on record on all members: from then on what is written gets them, and a
- * process gives them to what is there. With false if it waits for room. Rejects, with nothing changed, if it cannot be done.
+ * Turns checksums on. Resolves to true when all members have recorded that: writes get checksums from then on, and a process
+ * sums the existing data. Resolves to false if the array waits for space. Rejects, without changing anything, if it cannot be
+ * done.
  */
 export async function enableIntegrity(ctx: RaidContext, array: RaidArray, options: IntegrityOptions = {}): Promise<boolean> {
   for (;;) {
-    // Growth that is under way may take the room.
+    // Growth in progress may use the space.
     await array.resizing;
     checkCanHave(array);
     const missing = describeMissing(array);
@@ -105,7 +106,10 @@ export async function enableIntegrity(ctx: RaidContext, array: RaidArray, option
   }
 }
 
-/** `mustBeWanted` throws if they are not wanted any more; it is asked anew after each wait. False: growth has taken the room. */
+/**
+ * `mustBeWanted` throws if checksums are not wanted any more; it is called after each await. Resolves to false if growth has
+ * used the space.
+ */
 async function begin(ctx: RaidContext, array: RaidArray, mustBeWanted: () => void): Promise<boolean> {
   checkPlaces(array);
   checkMembers(array);
@@ -121,7 +125,10 @@ async function begin(ctx: RaidContext, array: RaidArray, mustBeWanted: () => voi
   return true;
 }
 
-/** What is there gets checksums: with redundancy it is compared, and without it is taken for right. */
+/**
+ * Starts the process that gives existing data checksums. With redundancy the data is compared; without, it is taken to be
+ * right.
+ */
 function startProcesses(ctx: RaidContext, array: RaidArray): void {
   startSumIfDue(ctx, array);
   if (array.module.redundancy === 'none') startResyncIfDue(ctx, array);
@@ -137,7 +144,7 @@ async function want(array: RaidArray, isWanted: boolean): Promise<void> {
   }
 }
 
-/** What was asked for before there was room. */
+/** Turns checksums on if they were requested earlier and there is enough space now. */
 export function enableIfRoom(ctx: RaidContext, array: RaidArray): void {
   const { state, wantsIntegrity } = array;
   if (!wantsIntegrity || array.hasIntegrity || state !== 'online' || describeMissing(array) !== null) return;
@@ -145,14 +152,14 @@ export function enableIfRoom(ctx: RaidContext, array: RaidArray): void {
     if (!array.wantsIntegrity) refuse(array, 'checksums are not wanted any more');
   };
   fulfil(ctx, array, mustBeWanted).catch((error: unknown) => {
-    // It was asked for several times, or is not wanted any more.
+    // There was another request, or checksums are not wanted any more.
     if (!array.wantsIntegrity) return;
     array.log.warn({ ...array.logFields(), err: error }, 'the array cannot get its checksums now');
   });
 }
 
 async function fulfil(ctx: RaidContext, array: RaidArray, mustBeWanted: () => void): Promise<void> {
-  // Growth that is under way may take the room.
+  // Growth in progress may use the space.
   await array.resizing;
   mustBeWanted();
   checkCanHave(array);
@@ -174,12 +181,12 @@ async function turnOn(ctx: RaidContext, array: RaidArray, mustBeWanted: () => vo
     mayBegin();
     const { extension, registry } = array;
     if (extension === undefined) return;
-    // None of what members have there counts, whatever it is: headers say so before they say anything else.
+    // No checksum that members have in that space is valid; headers record that first.
     const salt = Buffer.from(registry.runtime.randomBytes(32)).toString('hex');
     const tags = array.slots.map(({ index }) => index);
     const none = { areaAt: 0, isForeign: false, salt, summedBlocks: 0, tags };
-    // Without redundancy the map alone says what has some, and it says of nothing that it has: as if another program had run
-    // the array.
+    // Without redundancy only the map tells which blocks have checksums, and a new map says that none has, as after a run by
+    // another program.
     const asForeign = { ...none, isForeign: true, summedBlocks: sumsOf(array) };
     const sums = new ArraySums(array, extension.checksums, ctx.sumsMemory, bitmap === null ? none : asForeign);
     if (bitmap !== null) array.attachMap(bitmap);
@@ -189,32 +196,32 @@ async function turnOn(ctx: RaidContext, array: RaidArray, mustBeWanted: () => vo
   try {
     await array.metadata.update();
   } catch (error) {
-    // Whichever headers say it: of none of them anything counts.
+    // Headers of either kind may exist, but no checksum is valid by any of them.
     const isGone = await giveUp(ctx, array).then(
       () => true,
       () => false,
     );
     if (isGone) {
       array.integrity.setWanted(wantsIntegrity);
-      // What some members may have on record by now is put right, if it can be.
+      // Some members may have recorded the checksums. Restore the record if possible.
       await array.metadata.update().catch(() => undefined);
       throw error;
     }
-    // Background work has begun meanwhile: they stay, and may be recorded now.
+    // A background process has begun meanwhile, so the checksums stay and may yet be recorded.
     await keep(ctx, array);
   }
   // If a member was lost that the array cannot do without, not all members have it on record.
   checkIsUp(array);
 }
 
-/** Blocks of checksums in the largest data area. */
+/** Returns the number of checksummed blocks in the largest data area. */
 function sumsOf({ blockSize, slots }: RaidArray): number {
   return Math.max(...slots.map(({ dataSize }) => dataSize)) / (summedBytes / blockSize);
 }
 
 /**
- * Does something in a turn in which nothing of the array's is in flight; without redundancy with the map that it needs, which all
- * members have by then as the array is in that turn: so that a header may say that there are checksums.
+ * Calls `then` in a turn in which no I/O of the array is in flight. Without redundancy it gets a new map, which all members
+ * have by then and which matches the array in that turn, so that headers may record checksums.
  */
 async function withMap(array: RaidArray, then: (bitmap: WriteIntentBitmap | null) => void): Promise<void> {
   if (array.module.redundancy !== 'none') {
@@ -229,14 +236,14 @@ async function withMap(array: RaidArray, then: (bitmap: WriteIntentBitmap | null
     const { incarnation, lostFlushes, membership } = array;
     const bitmap = await layMap(array);
     await whenStill(array, () => {
-      // What a flush has lost meanwhile, that of the map has not kept.
+      // If a flush was lost meanwhile, the map may be lost too.
       isDone = array.lostFlushes === lostFlushes && array.membership === membership && array.incarnation === incarnation;
       if (isDone) then(bitmap);
     });
   }
 }
 
-/** They are not given up, or could not be: headers say so as soon as they can be written, and what has none yet gets some. */
+/** Keeps checksums that were not removed. Headers record them as soon as possible, and processes for them start again. */
 async function keep(ctx: RaidContext, array: RaidArray): Promise<void> {
   const { sums } = array;
   if (sums === null) return;
@@ -250,12 +257,12 @@ async function keep(ctx: RaidContext, array: RaidArray): Promise<void> {
 }
 
 /**
- * Turns checksums off, or what waits for room for them. Resolves when that is on record on all members that are there, and nothing
- * is verified any more: what is behind the data is room for growth. Rejects, with nothing changed, if it cannot be recorded.
+ * Turns checksums off, or cancels waiting for space. Resolves when all present members have recorded that and nothing is
+ * verified any more; the space is then available for growth. Rejects, without changing anything, if it cannot be recorded.
  */
 export async function disableIntegrity(ctx: RaidContext, array: RaidArray): Promise<void> {
   checkIsUp(array);
-  // What is being turned on is there by then.
+  // Checksums that are being turned on are there by the time that `work` runs.
   const work = (): Promise<void> => (array.wantsIntegrity ? want(array, false) : turnOff(ctx, array));
   await array.lifecycle.whileBusy(array.afterGrowth(work));
   array.growIfPossible();
@@ -270,7 +277,7 @@ function checkCanTurnOff(array: RaidArray): void {
     refuse(array, `a ${process.type} is running: turn checksums off when it has ended, or cancel it`, 16);
 }
 
-/** It is there for checksums alone, and ends with them. */
+/** Whether the process exists only for checksums, so that it ends with them. */
 function isOfSums(process: RaidProcess | null): boolean {
   return process?.type === 'sum' || process?.type === 'resum';
 }
@@ -282,8 +289,8 @@ async function turnOff(ctx: RaidContext, array: RaidArray): Promise<void> {
   try {
     sums.isEnding = true;
     await stopSumming(ctx, array);
-    // As long as headers say that sums count they do: all members that are there say otherwise before one is left behind. And
-    // no header, whatever caused it to be written, says so before what they alone know is on the list.
+    // Checksums are valid as long as headers record them, so headers of all present members must change before one is left
+    // behind. Damage that only checksums show must be on the list before any header is written without them.
     for (let rounds = 0; !array.badBlocks.isSettled; rounds++) {
       if (rounds === mostRounds) refuseUnlisted(array);
       await recordAllDamage(array);
@@ -298,7 +305,7 @@ async function turnOff(ctx: RaidContext, array: RaidArray): Promise<void> {
   array.log.info(array.logFields(), 'the array has no checksums any more');
 }
 
-/** Stops the process that gives blocks without a checksum one: none begins after that, as the checksums are ending. */
+/** Stops a process for checksums. No other one begins, because the checksums are ending. */
 async function stopSumming(ctx: RaidContext, array: RaidArray): Promise<void> {
   const { runtime } = array.registry;
   if (isOfSums(array.process)) array.process?.stop(new Error('checksums are turned off'));
@@ -306,7 +313,10 @@ async function stopSumming(ctx: RaidContext, array: RaidArray): Promise<void> {
   while (isOfSums(array.process)) await new Promise<void>((resolve) => void runtime.setTimer(resolve, lookAgainMs));
 }
 
-/** What sums alone say is on the list of bad blocks before they are gone. If there is no room they stay: nothing else is bad for it. */
+/**
+ * Adds damage that only checksums show to the list of bad blocks. If it has no room, checksums stay, and no other blocks are
+ * marked bad.
+ */
 function recordAllDamage(array: RaidArray): Promise<void> {
   return array.recordDamage(0, Math.max(...array.slots.map(({ dataSize }) => dataSize)), false);
 }
@@ -315,7 +325,7 @@ function refuseUnlisted(array: RaidArray): never {
   refuse(array, 'blocks are damaged, and nothing but their checksums says so: the list of bad blocks has no room for them');
 }
 
-/** Headers have none of them: nothing relies on them from now on. */
+/** Removes the checksums from memory, after headers have ceased to record them. */
 async function giveUp(ctx: RaidContext, array: RaidArray): Promise<void> {
   const { sums } = array;
   if (sums === null) return;
@@ -326,13 +336,13 @@ async function giveUp(ctx: RaidContext, array: RaidArray): Promise<void> {
     await recordAllDamage(array);
     if (rounds === mostRounds) refuseUnlisted(array);
     await whenStill(array, () => {
-      // Found meanwhile: once more. A page may still be on its way, too.
+      // If more damage was found, try again. A page of checksums may also be in flight.
       const isStill = array.slots.every((slot) => slot.sums === null || slot.sums.isIdle);
       if (!isStill || array.bitmap?.isIdle === false) return false;
       isDone = array.badBlocks.isSettled;
       if (!isDone) return true;
       array.integrity.detach();
-      // Without redundancy the map is there for checksums alone.
+      // Without redundancy the map exists for checksums only.
       if (array.module.redundancy === 'none') array.forgetMap();
       return true;
     });

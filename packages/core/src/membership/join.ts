@@ -11,7 +11,10 @@ import { dropDuplicateUuid } from '../members/duplicates.js';
 import type { ArrayRecord } from '../format/store.js';
 import type { Slot } from '../members/slot.js';
 
-/** Opens the device for the array alone. Throws EPERM if it is claimed, ENODEV if it is gone, EBUSY if old I/O is stuck on it. */
+/**
+ * Opens and claims the device for the slot. Throws EPERM if it is claimed, ENODEV if it is gone, EBUSY if I/O of an earlier use
+ * is still in flight.
+ */
 export function openMember(ctx: RaidContext, array: RaidArray, slot: Slot, bdev: Bdev): void {
   if (bdev.abandoned > 0) {
     const message = `array ${array.name}: ${bdev.name} has not answered ${bdev.abandoned} I/Os of an earlier use yet`;
@@ -22,7 +25,7 @@ export function openMember(ctx: RaidContext, array: RaidArray, slot: Slot, bdev:
     ioTimeoutMs: ctx.memberOptions.ioTimeoutMs,
     onOverdue: (io) => (slot.descriptor === descriptor ? array.answers.moreTime(slot, io) : 0),
     onEvent: (event) => {
-      // The descriptor of a member that has been replaced belongs to no slot any more.
+      // A member that has been replaced belongs to no slot any more.
       if (slot.descriptor === descriptor) onMemberEvent(ctx, array, slot, event);
     },
   });
@@ -35,14 +38,14 @@ export function openMember(ctx: RaidContext, array: RaidArray, slot: Slot, bdev:
   }
 }
 
-/** Something happened to the slot's member. */
+/** Handles an event of the slot's member. */
 export function onMemberEvent(ctx: RaidContext, array: RaidArray, slot: Slot, { type }: BdevEvent): void {
   if (type === 'remove') onMemberRemoved(ctx, array, slot);
   else if (type === 'timeout') onMemberStuck(ctx, array, slot);
   else array.growIfPossible();
 }
 
-/** Checks block size, and fixes the array's with the first member. */
+/** Checks the device's block size. The first member determines that of the array. */
 export function checkBlockSize(array: RaidArray, bdev: Bdev): void {
   if (array.blockSize === 0) {
     const stripBytes = array.stripSizeKb * 1024;
@@ -60,8 +63,8 @@ export function checkBlockSize(array: RaidArray, bdev: Bdev): void {
 }
 
 /**
- * A new array with superblocks keeps all its records. By superblocks alone it could not be told that devices have changed
- * places or that an old image was put back, and what they hold would be given as the array's.
+ * A new array with superblocks must have room for all records. Superblocks alone cannot show that devices were exchanged or an
+ * old image was restored, and their contents would be taken for the array's data.
  */
 function requireRoomForRecords({ name, store }: RaidArray, bdev: Bdev): void {
   const most = store?.extension?.mostBlockBytes ?? Infinity;
@@ -71,14 +74,15 @@ function requireRoomForRecords({ name, store }: RaidArray, bdev: Bdev): void {
 }
 
 /**
- * First block of data on a device that joins, on a boundary that it likes: behind the reserved area, which is larger with a large
- * map. In a new array the device's size decides; in one that is up the slot keeps its data offset, if the device has room for it.
+ * Returns the first block of the data area on a device that joins, at a multiple of its preferred boundary. It lies behind the
+ * reserved area, which is larger for a large map. For a new array the device's size determines it; an online array keeps the
+ * slot's data offset if the device has room for it.
  */
 export function chooseDataOffset(array: RaidArray, slot: Slot, bdev: Bdev): number {
   const { bitmap, extension, level, module, regionLimits, slots, store } = array;
   if (store === null) return 0;
   const likes = Math.max(1, bdev.optimalIoBoundary);
-  // Blocks that have one checksum begin at whole ones.
+  // Blocks that share a checksum must begin at a multiple of their number.
   let boundary = likes;
   while (boundary % array.blocksTogether !== 0) boundary += likes;
   const behind = (numRegions: number): number => {
@@ -98,8 +102,8 @@ export function chooseDataOffset(array: RaidArray, slot: Slot, bdev: Bdev): numb
 }
 
 /**
- * Makes an existing device the slot's member, for a new array: opens and claims it, checks that it has no superblock, and
- * takes its sizes. On an error the device is given back.
+ * Makes an existing device a member of a new array: opens and claims it, makes sure that it has no superblock, and sets the
+ * slot's sizes. Closes the device on an error.
  */
 export async function configureMember(ctx: RaidContext, array: RaidArray, slot: Slot, bdev: Bdev): Promise<void> {
   openMember(ctx, array, slot, bdev);
@@ -119,7 +123,7 @@ export async function configureMember(ctx: RaidContext, array: RaidArray, slot: 
   }
 }
 
-/** Sets the slot's sizes from its device, and makes it configured. */
+/** Sets the slot's sizes from its device, and makes it a member in sync. */
 export function setDataArea(array: RaidArray, slot: Slot, bdev: Bdev): void {
   const dataOffset = chooseDataOffset(array, slot, bdev);
   const dataSize = array.integrity.roomForData(bdev.numBlocks - dataOffset);
@@ -133,10 +137,12 @@ export function setDataArea(array: RaidArray, slot: Slot, bdev: Bdev): void {
   slot.join();
 }
 
-/** The device is the slot's from now on; its role is the caller's to say. Throws ENODEV if it went away while it was being looked at. */
+/**
+ * Gives the slot this device; the caller sets its role. Throws ENODEV if the device disappeared while it was being examined.
+ */
 export function attach(array: RaidArray, slot: Slot, bdev: Bdev): void {
   if (bdev.state !== 'registered') throw new RaidError('ERR_RAID_MEMBER', 19, `${bdev.name} went away`);
-  // What is counted, and wanted, is the device's, which may come back; another one has done nothing yet.
+  // Counters and read preference belong to the device. They are kept if it comes back, and reset for another device.
   if (slot.recordedUuid !== bdev.uuid) slot.forgetErrors();
   if (slot.recordedUuid !== bdev.uuid && slot.recordedUuid !== nullUuid) slot.readPreference = 'normal';
   slot.name = bdev.name;
@@ -152,7 +158,10 @@ export function attach(array: RaidArray, slot: Slot, bdev: Bdev): void {
   slot.isUnsteady = false;
 }
 
-/** {@link refuseForeign} for a device that is about to become a member. An array without superblocks overwrites nothing of itself. */
+/**
+ * Calls {@link refuseForeign} for a device that is about to become a member. An array without superblocks overwrites nothing
+ * outside of its data.
+ */
 export async function refuseForeignMember(
   ctx: RaidContext,
   array: RaidArray,
@@ -165,14 +174,14 @@ export async function refuseForeignMember(
     all: (array.isForced && array.state === 'configuring') || isData,
     signatures: array.store === null,
   });
-  // The array must not end, and close the device, while it is being read.
+  // The array must not end and close the device while it is being read.
   return array.lifecycle.whileBusy(refused);
 }
 
 /**
- * Throws EEXIST if the device carries a superblock of another array than `own`, or what another program keeps there (a file
- * system, a partition table …) and superblocks would overwrite. Returns the superblock of `own` that it carries; null for none.
- * `what` begins messages; `ignore` says what is not looked at.
+ * Throws EEXIST if the device has the superblock of another array than `own`, or data of other software (a file system, a
+ * partition table …) that superblocks would overwrite. Resolves to its superblock of `own`, or null. Messages begin with
+ * `what`; `ignore` disables checks.
  */
 export async function refuseForeign(
   ctx: RaidContext,

@@ -5,12 +5,12 @@ import { takeOffline } from '../start/start.js';
 import type { Slot } from '../members/slot.js';
 import type { SlotAbsence } from '../members/slot-view.js';
 
-/** The device of a slot is going away (hot remove). */
+/** The device of a slot has disappeared (hot remove). */
 export function onMemberRemoved(ctx: RaidContext, array: RaidArray, slot: Slot): void {
   const { awaitedName } = slot;
   removeMember(ctx, array, slot, 'the device was removed')
     .then(() => {
-      // An array that is still being put together takes the device when it comes back.
+      // An array that is still configuring accepts the device when it returns.
       if (array.state === 'configuring' && !array.isAssembled) slot.awaitedName = awaitedName;
     })
     .catch((error: unknown) => {
@@ -19,9 +19,9 @@ export function onMemberRemoved(ctx: RaidContext, array: RaidArray, slot: Slot):
 }
 
 /**
- * Takes a member out. Resolves when no I/O goes to it and the survivors' metadata says so. An array that cannot do without it
- * goes offline and keeps its superblocks as they are: together with this member they are still the newest state.
- * `goesWithSlot`: for the event.
+ * Takes a member out. Resolves when it gets no more I/O and the survivors' superblocks record that. If the array cannot do
+ * without it, the array goes offline and the superblocks stay as they are: with this member they are still the newest state.
+ * `goesWithSlot` is passed on in the event.
  */
 export async function removeMember(
   ctx: RaidContext,
@@ -32,7 +32,7 @@ export async function removeMember(
 ): Promise<void> {
   const member = slot.name ?? '';
   const isRequested = slot.isRemovedByHand;
-  // The slot as it is numbered by then.
+  // Emitted with the index that the slot has at that time.
   const tell = (): void => {
     ctx.emit({
       type: 'memberRemoved',
@@ -44,7 +44,7 @@ export async function removeMember(
       ...(goesWithSlot ? { goesWithSlot } : {}),
     });
   };
-  // The call that is about to make it a member finds that it is gone.
+  // The request that is adding the member will notice that it has gone.
   if (!slot.isConfigured || slot.isBeingAppended) return;
   if (isWaiting(array)) {
     releaseWaiting(array, slot);
@@ -54,14 +54,15 @@ export async function removeMember(
     await slot.whenDrained();
     return;
   }
-  // A stop makes regions clean, and what this member had not kept by then may be gone: it must be on record as out, too.
+  // A stop makes regions clean. What the member had not stored by then may be lost, so it must be recorded as out in that phase
+  // too.
   if (array.lifecycle.phase !== 'offline' && array.canDoWithout(slot)) {
     array.log.warn(array.logFields(slot), `the member leaves: ${reason}`);
     array.beginLeave(slot, 'missing');
     try {
       await finishLeave(ctx, array, slot, 'missing');
     } finally {
-      // It is out, whether or not that could be recorded.
+      // The member has left, whether or not that could be recorded.
       tell();
     }
     return;
@@ -69,11 +70,11 @@ export async function removeMember(
   array.membershipChanged();
   const why = `slot ${slot.index} lost ${member}, and the array cannot do without it: ${reason}`;
   if (array.lifecycle.phase === 'starting') {
-    // Nothing has been written to it that the others lack: the array waits for it again.
+    // Nothing was written to the member that the others lack, so the array waits for it again.
     slot.leave();
     await takeOffline(ctx, array, why);
     await slot.whenDrained();
-    // The array may have been given up meanwhile, and its members with it.
+    // The array and its members may have been given up meanwhile.
     if (slot.role !== 'leaving') return;
     slot.stay();
     await removeMember(ctx, array, slot, reason, goesWithSlot);
@@ -88,12 +89,12 @@ export async function removeMember(
   if (array.slots.every(({ descriptor }) => descriptor === null)) forget(ctx, array);
 }
 
-/** A member has missed the deadline of an I/O, which may still be carried out: it is not used any more. */
+/** An I/O of a member has timed out. The device may still execute it, so the member is not used any more. */
 export function onMemberStuck(ctx: RaidContext, array: RaidArray, slot: Slot): void {
   const { descriptor } = slot;
   if (descriptor === null || !slot.isConfigured) return;
   if (isWaiting(array)) return;
-  // Requests that wait for something else on it need not wait any longer.
+  // Other requests in flight on it end too.
   descriptor.expire();
   if (slot.isRemoving) return;
   const { bdev } = descriptor;
@@ -107,7 +108,7 @@ export function onMemberStuck(ctx: RaidContext, array: RaidArray, slot: Slot): v
     .catch(() => undefined);
 }
 
-/** A member failed: I/O to it has stopped already. Brings the departure to its end. */
+/** Completes the departure of a failed member, which gets no I/O already. */
 export function endFailedMember(ctx: RaidContext, array: RaidArray, slot: Slot, reason: string): void {
   const member = slot.name ?? '';
   const wasFilled = slot.isRebuilding;
@@ -122,14 +123,14 @@ export function endFailedMember(ctx: RaidContext, array: RaidArray, slot: Slot, 
 }
 
 /**
- * Ends an array for good: what is under way is called off and waited for, its volume goes, its members are free, and no list
- * has it any more. Rejects, with all that done, if something failed on the way.
+ * Ends an array permanently: work in progress is cancelled and awaited, the volume is removed, the members are closed, and the
+ * array is taken off the list. Rejects if something failed, after all of that was done.
  */
 export function endArray(ctx: RaidContext, array: RaidArray, reason: string): Promise<void> {
   return array.lifecycle.end(() => closeArray(ctx, array, reason));
 }
 
-/** {@link endArray} for what has made sure that nothing is under way. */
+/** As {@link endArray}, for callers that have made sure that no work is in progress. */
 export async function closeArray(ctx: RaidContext, array: RaidArray, reason: string): Promise<void> {
   try {
     await takeOffline(ctx, array, reason);
@@ -142,7 +143,7 @@ export async function closeArray(ctx: RaidContext, array: RaidArray, reason: str
   }
 }
 
-/** Takes the array off the list; nothing of it is open any more. */
+/** Takes the array off the list. Its devices must be closed. */
 export function forget(ctx: RaidContext, array: RaidArray): void {
   array.assembly.endStartWait?.();
   array.sums?.close();
@@ -154,7 +155,7 @@ export function forget(ctx: RaidContext, array: RaidArray): void {
 
 async function finishLeave(ctx: RaidContext, array: RaidArray, slot: Slot, absence: SlotAbsence): Promise<void> {
   const { descriptor, filling } = slot;
-  // What waits for its turn with this member need not.
+  // A process that is waiting to run for this member need not wait any longer.
   ctx.resyncExclusion.wake();
   if (slot.isRebuilding) {
     await filling?.leave(`the target ${String(slot.name)} left`);
@@ -168,7 +169,7 @@ async function finishLeave(ctx: RaidContext, array: RaidArray, slot: Slot, absen
   }
 }
 
-/** Empties the slot, if this is still its device. */
+/** Empties the slot if it still has this device. */
 async function release(
   { registry }: RaidContext,
   slot: Slot,
@@ -179,12 +180,12 @@ async function release(
   if (slot.descriptor === descriptor) slot.empty(absence, registry.runtime.now());
 }
 
-/** The array is being put together: nothing of it is in use yet, and nothing has been recorded. */
+/** Whether the array is being created or configured: none of it is in use yet, and nothing was recorded. */
 function isWaiting({ lifecycle }: RaidArray): boolean {
   return lifecycle.phase === 'creating' || lifecycle.phase === 'configuring';
 }
 
-/** A member of an array that is not up yet: the slot waits again, for the same uuid. */
+/** Closes the member of an array that is not online yet. The slot waits again for the same uuid. */
 function releaseWaiting(array: RaidArray, slot: Slot): void {
   const isCreated = !array.isAssembled;
   slot.closeMember();

@@ -12,15 +12,15 @@ import { RaidProcess } from '../sync/process.js';
 import { Replacement } from '../members/replacement.js';
 import type { Slot } from '../members/slot.js';
 
-/** How often it is looked whether a member that failed has been let go, in milliseconds. */
+/** Milliseconds between checks whether a failed member has left its slot. */
 const lookAgainMs = 50;
 
 /**
- * Has a device take a member's place while the member still serves; resolves when copying is under way. If the device fails,
- * nothing has changed; if the member fails meanwhile, the device is filled from the others.
+ * Replaces a member with a device while the member is in use. Resolves when the copy is queued. If the device fails, nothing
+ * changes; if the member fails meanwhile, the device is rebuilt from the other members.
  */
 export function replaceMember(ctx: RaidContext, array: RaidArray, slot: Slot, bdev: Bdev): Promise<void> {
-  // The end of the array waits until the device is given back, or is the replacement of a process that can be stopped.
+  // The end of the array waits until the device is closed, or belongs to a process that can be stopped.
   return array.lifecycle.whileBusy(beginReplacement(ctx, array, slot, bdev));
 }
 
@@ -77,11 +77,11 @@ async function beginReplacement(ctx: RaidContext, array: RaidArray, slot: Slot, 
         ctx.emit({ type: 'memberAdded', ...about, member: bdev.name });
       }
     } catch {
-      // It has been logged and told.
+      // The error has been logged and reported.
     } finally {
       if (process !== null) ctx.resyncExclusion.release(array);
       slot.isForReplacement = !isDone;
-      // It may be replaced once more by now.
+      // Another replacement of the slot may have begun.
       if (slot.replacement === replacement) slot.replacement = null;
       if (slot.descriptor !== descriptor) {
         await replacement.sums?.close();
@@ -114,8 +114,8 @@ function checkCanReplace(array: RaidArray, slot: Slot, bdev: Bdev): void {
 }
 
 /**
- * The member failed while it was copied: the new device is filled from the others, once the member is let go and no rebuild is in the
- * way. If it cannot be, the slot is like any other.
+ * The member failed during the copy. Adds the new device as a member to be rebuilt, once the failed member has left and no
+ * other rebuild prevents it. If that fails, the slot is treated like any other empty one.
  */
 async function continueAsRebuild(
   ctx: RaidContext,
@@ -136,7 +136,7 @@ async function continueAsRebuild(
     try {
       await addMember(ctx, array, bdev, slot);
     } catch (error) {
-      // Another one has begun to be filled meanwhile.
+      // Another rebuild has begun meanwhile.
       if (isWanted() && isInTheWay()) {
         later();
         return;

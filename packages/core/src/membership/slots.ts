@@ -15,14 +15,14 @@ import { recordOuter } from './nesting.js';
 import { removeMember } from './remove.js';
 
 /**
- * The number of an array's slots, while it is up (docs/decisions/slots-come-and-go.md). A round of superblocks says the new
- * number; a slot that no superblock has, if the round was cut short, is an empty one.
+ * Changes of the number of slots of an online array (docs/decisions/slots-come-and-go.md). One superblock update records the
+ * new number. If it is interrupted, a slot that no superblock has is an empty one.
  */
 
-/** How often it is looked whether nothing is under way, in milliseconds. */
+/** Milliseconds between checks whether any work is in progress. */
 const lookAgainMs = 10;
 
-/** Refuses a level whose data lies where the number of slots says, and a number that it does not take. */
+/** Throws if the level does not allow this number of slots, or the array cannot change it now. */
 export function checkCanChangeSlots(array: RaidArray, kind: 'copy' | 'space', numSlots: number): void {
   const { module, name, options } = array;
   const refuse = (message: string): never => {
@@ -48,20 +48,20 @@ export function checkCanChangeSlots(array: RaidArray, kind: 'copy' | 'space', nu
 }
 
 /**
- * Before the number of slots changes: has it recorded how many there are, if the round that was to say so has failed. A slot that comes
- * behind one that has gone, or the other way, makes the number what it was, and headers would pass for those of the slots that there
- * were. Rejects if it cannot be recorded.
+ * Called before the number of slots changes. Records the present number, if the update that should have done so has failed.
+ * Otherwise adding a slot after removing one, or the reverse, would restore the recorded number, and headers of the former
+ * slots would be taken for those of the present ones. Rejects if it cannot be recorded.
  */
 export async function recordNumber({ metadata, numSlots }: RaidArray): Promise<void> {
   if (metadata.recordedSlots !== 0 && metadata.recordedSlots !== numSlots) await metadata.update();
 }
 
-/** A slot that the array does not have yet. It gets its sizes, and its place, when its device is known to be good. */
+/** Creates a slot that is not part of the array yet. It gets sizes and index once its device has been accepted. */
 export function newSlot(array: RaidArray): Slot {
   return new Slot(array.numSlots, null);
 }
 
-/** Refuses one more copy before anything is done to its device. */
+/** Throws if a copy cannot be added, before its device is changed. */
 export function checkCanAppendCopy(array: RaidArray): void {
   checkCanChangeSlots(array, 'copy', array.numSlots + 1);
   const slot = newSlot(array);
@@ -69,22 +69,22 @@ export function checkCanAppendCopy(array: RaidArray): void {
   planSlots(array, [...array.slots, slot]);
 }
 
-/** The slot, which has a device, is the array's last one from now on: it holds nothing yet. In one turn with what fills it. */
+/** Appends the slot, which has a device without data yet, to the array. Call it in the turn in which the rebuild is queued. */
 export function appendCopy(array: RaidArray, slot: Slot): void {
   checkCanChangeSlots(array, 'copy', array.numSlots + 1);
   changeSlots(array, [...array.slots, slot]);
 }
 
 /**
- * Takes a slot away, with its member if it has one: that is out for good, and its superblock is cleared. Resolves when the others'
- * superblocks have one slot less. Refused if the array cannot do without the member.
+ * Removes a slot. Its member, if any, leaves permanently and its superblock is cleared. Resolves when the other members'
+ * superblocks have one slot less. Rejects if the array cannot do without the member.
  */
 export async function removeSlot(ctx: RaidContext, array: RaidArray, slot: Slot): Promise<void> {
   checkCanRemove(array, slot);
   const bdev = slot.descriptor?.bdev ?? null;
   const { uuid } = array;
   const wasByHand = slot.isRemovedByHand;
-  // No spare takes the place.
+  // Prevents that a spare fills the slot.
   slot.isRemovedByHand = true;
   try {
     if (bdev !== null) await removeMember(ctx, array, slot, 'its slot is taken away on request', true);
@@ -94,10 +94,10 @@ export async function removeSlot(ctx: RaidContext, array: RaidArray, slot: Slot)
     throw error;
   }
   array.log.info({ ...array.logFields(), slots: array.numSlots }, 'a slot has been taken away');
-  // It may have been the one that was too small, or for whose member blocks waited to be given checksums.
+  // The slot may have been the one that was too small, or that had to be filled before blocks can get checksums.
   array.growIfPossible();
   startSumIfDue(ctx, array);
-  // Not before: until then it is a member that may come back. An array that has it meanwhile, or had taken it before, keeps it.
+  // Only now, because the member could have come back before. Skipped if an array has claimed the device meanwhile.
   if (bdev !== null) await clearFormer(ctx, array, bdev, uuid);
 }
 
@@ -118,7 +118,8 @@ function checkCanRemove(array: RaidArray, slot: Slot): void {
     refuse(`its background work waits for that of array ${array.waitsFor}: take the slot away when it has ended`, 16);
   if (slot.isConfigured && !array.canDoWithout(slot))
     refuse(`it cannot do without ${String(slot.name)} of slot ${slot.index}`, 16);
-  // Their list has them by slot, and a round that is cut short would leave it with other numbers than the superblock.
+  // The list of bad blocks identifies slots by number. An interrupted update would leave it with other numbers than the
+  // superblock.
   const marked = array.slots.find(({ index }) => index > slot.index && array.badBlocks.countOf(index) > 0);
   if (marked !== undefined)
     refuse(
@@ -127,8 +128,8 @@ function checkCanRemove(array: RaidArray, slot: Slot): void {
 }
 
 /**
- * The array's slots without this one: those behind it one nearer, or, if data of others would move by that, the last one in its
- * place. Refuses a slot without which it would move in any case.
+ * Returns the array's slots without this one: later slots move up or, if that would move data, the last slot takes its place.
+ * Throws if data would move in both cases.
  */
 function slotsWithout(array: RaidArray, slot: Slot): readonly Slot[] {
   const tried = tryWithout(array, slot);
@@ -160,14 +161,14 @@ function tryWithout(
   return { slots: null, error };
 }
 
-/** The slot is empty, and goes. */
+/** Removes a slot that is empty. */
 async function dropSlot(array: RaidArray, slot: Slot): Promise<void> {
   checkCanRemove(array, slot);
   if (slot.hasDevice) throw new RaidError('ERR_RAID_BUSY', 16, `array ${array.name}: slot ${slot.index} has a member again`);
   await recordNumber(array);
   if (array.badBlocks.countOf(slot.index) > 0) {
-    // Their list is written before the superblock: should that be cut short, a member that comes back is filled with
-    // everything.
+    // The list of bad blocks is written before the superblock. If the update is interrupted, a member that comes back to this
+    // slot must be filled completely.
     slot.lastSeqNumber = 0;
     slot.pagesTaken = 0;
     await array.metadata.update();
@@ -183,15 +184,15 @@ async function dropSlot(array: RaidArray, slot: Slot): Promise<void> {
 }
 
 /**
- * Does something in a turn in which nothing of the array's is under way, so that no request remembers the number of a slot, or
- * the way to its data. Refused if background work begins meanwhile. False of `then`: not yet.
+ * Calls `then` in a turn in which nothing of the array is in progress, so that no request holds a slot number or a path to its
+ * data. Repeats until `then` does not return false. Rejects if a background process begins meanwhile.
  */
 export async function whenStill(array: RaidArray, then: () => unknown): Promise<void> {
   const { runtime } = array.registry;
   for (;;) {
     const { bdev, process } = array;
     if (bdev === null || array.state !== 'online' || array.isDeleting) throw goneOffline(array);
-    // One that fills the member which has just left is about to end.
+    // A process that is filling the member that has just left is about to end.
     if (process !== null && (process.targets.length === 0 || process.targets.some(({ role }) => role === 'rebuilding')))
       throw new RaidError('ERR_RAID_BUSY', 16, `array ${array.name}: a ${process.type} has begun meanwhile`);
     if (array.waitsFor !== null)
@@ -200,13 +201,13 @@ export async function whenStill(array: RaidArray, then: () => unknown): Promise<
         16,
         `array ${array.name}: background work waits for that of array ${array.waitsFor}`,
       );
-    // Users are not made to wait for what is not to be had yet.
+    // Users' I/O is not held while processes are queued anyway.
     if (array.processes.isIdle && (await doIfStill(array, bdev, then))) return;
     await new Promise<void>((resolve) => void runtime.setTimer(resolve, lookAgainMs));
   }
 }
 
-/** False if something of the array's is under way: nothing has been done then. */
+/** Resolves to false if something of the array was in progress, without calling `then`, or if `then` returned false. */
 async function doIfStill(array: RaidArray, bdev: Bdev, then: () => unknown): Promise<boolean> {
   const range = await quiesced(bdev, 0, bdev.numBlocks);
   array.holdRepairs();
@@ -227,7 +228,7 @@ function goneOffline({ name, state, isDeleting }: RaidArray): RaidError {
   return new RaidError('ERR_RAID_INVALID', 22, `array ${name} is ${isDeleting ? 'being stopped or deleted' : state}`);
 }
 
-/** The array has these slots from now on, each with what it holds. Throws, with nothing changed, if its level refuses them. */
+/** Gives the array these slots with their members. Throws, without changing anything, if the level refuses them. */
 export function changeSlots(array: RaidArray, slots: readonly Slot[]): void {
   const geometry = planSlots(array, slots);
   array.setSlots(slots);
@@ -235,7 +236,10 @@ export function changeSlots(array: RaidArray, slots: readonly Slot[]): void {
   for (const [index, slot] of slots.entries()) slot.dataSize = geometry.memberBlocks[index] ?? slot.dataSize;
 }
 
-/** The geometry of the array with these slots. Changes nothing; throws if its level refuses them, or any data would move. */
+/**
+ * Returns the geometry of the array with these slots, without changing anything. Throws if the level refuses them or data would
+ * move.
+ */
 function planSlots(array: RaidArray, slots: readonly Slot[]): RaidGeometry {
   const { level, geometry: kept } = array;
   if (level === null) throw goneOffline(array);
@@ -254,7 +258,7 @@ function planSlots(array: RaidArray, slots: readonly Slot[]): RaidGeometry {
   });
 }
 
-/** Copies are as large as they were; what follows others leaves these as they are. */
+/** Throws unless copies keep their size, and appended space leaves the other slots unchanged. */
 function checkSizes(
   { module, name, slots }: RaidArray,
   before: readonly Slot[],
@@ -275,19 +279,19 @@ function checkSizes(
   throw new RaidError(isCopy ? 'ERR_RAID_MODULE' : 'ERR_RAID_MEMBER', 22, message);
 }
 
-/** An array's slots, and what their members hold together. */
+/** The slots of an array, and the copies that they hold. */
 interface Layout {
   readonly slots: readonly Slot[];
   readonly sets: readonly CopySet[];
 }
 
-/** What slots hold together, as their level says now. Groups are sets of whole members. */
+/** Returns the sets of copies of the level as it is now. A group is returned as a set of whole members. */
 function setsOf({ copyGroups, copySets }: RaidLevel): readonly CopySet[] {
   if (copySets !== undefined) return copySets;
   return (copyGroups ?? []).map((group) => ({ numBlocks: 1, places: group.map((slot) => ({ slot, offsetBlocks: 0 })) }));
 }
 
-/** Throws unless each set keeps, of the slots that were there before, exactly those that it had, and at least one. */
+/** Throws unless each set keeps exactly those of its former slots that are still there, and at least one. */
 function checkMovesNothing({ module, name }: RaidArray, before: Layout, after: Layout): void {
   const kept = ({ sets, slots }: Layout, others: Layout): string[] =>
     sets.map(({ numBlocks, places }) => {
@@ -306,7 +310,7 @@ function checkMovesNothing({ module, name }: RaidArray, before: Layout, after: L
   );
 }
 
-/** What is left on a device that was a member would say so for ever. Best effort: it is known as none at any later start. */
+/** Clears the superblock of a former member. Failures are logged: the device is not accepted as a member in any case. */
 async function clearFormer(ctx: RaidContext, array: RaidArray, bdev: Bdev, uuid: string): Promise<void> {
   const { store } = array;
   if (store === null || bdev.state !== 'registered' || bdev.claimedBy !== null) return;

@@ -8,10 +8,10 @@ import { addMember } from './add.js';
 import { canTakeAlong } from '../sync/start-rebuild.js';
 import type { Slot } from '../members/slot.js';
 
-/** A device that stands by for a member that fails. */
+/** A device that can replace a failed member. */
 export interface Spare {
   bdev: string;
-  /** The array that it is for; null for any. */
+  /** Name of the array that may use it; null for any array. */
   array: string | null;
 }
 
@@ -20,16 +20,18 @@ interface Held extends Spare {
 }
 
 /**
- * Devices that stand by: the first that fits takes the place of a member that failed, at once, or of one that vanished and has
- * not come back in the grace period. That is the slot's: it begins when its member leaves, or the array comes up without one,
- * whatever else happens to the array. A member that has come back, and is about to be looked at, goes before a spare even if
- * the period is over. An array's own spares go before those for any array. No spare takes the place of a member that was
- * removed on request.
+ * The spares. The first suitable one replaces a member that failed at once, and a member that disappeared after the grace
+ * period. The period is counted for each slot, from the time at which its member left or the array came online without one. A
+ * member that has returned and is about to be examined has priority over a spare even after the period. An array's own spares
+ * are used before those for any array. A member that was removed on request is not replaced.
  */
 export class Spares {
   readonly #ctx: RaidContext;
   readonly #spares = new Map<string, Held>();
-  /** Slots that are looked at again, and when: their grace is over then. In milliseconds of the runtime's clock. */
+  /**
+   * For each slot in its grace period, the end of that period in milliseconds of the runtime's clock, when it is considered
+   * again.
+   */
   readonly #inGrace = new Map<Slot, number>();
 
   constructor(ctx: RaidContext) {
@@ -40,7 +42,9 @@ export class Spares {
     return [...this.#spares.values()].map(({ bdev, array }) => ({ bdev, array }));
   }
 
-  /** Claims the device. Refused if it is claimed, or carries what an array or a file system has left on it. */
+  /**
+   * Claims the device as a spare. Rejects if it is claimed, or has the superblock of an array or data of other software on it.
+   */
   async add(bdev: Bdev, array: string | null): Promise<void> {
     const { name } = bdev;
     const descriptor = this.#ctx.registry.open(bdev, {
@@ -84,7 +88,7 @@ export class Spares {
     if (array !== undefined) this.consider(array);
   }
 
-  /** Something may have changed for the array's empty slots. */
+  /** Called when something has changed that may let spares fill the array's slots. */
   consider(array: RaidArray): void {
     for (const slot of array.slots) this.#consider(array, slot);
   }
@@ -101,7 +105,7 @@ export class Spares {
       this.#considerLater(array, slot, graceLeftMs);
       return;
     }
-    // The event is told in the middle of things: the slot may be let go in this turn only.
+    // In a later turn, because the event may be emitted before the slot is emptied in this turn.
     this.#ctx.registry.runtime.soon(() => {
       this.#fill(array, slot).catch((error: unknown) =>
         array.log.error({ ...array.logFields(slot), err: error }, 'a spare could not be used'),
@@ -139,7 +143,7 @@ export class Spares {
     }
   }
 
-  /** For how long the member that vanished from the slot, which is empty, may still come back. */
+  /** Returns the milliseconds for which the member that disappeared from this empty slot may still return. */
   #graceLeftMs({ absence, emptySince }: Slot): number {
     if (absence === 'failed') return 0;
     return emptySince + this.#ctx.memberOptions.graceMs - this.#ctx.registry.runtime.now();
@@ -155,17 +159,17 @@ export class Spares {
   }
 }
 
-/** Another one was quicker, or the array is no more: the device is at fault in nothing. */
+/** Whether the array is the reason: another device was faster, or the array is gone. Then the spare is kept. */
 function isOfArray(error: unknown): boolean {
   return RaidError.is(error) && (error.code === 'ERR_RAID_BUSY' || error.code === 'ERR_RAID_INVALID');
 }
 
-/** The slot has lost its member to a fault, and another one may come. */
+/** Whether the slot lost its member to a fault and can get another one. */
 function isOpen(array: RaidArray, slot: Slot): boolean {
   const isUp = array.state === 'online' && !array.isReadOnly;
   const isReady = isUp && !array.isDeleting && array.module.redundancy !== 'none';
   if (!isReady || !canTakeAlong(array, false) || slot.descriptor !== null || slot.isRemovedByHand) return false;
   if (slot.replacement !== null || slot.isForReplacement) return false;
-  // What has failed is replaced, whether or not its device is there.
+  // A failed member is replaced even if its device is present.
   return slot.absence === 'failed' || !array.assembly.isPromised(slot.recordedUuid);
 }

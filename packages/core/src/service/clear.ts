@@ -6,7 +6,7 @@ import { nullUuid } from '@raidkit/bdev';
 import type { SuperblockStore } from '../format/store.js';
 import { arrayOfVolume, recordOuter } from '../membership/nesting.js';
 
-/** Clears the array's superblocks from devices that are not claimed. Rejects, with all tried, if one could not be cleared. */
+/** Clears the array's superblocks from unclaimed devices. Rejects, after all have been tried, if one could not be cleared. */
 export async function clearSuperblocks(
   ctx: RaidContext,
   { name, uuid }: RaidArray,
@@ -29,12 +29,12 @@ export async function clearSuperblocks(
   for (const result of results) if (result.status === 'rejected') throw result.reason;
 }
 
-/** A device that was given to this array is no member of it, nor of any. */
+/** Records that the volume is not a member of any array, if it was recorded as a member of this one. */
 export async function undeclare(ctx: RaidContext, bdev: Bdev, outerUuid: string): Promise<void> {
   if (arrayOfVolume(ctx, bdev)?.outerUuid === outerUuid) await recordOuter(ctx, bdev, nullUuid);
 }
 
-/** Clears what arrays have left at the start of a device that is not claimed: superblock, header, map and journal. */
+/** Erases what an array has recorded at the start of an unclaimed device: superblock, headers, map and journal. */
 export async function wipe(ctx: RaidContext, bdevName: string): Promise<void> {
   const { registry, store } = ctx;
   if (store === null) throw new RaidError('ERR_RAID_INVALID', 22, 'there is no superblock store');

@@ -14,7 +14,7 @@ import type { RaidArraysOptions } from './options.js';
 
 const noCensus: ArrayNames = { enter: () => null, rename: () => null, leave: () => undefined };
 
-/** What the parts of array management share, with the defaults of what is not given. */
+/** Creates the shared state of array management, with defaults for options that are absent. */
 export function newContext(
   options: RaidArraysOptions,
   emit: RaidEventListener,

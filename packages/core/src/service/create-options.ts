@@ -11,46 +11,49 @@ import type { SuperblockStore } from '../format/store.js';
 import { checkReads } from './read-options.js';
 import type { ReadOptions } from './read-options.js';
 
-/** What one checksum is of. KiB. */
+/** Size in KiB of the data that one checksum covers. */
 const summedKb = summedBytes / 1024;
-/** Longest array name in bytes of UTF-8: the superblock has 64 with the terminator. */
+/** Longest array name in bytes of UTF-8: the superblock has 64 including the terminator. */
 const maxNameBytes = 63;
 
-/** A new array. */
+/** Parameters of a new array. */
 export interface CreateArrayOptions {
-  /** 1 to 63 bytes, without control characters; unique among arrays and bdevs. */
+  /** Name of the array and its volume: 1 to 63 bytes of UTF-8 without control characters, unique among arrays and bdevs. */
   name: string;
-  /** A registered level's id or alias. */
+  /** Id or alias of a registered level. */
   level: string;
-  /** Names of the members, in slot order. One that does not exist is waited for; null leaves the slot empty for now. */
+  /** Names of the member bdevs in slot order. The array waits for a bdev that does not exist; null leaves the slot empty. */
   baseBdevs: readonly (string | null)[];
-  /** KiB; a power of two, for the levels that have strips. */
+  /** Strip size in KiB, a power of two. Required for levels with strips, and absent for others. */
   stripSizeKb?: number;
-  /** Default: a random one. */
+  /** Uuid of the array. Default: a random one. */
   uuid?: string;
-  /** Write superblocks, so that the array comes back by itself. Default false, as in SPDK. */
+  /** Write superblocks, so that the array is assembled automatically later. Default false, as in SPDK. */
   superblock?: boolean;
-  /** Devices may carry another array's superblock or a file system: that is overwritten. Default false: refused. */
+  /**
+   * Overwrite the superblock of another array, or data of other software, on the devices. Default false: such devices are
+   * refused.
+   */
   force?: boolean;
   /**
-   * Keep checksums of the members' blocks, and answer from redundancy what does not match. Default false. Takes 0.21 % of each
-   * member; needs superblocks, and strips of 4 KiB at least.
+   * Keep checksums of members' blocks, and read from redundancy if one does not match. Default false. They take 0.21 % of each
+   * member, and need superblocks and strips of at least 4 KiB.
    */
   integrity?: boolean;
-  /** For the level: what JSON can say, at most 3,500 bytes of it with superblocks, where they are kept. */
+  /** Options of the level, as JSON values. With superblocks they are recorded, and may have at most 3,500 bytes as JSON. */
   options?: Readonly<Record<string, unknown>>;
-  /** Which copies are read. Default: as usual. */
+  /** How reads choose among copies. Default: the default policy and preferences. */
   reads?: ReadOptions;
 }
 
-/** What a new array is made of: its level, its options as they will be on record, and where that is; null without superblocks. */
+/** A validated array: its level, its options as they will be recorded, and the store; null without superblocks. */
 export interface CheckedOptions {
   readonly module: RaidModule;
   readonly levelOptions: LevelOptions;
   readonly store: SuperblockStore | null;
 }
 
-/** Refuses what cannot be an array, naming what is wrong. */
+/** Validates the parameters. Throws a `RaidError` that says what is wrong. */
 export function checkCreateOptions(ctx: RaidContext, options: CreateArrayOptions): CheckedOptions {
   const { arrays, modules, registry } = ctx;
   const { name, level, baseBdevs, stripSizeKb = 0, uuid } = options;
@@ -64,7 +67,7 @@ export function checkCreateOptions(ctx: RaidContext, options: CreateArrayOptions
   if (module === undefined) return refuse(`there is no RAID level ${level}`);
   if (arrays.has(name)) refuse('there is an array of this name', 17);
   if (registry.get(name) !== undefined) refuse('there is a bdev of this name', 17);
-  // A saved configuration has the null uuid for arrays that have none yet.
+  // In a saved configuration, an array that has no uuid yet has the null uuid.
   if (uuid !== undefined && uuid !== nullUuid) {
     if (!isUuid(uuid)) refuse(`${uuid} is not a uuid`);
     const isTaken = [...arrays.values()].some((array) => array.uuid === uuid.toLowerCase());
@@ -88,7 +91,7 @@ export function checkCreateOptions(ctx: RaidContext, options: CreateArrayOptions
   }
   const given = checkLevelOptions(name, module, store, options.options ?? {});
   if (module.acceptsSlots?.(baseBdevs.length, given) === false) refuse(doesNotTake(module, baseBdevs.length, given));
-  // Superblocks alone keep no options: such an array has the defaults.
+  // A store without an extension records no options, so the array has the defaults.
   const keepsOptions = store === null || store.extension !== undefined;
   const complete = (keepsOptions ? module.completeOptions?.(baseBdevs.length, given) : null) ?? given;
   const levelOptions = complete === given ? given : checkLevelOptions(name, module, store, complete);

@@ -11,8 +11,8 @@ import { checkCreateOptions } from './create-options.js';
 import type { CreateArrayOptions } from './create-options.js';
 
 /**
- * Makes an array. Resolves when it is online, with its superblocks written, or, if members are missing, when it waits for
- * them. On an error nothing is left of it.
+ * Creates an array. Resolves when it is online and its superblocks are written or, if members are missing, when it waits for
+ * them. On an error nothing is left behind.
  */
 export async function createArray(ctx: RaidContext, options: CreateArrayOptions): Promise<RaidArray> {
   if (ctx.retries.isStopped) throw new RaidError('ERR_RAID_INVALID', 22, `array ${options.name}: the arrays have been stopped`);
@@ -47,21 +47,21 @@ export async function createArray(ctx: RaidContext, options: CreateArrayOptions)
   return array;
 }
 
-/** Gives a new array the members that are there, and starts it if these are all. */
+/** Adds the members that exist to a new array, and starts it if these are all. */
 async function compose(ctx: RaidContext, array: RaidArray): Promise<void> {
   for (const slot of array.slots) {
     const bdev = slot.name === null ? undefined : ctx.registry.get(slot.name);
     if (bdev?.state === 'registered') await configureMember(ctx, array, slot, bdev);
     array.lifecycle.mustGoOn();
   }
-  // Only now: an examination that is under way would give the array a device which its creation is about to open.
+  // Only now, because a running examination could add a device which the creation is about to open.
   array.lifecycle.isComposed();
   if (array.numDiscovered === array.numOperational) await bringOnline(ctx, array);
   else await takeLate(ctx, array);
   array.lifecycle.mustGoOn();
 }
 
-/** Devices that appeared while the others were being looked at. */
+/** Adds devices that appeared while the others were being examined. */
 async function takeLate(ctx: RaidContext, array: RaidArray): Promise<void> {
   for (const slot of array.slots) {
     const bdev = slot.awaitedName === null ? undefined : ctx.registry.get(slot.awaitedName);
@@ -79,7 +79,7 @@ async function undoCreate(ctx: RaidContext, array: RaidArray, wanted: readonly (
   const members = wanted
     .flatMap((name) => (name === null ? [] : (ctx.registry.get(name) ?? [])))
     .filter(({ state }) => state === 'registered');
-  // Only what this creation wrote is cleared: a member that had a superblock was refused, and never joined.
+  // Only superblocks that this creation wrote are cleared: a device with another superblock was refused and never joined.
   const cleared =
     array.metadata.seqNumber === 0
       ? Promise.all(members.map((bdev) => undeclare(ctx, bdev, array.uuid)))

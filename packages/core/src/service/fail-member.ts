@@ -2,7 +2,10 @@ import type { RaidArray } from '../array/array.js';
 import { RaidError } from '../errors.js';
 import type { RaidEventListener } from '../events.js';
 
-/** Takes a slot's member out as if it had failed. Resolves when it is out, as the others' superblocks have it, or the array is gone. */
+/**
+ * Fails a slot's member on request. Resolves when it has left and the other members' superblocks record that, or the array is
+ * gone.
+ */
 export async function failMember(
   array: RaidArray,
   slot: number,
@@ -14,11 +17,11 @@ export async function failMember(
   if (member?.isConfigured !== true) throw new RaidError('ERR_RAID_NOT_FOUND', 19, `array ${name}: slot ${slot} has no member`);
   if (array.state !== 'online') throw new RaidError('ERR_RAID_INVALID', 22, `array ${name} is ${array.state}`);
   let listener: RaidEventListener = () => undefined;
-  // By its name: slots before its own may go meanwhile.
+  // Identified by name, because slots before it may be removed meanwhile.
   const { name: device } = member;
   const isOut = new Promise<void>((resolve) => {
     listener = (event) => {
-      // One that was about to leave for another reason does that.
+      // A member that was already leaving for another reason emits `memberRemoved`.
       const hasLeft = event.type === 'memberFailed' || event.type === 'memberRemoved';
       if (event.type !== 'arrayRemoved' && !(hasLeft && event.member === device)) return;
       if (event.array === name) resolve();

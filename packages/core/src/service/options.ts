@@ -5,40 +5,40 @@ import type { SuperblockStore } from '../format/store.js';
 import type { RaidModuleRegistry } from '../level/registry.js';
 import type { MemberOptions } from '../members/host.js';
 
-/** What `RaidArrays` is made of. */
+/** Parameters of `RaidArrays`. */
 export interface RaidArraysOptions {
   registry: BdevRegistry;
   modules: RaidModuleRegistry;
-  /** Where superblocks are kept; without one, arrays have none and nothing is assembled. */
+  /** Reads and writes superblocks. Without a store, arrays have no superblocks and none is assembled. */
   store?: SuperblockStore;
-  /** Default: 30,000 ms for an I/O, and a minute of grace. */
+  /** Default: an I/O timeout of 30,000 ms, and a grace period of 60,000 ms. */
   members?: Partial<MemberOptions>;
   /** How arrays are divided into regions from now on; for tests. */
   regions?: Partial<RegionLimits>;
   /**
-   * Bytes of buffer memory for checksums, taken while there is an array with integrity: at most a quarter of the memory, and less
-   * where there is less in one piece. Default 64 MiB, which is for 30 GiB of data that is in use.
+   * Bytes of buffer memory for checksums, allocated while there is an array with integrity. At most a quarter of the memory is
+   * used, and less if no contiguous piece is large enough. Default 64 MiB, which is enough for a working set of 30 GiB.
    */
   checksumCacheBytes?: number;
-  /** Absent: devices are not looked at for what others keep there. */
+  /** Detects data of other software on devices. Absent: none is detected. */
   findSignature?: SignatureFinder;
   assembly?: Partial<AssemblyOptions>;
   /**
-   * Whether a device that appears is looked at for a superblock; asked each time. One that is not still goes to the array that was
-   * created with it by name, and to one to which it is added. Default: each is.
+   * Whether to read a new device to look for a superblock; called for each device. A device that is not read can still join an
+   * array that was created with its name, or to which it is added. Default: all are read.
    */
   mayExamine?: (bdev: Bdev) => boolean;
-  /** Whether the array of this uuid may be put together from what devices carry; asked each time. Default: each may. */
+  /** Whether the array of this uuid may be assembled from its members; called each time. Default: all may. */
   mayAssemble?: (uuid: string) => boolean;
   /**
-   * Whether what is on a device is known to be clients' data, whatever it looks like; asked each time. An array without superblocks
-   * takes it then, also if it begins with one. Default: it is not known.
+   * Whether a device is known to hold clients' data, whatever its contents look like; called each time. An array without
+   * superblocks then accepts it even if it begins with a superblock. Default: unknown.
    */
   holdsData?: (bdev: Bdev) => boolean;
-  /** Whether reads that lie wholly on one member may go there without a request of the level's; for comparison. Default: true. */
+  /** Whether core may send reads that lie on one member without a request to the level. For comparisons. Default true. */
   routesReads?: boolean;
-  /** Whether writes that follow one another may come to a level with parity as one; for comparison. Default: true. */
+  /** Whether core may merge consecutive writes for levels with parity. For comparisons. Default true. */
   gathersWrites?: boolean;
-  /** Default: arrays of this registry have only each other to agree with. */
+  /** Keeps array names and uuids unique beyond this registry. Default: they are unique within the registry only. */
   census?: ArrayNames;
 }

@@ -36,17 +36,20 @@ import type { RaidArraysOptions } from './options.js';
 import { whileTaking } from './take.js';
 import { trustRedundancy } from './trust.js';
 
-/** Longest time that a member may be given for an I/O, in milliseconds. */
+/** Longest I/O timeout and grace period in milliseconds. */
 const maxTimeoutMs = 3_600_000;
 
-/** The arrays of a registry: creates, deletes and assembles them, and decides who joins and leaves. */
+/**
+ * The arrays of a registry: creates, deletes and assembles them, and manages their members. Methods that change an array throw
+ * `ERR_RAID_NOT_FOUND` if there is none of that name.
+ */
 export class RaidArrays {
   readonly registry: BdevRegistry;
   readonly modules: RaidModuleRegistry;
-  /** Applies to processes that run already, too. */
+  /** Limits of background processes. Changes also apply to running processes. */
   readonly processOptions: ProcessOptions;
   readonly memberOptions: Readonly<MemberOptions>;
-  /** Applies to devices that appear from now on. */
+  /** How arrays are assembled. Changes apply to devices that appear later. */
   readonly assemblyOptions: AssemblyOptions;
   readonly #ctx: RaidContext;
   readonly #spares: Spares;
@@ -73,7 +76,10 @@ export class RaidArrays {
     this.registry.addExaminer(this.#examiner);
   }
 
-  /** Applies to I/O that is submitted from now on, and to members that are away already. */
+  /**
+   * Changes options for members. The timeout applies to I/O submitted from now on, and the grace period also to members that
+   * are absent already. Values are 0 to 3,600,000 ms; throws `ERR_RAID_INVALID` for others.
+   */
   setMemberOptions(options: Partial<MemberOptions>): void {
     for (const [key, value] of Object.entries(options)) {
       if (Number.isInteger(value) && value >= 0 && value <= maxTimeoutMs) continue;
@@ -98,7 +104,7 @@ export class RaidArrays {
     return this.#ctx.arrays.get(name);
   }
 
-  /** In the order of creation. */
+  /** Returns all arrays, or those in this state, in the order of creation. */
   list(state?: RaidState): ArrayView[] {
     const all = [...this.#ctx.arrays.values()];
     return state === undefined ? all : all.filter((array) => array.state === state);
@@ -108,22 +114,22 @@ export class RaidArrays {
     return describeArray(array);
   }
 
-  /** RAID I/O objects that are in use: 0 when nothing is in flight. */
+  /** Number of RAID I/O objects in use; 0 when nothing is in flight. */
   get iosOutstanding(): number {
     return this.#ctx.ios.outstanding;
   }
 
   /**
-   * Makes an array. Resolves when it is online, with its superblocks written, or, if members are missing, when it waits for
-   * them. On an error nothing is left of it. Deleted meanwhile, it rejects with ECANCELED.
+   * Creates an array. Resolves when it is online and its superblocks are written or, if members are missing, when it waits for
+   * them. Rejects, leaving nothing behind, on an error; with ECANCELED if it is deleted meanwhile.
    */
   create(options: CreateArrayOptions): Promise<ArrayView> {
     return this.#taking(options.baseBdevs, () => createArray(this.#ctx, options));
   }
 
   /**
-   * Ends an array: its volume goes, its members are free again, their superblocks stay unless `clearSuperblock`. Resolves
-   * when all that is done. A creation or start that is under way is called off first.
+   * Ends an array: its volume is removed and its members are released; their superblocks stay unless `clearSuperblock` is set.
+   * Resolves when all that is done. A creation or start in progress is cancelled first.
    */
   async delete(name: string, options: { clearSuperblock?: boolean } = {}): Promise<void> {
     const array = this.#find(name);
@@ -131,19 +137,19 @@ export class RaidArrays {
     let members: Bdev[] = [];
     const end = array.lifecycle.end(() => {
       members = array.slots.flatMap(({ descriptor }) => descriptor?.bdev ?? []);
-      // One with superblocks comes back when its members are opened again.
+      // An array with superblocks comes back when its members are opened again.
       const isKept = array.store !== null && options.clearSuperblock !== true;
       return closeArray(this.#ctx, array, isKept ? 'it is being stopped' : 'it is being deleted');
     });
     await asRaidErrors(end);
-    // Also on members that failed meanwhile: one that keeps its superblock would bring the array back.
+    // Includes members that failed meanwhile, because a remaining superblock would bring the array back.
     if (options.clearSuperblock === true && array.store !== null)
       await asRaidErrors(clearSuperblocks(this.#ctx, array, array.store, members));
   }
 
   /**
-   * Puts a device into an empty slot, and rebuilds it if the array is online. Resolves when the rebuild has begun. An array
-   * that waits for members takes only those. Refused, too, if the device was a member once and is none any more.
+   * Adds a device to an empty slot, and rebuilds it if the array is online; resolves when the rebuild is queued. An assembled
+   * array that is waiting accepts only the members it waits for. Also refused if the device is a former member without a slot.
    */
   async addBaseBdev(arrayName: string, bdevName: string): Promise<void> {
     const array = this.#find(arrayName);
@@ -158,9 +164,9 @@ export class RaidArrays {
   }
 
   /**
-   * Puts a device into an empty slot, or, if there is none, into a new one, where the level can have one more while the array is up:
-   * a copy (raid1, raid10 with groups), which is filled, or space behind what there is (concat). Resolves when the rebuild has begun, or the space is
-   * there. Refused where the number of slots says where data lies.
+   * Adds a device to an empty slot or, if there is none, to a new slot if the level supports that while the array is online: a
+   * further copy (raid1, raid10 with groups), which is rebuilt, or space after the existing blocks (concat). Resolves when the
+   * rebuild is queued or the space is available. Refused if the level's layout depends on the number of slots.
    */
   async growBaseBdev(arrayName: string, bdevName: string): Promise<void> {
     const array = this.#find(arrayName);
@@ -171,8 +177,8 @@ export class RaidArrays {
   }
 
   /**
-   * Takes a slot away, with its member if it has one: that is out for good, and its superblock is cleared. Resolves when the others'
-   * superblocks have one slot less. Refused if the level has no copies to spare, or the array cannot do without the member.
+   * Removes a slot. Its member, if any, leaves permanently and its superblock is cleared. Resolves when the other members'
+   * superblocks have one slot less. Refused if the level cannot have fewer copies, or the array cannot do without the member.
    */
   async removeSlot(arrayName: string, index: number): Promise<void> {
     const array = this.#find(arrayName);
@@ -182,8 +188,8 @@ export class RaidArrays {
   }
 
   /**
-   * Has a device take a member's place while the member still serves. Resolves when copying has begun; the process is called
-   * `replace`. The member is free when it has ended.
+   * Replaces a member with a device while the member is in use. Resolves when the process, of type `replace`, is queued. When
+   * it has ended, the former member is released.
    */
   async replaceBaseBdev(arrayName: string, memberName: string, bdevName: string): Promise<void> {
     const array = this.#find(arrayName);
@@ -194,7 +200,7 @@ export class RaidArrays {
     await this.#taking([bdevName], () => replaceMember(this.#ctx, array, slot, bdev));
   }
 
-  /** Takes a member out of whichever array it is in. Resolves when that is on the survivors' stable media. */
+  /** Removes a member from the array that it belongs to. Resolves when the survivors have recorded that on stable media. */
   async removeBaseBdev(bdevName: string): Promise<void> {
     for (const array of this.#ctx.arrays.values()) {
       const slot = array.slots.find(({ name, descriptor }) => name === bdevName && descriptor !== null);
@@ -207,10 +213,11 @@ export class RaidArrays {
   }
 
   /**
-   * Starts an array that waits for members, with those that are there. Refused if they are fewer than the level needs. The
-   * absent ones are recorded as out: they will be rebuilt when they come back. Refused, unless forced, if the array was not
-   * stopped cleanly and an absent member would have to be worked out from parity that may be wrong: forced, such blocks answer
-   * EIO. `readOnly`: nothing is written, not even who is there; for a look before anything is decided.
+   * Starts an array that waits for members with those that are present. Refused if they are too few for the level. Absent
+   * members are recorded as out, and are rebuilt when they return. Refused, unless forced, if the array was not stopped cleanly
+   * and data of an absent member would have to be reconstructed from parity that may be wrong; if forced, such blocks are
+   * answered with EIO. `readOnly`: nothing is written to members, superblocks included, so that the array can be inspected
+   * first.
    */
   async startDegraded(name: string, options: StartOptions = {}): Promise<void> {
     const array = this.#find(name);
@@ -231,18 +238,15 @@ export class RaidArrays {
   }
 
   /**
-   * Takes a person's word that parity is right where a crash or a failed write may have left it wrong: what an absent member
-   * held there is worked out from it from now on, and may be nothing that was ever written. Refused for copies: trusted
-   * though they differ, each would be read. I/O that comes afterwards meets it trusted.
+   * Declares parity to be right where a crash or a failed write may have left it wrong. Data of absent members is reconstructed
+   * from it from now on, and may be something that was never written. Refused for levels without parity: of copies that differ,
+   * reads could return any. Applies to I/O submitted afterwards.
    */
   trustRedundancy(name: string): void {
     trustRedundancy(this.#find(name));
   }
 
-  /**
-   * Starts a check, repair or resync of a whole array; queued behind a process that is running. A repair of two copies is
-   * refused unless one is named.
-   */
+  /** Queues a check, repair or resync of an array. A repair of two copies is refused unless one of them is named. */
   startSync(name: string, type: 'resync' | 'check' | 'repair', options: SyncOptions = {}): void {
     const array = this.#find(name);
     checkCanSync(array, type);
@@ -253,48 +257,48 @@ export class RaidArrays {
   }
 
   /**
-   * Changes which copies of an array that is up are read. Resolves when that is on record on its members; rejects, with nothing
-   * changed, if it cannot be recorded. Refused where a level has no copies.
+   * Changes how an online array with copies reads them. Resolves when its members have recorded that; rejects, without changing
+   * anything, if it cannot be recorded. Refused for levels without copies.
    */
   async setReads(name: string, options: ReadOptions): Promise<void> {
     await asRaidErrors(setReads(this.#find(name), options));
   }
 
   /**
-   * Gives an array that is up checksums of its members' blocks. Resolves when that is on record on its members: with true, and a process
-   * `sum` gives them to what is there; with false if it waits for room behind the data. Rejects, with nothing changed, if it cannot be
-   * done: a member is away, background work is running, or there is no room.
+   * Turns on checksums of an online array. Resolves to true when its members have recorded that; a process of type `sum` then
+   * gives checksums to existing data. Resolves to false if the array waits for space behind the data. Rejects, without changing
+   * anything, if a member is absent, a background process is running, or there is no space.
    */
   async enableIntegrity(name: string, options: IntegrityOptions = {}): Promise<boolean> {
     return asRaidErrors(enableIntegrity(this.#ctx, this.#find(name), options));
   }
 
-  /** Takes an array's checksums away, while it is up. Resolves when that is on record on its members. */
+  /** Turns off checksums of an online array. Resolves when its members have recorded that. */
   async disableIntegrity(name: string): Promise<void> {
     await asRaidErrors(disableIntegrity(this.#ctx, this.#find(name)));
   }
 
-  /** The array's process begins no new window until it is resumed. Throws if none runs. */
+  /** Makes the running process begin no new window until it is resumed. Throws if there is no process. */
   pauseProcess(name: string): void {
     this.#processOf(name).pause();
   }
 
-  /** Throws if the array has no process. */
+  /** Resumes the running process. Throws if there is none. */
   resumeProcess(name: string): void {
     this.#processOf(name).resume();
   }
 
   /**
-   * Ends the array's process once what is in flight is done; {@link ArrayView.processEnded} resolves then, and the history has `reason`.
-   * Throws if none runs.
+   * Stops the running process when its I/O in flight is done. {@link ArrayView.processEnded} resolves then, and the history has
+   * `reason` as its error. Throws if there is no process.
    */
   cancelProcess(name: string, reason: string): void {
     this.#processOf(name).stop(new Error(reason));
   }
 
   /**
-   * Gives the array's process limits of its own; null: the shared ones again. What is left out stays. Throws if none runs, or a limit
-   * is not a whole number from 0 to 2³² − 1.
+   * Gives the running process its own limits in MiB per second, 0 for no limit. Null restores the shared limit; an absent field
+   * is left unchanged. Throws if there is no process, or a limit is not an integer from 0 to 2³² − 1.
    */
   limitProcess(name: string, limits: Partial<OwnLimits>): void {
     const process = this.#processOf(name);
@@ -310,16 +314,16 @@ export class RaidArrays {
   }
 
   /**
-   * Takes a slot's member out as if it had failed. Resolves when it is out, as the others' superblocks have it, or the array is gone.
-   * Refused if the slot has no member, the array is not up, or it cannot do without the member.
+   * Fails a slot's member on request. Resolves when it has left and the other members' superblocks record that, or the array is
+   * gone. Refused if the slot has no member, the array is not online, or it cannot do without the member.
    */
   async failMember(name: string, slot: number, reason: string): Promise<void> {
     await failMember(this.#find(name), slot, reason, this.#listeners);
   }
 
   /**
-   * Makes a device that is not claimed a spare of the array of this name, or of any. Refused if it carries an array's
-   * superblock or a file system. Spares are kept in memory only: the program that composes the arrays adds them again.
+   * Adds an unclaimed device as a spare of the named array, or of any array. Refused if it has the superblock of an array or
+   * data of other software. Spares are not recorded: the embedding program must add them again after a restart.
    */
   async addSpare(bdevName: string, arrayName: string | null = null): Promise<void> {
     const bdev = this.registry.get(bdevName);
@@ -332,19 +336,20 @@ export class RaidArrays {
     this.#spares.remove(bdevName);
   }
 
-  /** In the order in which they were added. */
+  /** Returns the spares in the order in which they were added. */
   listSpares(): Spare[] {
     return this.#spares.list();
   }
 
-  /** Clears what arrays have left at the start of a device that is not claimed: superblock, header, map and journal. */
+  /** Erases what an array has recorded at the start of an unclaimed device: superblock, headers, map and journal. */
   wipe(bdevName: string): Promise<void> {
     return this.#taking([bdevName], () => wipe(this.#ctx, bdevName));
   }
 
   /**
-   * Ends every array cleanly, superblocks kept, those that are members of others after these. For good: devices that appear
-   * later are not examined, and no array can be created. Rejects, with all ended, if one of them did not end cleanly.
+   * Ends all arrays cleanly, keeping their superblocks; arrays whose volumes are members of others end after these. This is
+   * permanent: devices that appear later are not examined, and no array can be created. Rejects, after all have ended, if one
+   * did not end cleanly.
    */
   async stop(): Promise<void> {
     this.#ctx.retries.stop();
@@ -357,28 +362,28 @@ export class RaidArrays {
     if (failures.length > 0) throw asRaidError(failures[0]);
   }
 
-  /** The newest array that is no member of another one. */
+  /** Returns the newest array whose volume is not a member of another one. */
   #nextToEnd(): RaidArray | undefined {
     const newestFirst = [...this.#ctx.arrays.values()].reverse();
     return newestFirst.find(({ bdev }) => (bdev?.claimedBy ?? null) === null) ?? newestFirst[0];
   }
 
   /**
-   * Has a device examined, as if it had just appeared, whatever {@link RaidArraysOptions.mayExamine} says. A volume that carries an
-   * array's superblock is that array's member from now on: a person has said so.
+   * Examines a device as if it had just appeared, regardless of {@link RaidArraysOptions.mayExamine}. A volume with the
+   * superblock of an array becomes a member of it, because the operator has asked for that.
    */
   examine(bdev: Bdev): Promise<void> {
     return this.registry.whileExamining(examine(this.#ctx, bdev, { isByHand: true }));
   }
 
-  /** The array whose volume the device is; undefined for any other device. */
+  /** Returns the array whose volume the device is; undefined for any other device. */
   ofVolume(bdev: Bdev): ArrayView | undefined {
     return arrayOfVolume(this.#ctx, bdev);
   }
 
   /**
-   * Declares a volume, of which it is not known whether it is a member of another array, to be none. Resolves when that is on
-   * record; rejects if it cannot be.
+   * Declares that a volume is not a member of another array, for a volume of which that is unknown. Resolves when that is
+   * recorded; rejects if it cannot be.
    */
   async declareNoMember(bdev: Bdev): Promise<void> {
     await recordOuter(this.#ctx, bdev, nullUuid);
@@ -395,7 +400,7 @@ export class RaidArrays {
   }
 }
 
-/** The same promise, but that what went wrong on a member is said as this package says it. */
+/** Awaits `work`, and converts errors of members to `RaidError`. */
 async function asRaidErrors<T>(work: Promise<T>): Promise<T> {
   try {
     return await work;
@@ -404,7 +409,7 @@ async function asRaidErrors<T>(work: Promise<T>): Promise<T> {
   }
 }
 
-/** What went wrong on a member, as this package says it. */
+/** Converts an error of a member's device to a `RaidError`. */
 function asRaidError(error: unknown): unknown {
   return BdevError.is(error) ? new RaidError('ERR_RAID_MEMBER', error.errno, error.message, { cause: error }) : error;
 }

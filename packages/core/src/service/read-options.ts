@@ -5,14 +5,14 @@ import type { ReadPolicy, ReadPreference } from '../format/read-policy.js';
 import type { RaidModule } from '../level/module.js';
 import type { Slot } from '../members/slot.js';
 
-/** Which of several copies are read. What is left out stays as it is. */
+/** How reads choose among copies. An absent field is left unchanged. */
 export interface ReadOptions {
   readonly policy?: ReadPolicy;
-  /** By names of members. */
+  /** Read preferences by name of the member. */
   readonly members?: Readonly<Record<string, ReadPreference>>;
 }
 
-/** Refuses what is no policy, and levels that have nothing to choose. */
+/** Throws if a policy or preference is invalid, or the level has no copies. */
 export function checkReads(name: string, module: RaidModule, { members = {}, policy }: ReadOptions): void {
   const refuse = (message: string): never => {
     throw new RaidError('ERR_RAID_INVALID', 22, `array ${name}: ${message}`);
@@ -26,8 +26,8 @@ export function checkReads(name: string, module: RaidModule, { members = {}, pol
 }
 
 /**
- * Changes which copies of an array that is up are read, and resolves when that is on record on its members. Rejects, with nothing
- * changed, if it cannot be recorded.
+ * Changes how an online array with copies reads them. Resolves when its members have recorded that; rejects, without changing
+ * anything, if it cannot be recorded.
  */
 export async function setReads(array: RaidArray, options: ReadOptions): Promise<void> {
   const { name } = array;

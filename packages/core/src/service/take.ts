@@ -2,8 +2,8 @@ import type { Bdev } from '@raidkit/bdev';
 import type { RaidContext } from '../array/context.js';
 
 /**
- * Does what claims these devices (by name) to look at them, and may refuse them. An examination that comes meanwhile finds them claimed,
- * and leaves them alone: it is made up for if they are given back, or an array would wait for a member that is there.
+ * Runs `work`, which claims these devices (by name), examines them and may reject them. An examination that comes meanwhile
+ * skips claimed devices. It is repeated if they are released, because an array may be waiting for one of them.
  */
 export async function whileTaking<T>(ctx: RaidContext, names: readonly (string | null)[], work: () => Promise<T>): Promise<T> {
   for (const bdev of thereOf(ctx, names)) ctx.passedOver.delete(bdev);

@@ -1,7 +1,7 @@
 import type { RaidArray } from '../array/array.js';
 import { RaidError } from '../errors.js';
 
-/** Takes a person's word that parity is right where it is in doubt. Refused for copies. */
+/** Marks parity as consistent everywhere, on the word of an operator. Throws for levels without parity. */
 export function trustRedundancy(array: RaidArray): void {
   const { bdev, consistency, journal, module, name, state } = array;
   if (module.redundancy !== 'parity') {
@@ -10,7 +10,7 @@ export function trustRedundancy(array: RaidArray): void {
   if (state !== 'online' || bdev === null)
     throw new RaidError('ERR_RAID_INVALID', 22, `array ${name} is ${state}: what is in doubt is known once it is online`);
   array.log.warn(array.logFields(), 'parity is trusted on request');
-  // Writes in flight may be on their way without an entry in the journal, as redundancy is in doubt there.
+  // Writes in flight may be without a journal entry, because redundancy is inconsistent there.
   const range = bdev.quiesce(0, bdev.numBlocks, () => {
     consistency.assumeInSync();
     if (journal?.mustSaveDoubt === true) journal.doubt.save().catch(() => undefined);

@@ -2,7 +2,10 @@ import type { RaidArray } from '../array/array.js';
 import { recordedOptions } from '../level/options.js';
 import type { ExtensionHeader } from '../format/store.js';
 
-/** Also if another program ran the array since: that program knows nothing of what else is on record there. */
+/**
+ * Returns the newest header, even if another program has run the array since, because such a program does not change the facts
+ * in it.
+ */
 export function newestHeader(headers: readonly ExtensionHeader[]): ExtensionHeader | null {
   let newest: ExtensionHeader | null = null;
   for (const header of headers) if (newest === null || header.generation > newest.generation) newest = header;
@@ -10,8 +13,8 @@ export function newestHeader(headers: readonly ExtensionHeader[]): ExtensionHead
 }
 
 /**
- * Until the array is started its level's options are those of the newest header that has been seen of it: which members it can
- * be without may depend on them. Throws if the level, as it is now, refuses them.
+ * Sets the level's options, until the array is started, from the newest header seen so far, because they determine which
+ * members the array can be without. Throws if the level, in its present version, refuses them.
  */
 export function adoptOptions(array: RaidArray, headers: readonly ExtensionHeader[]): void {
   const newest = newestHeader(headers);
@@ -22,8 +25,8 @@ export function adoptOptions(array: RaidArray, headers: readonly ExtensionHeader
 }
 
 /**
- * Which copies are read, as the newest header has it, and the newest one of the array's slots: also if another program ran the
- * array since, which knows nothing of it.
+ * Sets the read policy from the newest header, and read preferences from the newest one with the array's number of slots; even
+ * if another program has run the array since.
  */
 export function adoptReadPolicy(array: RaidArray, latest: ExtensionHeader, bySlot: ExtensionHeader | null): void {
   array.setReadPolicy(latest.readPolicy);

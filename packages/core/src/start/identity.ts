@@ -7,13 +7,13 @@ import { goesWith, seqStep } from '../format/store.js';
 import type { ArrayRecord, ExtensionHeader, ExtensionStore, MapLife } from '../format/store.js';
 
 /**
- * Which device may be believed to be a member. One rule for each way in: what is not proved is refused, or filled anew, never
+ * Decides which devices are accepted as members. A device that is not proven to be one is refused or filled anew, but never
  * read.
  */
 
 /**
- * Refuses to take a device as it is, without filling it: only an array that is being created has nothing to lose by that. One
- * that is put together from its superblocks takes those members that these name, and no others.
+ * Throws unless the array is being created. Only then can a device become a member without being filled. An assembled array
+ * accepts only the members that its superblocks name.
  */
 export function requireCreation(array: RaidArray, bdev: Bdev): void {
   if (!array.isAssembled) return;
@@ -24,9 +24,9 @@ export function requireCreation(array: RaidArray, bdev: Bdev): void {
 }
 
 /**
- * Refuses a device that carries this array's superblock and has no place there any more: it was replaced, and what it holds
- * is an old copy, or a mistake. `found` is that superblock; null for none. One that lists the device and does not count it in is
- * of a rebuild that a crash cut short before the others knew of it: the device never was a member, and is filled like any other.
+ * Throws if a device has this array's superblock `found` (null if it has none) but no slot in the array any more: it was
+ * replaced, so its data is old. A superblock that lists the device but not as current comes from a rebuild that a crash
+ * interrupted; such a device never was a member and can be filled.
  */
 export function refuseFormerMember(array: RaidArray, bdev: Bdev, found: ArrayRecord | null): void {
   if (found === null || found.slots.some(({ state, uuid }) => uuid === bdev.uuid && state !== 'configured')) return;
@@ -40,7 +40,7 @@ export function refuseFormerMember(array: RaidArray, bdev: Bdev, found: ArrayRec
   throw new RaidError('ERR_RAID_SUPERBLOCK_FOUND', 17, message);
 }
 
-/** Slots whose member counts as current by the newest superblock, and is not there. */
+/** Returns the slots whose members are current by the newest superblock but absent. */
 export function awaitedSlots(array: RaidArray): RaidArray['slots'] {
   return array.slots.filter(({ descriptor, recordedUuid, uuid }) => {
     return descriptor === null && uuid !== nullUuid && uuid === recordedUuid && !array.assembly.nonFresh.has(uuid);
@@ -48,8 +48,8 @@ export function awaitedSlots(array: RaidArray): RaidArray['slots'] {
 }
 
 /**
- * Whether the members that are not there could have gone on by themselves, with what those that are there know nothing of. A
- * copy of a mirror can; less than parity needs cannot, so that a program that went on had one of ours with it.
+ * Whether the absent members alone could have been used as an array, with changes that the present ones lack. That is possible
+ * for a copy of a mirror. With parity it takes so many members that one of the present ones would have been among them.
  */
 export function mayHaveGoneOn(array: RaidArray): boolean {
   const awaited = awaitedSlots(array);
@@ -57,9 +57,9 @@ export function mayHaveGoneOn(array: RaidArray): boolean {
 }
 
 /**
- * Our header names the member that it was written to; a device's uuid may have come to it from a configuration that says which
- * path has which. Gives the uuid of the member that the device is in truth; null if nothing contradicts its own. A header
- * counts if it goes with the superblock, or names another current member: SPDK runs arrays without keeping ours up.
+ * Returns the uuid of the member that the device really is, if our header on it names another one; else null. A device can get
+ * the wrong uuid from a configuration that maps paths to uuids. A header counts if it belongs to the superblock, or names
+ * another current member: SPDK runs arrays without updating our headers.
  */
 export function mistakenFor(bdev: Bdev, record: ArrayRecord, headers: readonly ExtensionHeader[]): string | null {
   for (const header of headers) {
@@ -73,8 +73,8 @@ export function mistakenFor(bdev: Bdev, record: ArrayRecord, headers: readonly E
 }
 
 /**
- * Lineages of which the device proves to be, by headers of its own: those that name it, and, if we wrote its superblock, go
- * with that. None for a member to which only SPDK wrote, or that has no headers.
+ * Returns the lineages that the device proves by its own headers: those that name it and, if we wrote its superblock, belong to
+ * that. Empty for a member that only SPDK has written, or that has no headers.
  */
 export function lineagesOf(bdev: Bdev, record: ArrayRecord, headers: readonly ExtensionHeader[]): ReadonlySet<string> {
   const isOurs = record.seqNumber % seqStep === 0;
@@ -83,8 +83,8 @@ export function lineagesOf(bdev: Bdev, record: ArrayRecord, headers: readonly Ex
 }
 
 /**
- * Whether the members that the array knows would not know a device that proves to be of these lineages: its superblock says that
- * it is one of theirs, and what we wrote on them does not bear that out.
+ * Whether a device with these lineages is unknown to the array's members: its superblock claims membership, but their headers
+ * do not confirm that.
  */
 export function isStranger(array: RaidArray, lineages: ReadonlySet<string>): boolean {
   const known = new Set(array.assembly.lineages);
@@ -93,8 +93,8 @@ export function isStranger(array: RaidArray, lineages: ReadonlySet<string>): boo
 }
 
 /**
- * How many writes of pages of this life the device has taken, as the sum of their generations. Null if that cannot be read: it
- * proves nothing then, neither way.
+ * Returns the number of page writes of this incarnation that the device has, as the sum of their generations. Null if it cannot
+ * be read, which proves nothing.
  */
 export async function pagesTakenBy(
   extension: ExtensionStore,
@@ -116,8 +116,8 @@ export async function pagesTakenBy(
 }
 
 /**
- * Whether the device in the slot proves to be the slot's last member, as it was when it left: then it lacks what the map says,
- * and nothing else. An older image of it has taken fewer pages.
+ * Whether the device in the slot is proven to be the slot's last member in the state in which it left, so that it lacks only
+ * what the map records. An older image of it would have fewer page writes.
  */
 export async function isAsItLeft(array: RaidArray, slot: Slot): Promise<boolean> {
   const { extension, bitmap } = array;

@@ -11,18 +11,20 @@ import { wasRunByUs } from '../format/store.js';
 import type { ExtensionHeader, ExtensionStore } from '../format/store.js';
 
 /**
- * Before an array is started: takes out members that hold an older state than all of them had once, by superblock or by region
- * map. They count as current in the newest superblock, and yet were not there when it, or a page of the map, was written: an
- * old image was put back. They are filled anew once the array is up; a level without redundancy is not started unless forced.
- * Only where our extension says what all had; what cannot be read proves nothing, and takes no member out. Gives the
- * headers that go with the superblock; null for none. What else is on record of the array comes from the headers too.
+ * Takes out, before a start, members whose state is older than one that all members once had, by superblock or by bitmap pages.
+ * Such a member is current in the newest superblock but was absent when that or a page was written: an old image was restored.
+ * It is filled anew when the array is online; an array without redundancy starts only if forced. Only our extension shows this;
+ * what cannot be read proves nothing.
+ *
+ * Resolves to the headers that belong to the superblock, or null, and adopts the array's other facts in headers.
  */
 export async function kickStale(array: RaidArray, force: boolean): Promise<RecordedHeaders | null> {
   const { extension, metadata } = array;
   if (extension === undefined || array.recordedBlocks === null) return null;
   let newest: ExtensionHeader | null = null;
   let bySlot: ExtensionHeader | null = null;
-  // Said when all members had this superblock: a header of a round that was cut short comes too early to judge others by.
+  // A header written when all members had this superblock. One of an interrupted update must not be used to judge other
+  // members.
   let settled: ExtensionHeader | null = null;
   const found = new Map<Slot, readonly ExtensionHeader[]>();
   const failures: Error[] = [];
@@ -46,7 +48,7 @@ export async function kickStale(array: RaidArray, force: boolean): Promise<Recor
     );
   }
   const latest = newestHeader([...found.values()].flat());
-  // What it is started with is written anew: what could not be read would be forgotten for good.
+  // The start rewrites the headers, so facts that cannot be read now would be lost.
   const [failure] = failures;
   if (latest === null && failure !== undefined && !force && wasRunByUs(metadata.seqNumber)) throw failure;
   if (latest !== null) {
@@ -69,7 +71,8 @@ export async function kickStale(array: RaidArray, force: boolean): Promise<Recor
   const known = new NewestCopy<ExtensionHeader>();
   for (const [slot, headers] of found) {
     if (!slot.isInSync) continue;
-    // One that speaks of other slots is of a round that was cut short: what the one before it says of slots must stay.
+    // A header with another number of slots is from an interrupted update. The one before it, with the facts about slots, must
+    // stay.
     const own = newestTrusted(ofItsSlots(headers), metadata.seqNumber) ?? newestTrusted(headers, metadata.seqNumber);
     if (own?.incarnation === newest.incarnation) known.add(own);
   }
@@ -79,13 +82,19 @@ export async function kickStale(array: RaidArray, force: boolean): Promise<Recor
   return { header: newest, bySlot };
 }
 
-/** What is behind a superblock may have been overwritten, on all members: then it is not known where data lies. */
+/**
+ * Throws because no header is readable. Records behind the superblock may be overwritten on all members, and then it is unknown
+ * where data lies.
+ */
 function refuseWithoutOptions(array: RaidArray): never {
   const message = `array ${array.name}: no member that can be read says which options of level ${array.module.level} it has, and data lies where they say: bring one that does`;
   throw new RaidError('ERR_RAID_METADATA', 22, message);
 }
 
-/** Options never change: a header that has others is not this array's, whatever it says, and by it data would be read, and written, elsewhere. */
+/**
+ * Throws if headers have different options. Options never change, so a header with others does not belong to this array, and
+ * using it would read and write data at wrong places.
+ */
 function refuseOtherOptions(array: RaidArray, found: ReadonlyMap<Slot, readonly ExtensionHeader[]>, force: boolean): void {
   const known = [...found].flatMap(([slot, headers]) => headers.map(({ levelOptions }) => ({ slot, levelOptions })));
   const [first] = known;
@@ -103,7 +112,7 @@ function refuseOtherOptions(array: RaidArray, found: ReadonlyMap<Slot, readonly 
   array.log.error(array.logFields(), `started by force: ${message}`);
 }
 
-/** Whether the member, with these headers, certainly lacks what it, like all others, had once. */
+/** Whether the member with these headers certainly lacks something that it once had, like all other members. */
 async function isOlder(
   array: RaidArray,
   extension: ExtensionStore,
@@ -113,8 +122,8 @@ async function isOlder(
   settled: ExtensionHeader | null,
 ): Promise<boolean> {
   if (slot.descriptor === null) return false;
-  // A header of its own that says what it had was written to it afterwards: it was there, and what it lacks it has lost since. All that
-  // an old image has is old.
+  // If its own header, written afterwards, shows that it had this, it was present then and has lost it since. On an old image
+  // everything is old.
   const own = headers.filter(({ memberUuid }) => memberUuid === slot.uuid);
   const { completedSeqNumber } = newest;
   const wasThere = own.some((header) => header.completedSeqNumber >= completedSeqNumber);
@@ -124,7 +133,8 @@ async function isOlder(
     ({ incarnation, slots }) => incarnation === settled?.incarnation && (slots[slot.index]?.pagesTaken ?? 0) >= hadTaken,
   );
   if (saysItself) return false;
-  // Without a header of this life its area was lost, and says nothing; an image of an earlier life has an older superblock.
+  // Without a header of this incarnation its extension area was lost, which proves nothing. An image of an earlier incarnation
+  // has an older superblock.
   if (settled === null || hadTaken === 0 || !headers.some(({ incarnation }) => incarnation === settled.incarnation))
     return false;
   const life = { uuid: array.uuid, incarnation: settled.incarnation };
@@ -148,7 +158,7 @@ function setAside(array: RaidArray, slot: Slot): void {
   slot.uuid = slot.recordedUuid;
   slot.isRemoved = true;
   array.assembly.nonFresh.add(bdev.uuid);
-  // The array is complete without it, also if this start fails and another one follows.
+  // The array is complete without the member, including in another start after this one fails.
   array.expectOneLess();
   array.assembly.deferredMembers.add(bdev.uuid);
 }

@@ -21,17 +21,17 @@ import type { RaidLevel } from '../level/level.js';
 import type { Slot } from '../members/slot.js';
 import type { DoubtList, SumsHeader } from '../format/store.js';
 
-/** How an array is started. */
+/** Options for starting an array. */
 export interface StartOptions {
-  /** Also where that may cost data; see `RaidArrays.startDegraded`. */
+  /** Start even if that may lose data; see `RaidArrays.startDegraded`. */
   force?: boolean;
-  /** To be looked at: nothing is written to the members. */
+  /** Start read-only: nothing is written to the members. */
   readOnly?: boolean;
 }
 
 /**
- * Starts the level, writes the superblocks, and registers the volume. The members that the array starts with are
- * configured. On an error the array is as it was, in state configuring. No effect while the array is in another phase.
+ * Starts the level, writes the superblocks, and registers the volume. The members to start with must have joined. On an error
+ * the array is configuring again, as before. Does nothing in any other phase.
  */
 export async function bringOnline(ctx: RaidContext, array: RaidArray, options: StartOptions = {}): Promise<void> {
   requireEnough(array);
@@ -78,7 +78,7 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
       else adoptRecord(array, recorded);
     }
     openSums(ctx, array, loaded?.sums ?? null, origin?.is === 'unknown');
-    // Without redundancy it is there for checksums alone.
+    // Without redundancy the map exists for checksums only.
     if (array.sums === null && array.module.redundancy === 'none') array.forgetMap();
     refuseHalves(array, options.force ?? false);
     refuseStrangers(array, options.force ?? false);
@@ -93,7 +93,8 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
       if (!array.isReadOnly) array.journal.takeMemory();
     }
     array.mustKeepAll = options.force !== true && array.module.redundancy === 'parity' && !array.consistency.isAllInSync;
-    // A record that comes before the pages that go with it would call what was never written unknown: it would not read as zeros.
+    // A superblock must not be written before the pages that belong to it: unwritten regions would become unknown, and not read
+    // as zeros.
     array.isRecordable = origin?.is === 'recorded';
     await refuseUnsafeStart(array, origin, options.force ?? false);
     await makeGoodLostFlushes(array);
@@ -102,14 +103,15 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
       if (recordedBlocks === null) await clearExtension(array);
       else if (origin?.is === 'unknown') {
         await clearWhereNothingIs(array);
-        // What could not be read may be read again tomorrow, and beside its header would be pages of which the newest are written over.
+        // Records that could not be read now may be readable later. Pages beside that header would be a mix of old and new
+        // ones.
         if (options.force === true && origin.earlier === null) await array.metadata.giveUpRecord();
       }
       await array.bitmap?.writeAll();
       lifecycle.mustGoOn();
       array.isRecordable = true;
-      // Another program that assembles it goes by the number alone: it must not be that of a superblock that counts the absent
-      // ones in.
+      // Another program goes by the sequence number alone, so it must differ from that of a superblock in which the absent
+      // members are current.
       if (recordedBlocks !== null && array.numInSync < array.numSlots) array.metadata.skipNumber();
       await recordMembers(array);
     }
@@ -122,7 +124,7 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
     lifecycle.isUp();
     for (const slot of array.slots) if (slot.descriptor === null) slot.emptySince = ctx.registry.runtime.now();
     array.noteStartError(null);
-    // What a start has found to be dirty and good is made clean by and by.
+    // Makes regions clean that were found dirty but consistent.
     array.bitmap?.arm();
     ctx.emit({ type: 'arrayOnline', array: array.name, degraded: array.numInSync < array.numSlots });
     const fields = { ...array.logFields(), blocks: numBlocks, members: array.numInSync, slots: array.numSlots };
@@ -130,14 +132,14 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
     examined.catch(() => undefined);
     startResyncIfDue(ctx, array);
     startSumIfDue(ctx, array);
-    // Its members may have grown while it was not up.
+    // Members may have grown while the array was not online.
     array.growIfPossible();
     array.failUnsteady();
   } catch (error) {
     const why = array.mustKeepAll ? whyNotWithout(array, error) : error;
     array.mustKeepAll = false;
     array.isRecordable = false;
-    // What is to be told is why the start failed, and all that was taken for it is given back.
+    // The error to report is why the start failed. Everything that was allocated for it is freed.
     await stopLevel(array, started);
     await array.integrity.close();
     array.journal?.close();
@@ -153,7 +155,7 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
   }
 }
 
-/** What the level says that it will take, before anything is done for it. */
+/** Throws if there is less free memory than the level declares to need. */
 function requireMemory(array: RaidArray): void {
   const { memory, module, name, numSlots } = array;
   const needed = module.memoryBytes?.(array) ?? 0;
@@ -173,7 +175,7 @@ async function stopLevel(array: RaidArray, level: RaidLevel | null): Promise<voi
   }
 }
 
-/** `found`: what is on record of them; null for none. */
+/** Opens the checksums. `found` is their record in the headers; null if there is none. */
 function openSums(ctx: RaidContext, array: RaidArray, found: SumsHeader | null, isForeign: boolean): void {
   const { blockSize, bitmap, extension, name, recordedBlocks, registry, slots } = array;
   if (recordedBlocks !== null) array.integrity.setOn(found !== null);
@@ -184,7 +186,7 @@ function openSums(ctx: RaidContext, array: RaidArray, found: SumsHeader | null, 
   );
   const cramped = slots.find(({ descriptor, dataOffset, dataSize }) => {
     if (descriptor === null) return false;
-    // Where they begin is on record only if they have moved.
+    // Their first block is recorded only if they have been moved.
     const areaAt = (found?.areaAt ?? 0) * blocksTogether || dataSize;
     return areaAt < dataSize || descriptor.bdev.numBlocks < dataOffset + areaAt + array.integrity.blocksForPages(dataSize);
   });
@@ -204,14 +206,14 @@ function openSums(ctx: RaidContext, array: RaidArray, found: SumsHeader | null, 
   const salt = (): string => Buffer.from(registry.runtime.randomBytes(32)).toString('hex');
   const made = found ?? { salt: salt(), summedBlocks, areaAt: 0, tags: slots.map(({ index }) => index) };
   const sums = new ArraySums(array, extension.checksums, ctx.sumsMemory, { ...made, isForeign });
-  // Without redundancy the map alone says what has some, also of what another program has added.
+  // Without redundancy only the map tells which blocks have checksums, even after another program has grown the array.
   if (array.module.redundancy === 'none') sums.countTo(summedBlocks * blocksTogether);
   array.integrity.attach(sums);
 }
 
 const isInSync = (slot: Slot): boolean => slot.isInSync;
 
-/** The newest list of doubt on the members, of this life or of the one before. */
+/** Returns the newest doubt list on the members, of this incarnation or the earlier one. */
 function doubtOf(origin: RegionOrigin | null): DoubtList | null {
   if (origin?.is === 'recorded') return origin.doubt;
   return origin?.is === 'unknown' ? (origin.earlier?.doubt ?? null) : null;
@@ -222,7 +224,7 @@ function requireEnough(array: RaidArray): void {
   throw new RaidError('ERR_RAID_TOO_FEW_MEMBERS', 19, `array ${array.name}: ${array.whyNotWith(isInSync)}`);
 }
 
-/** Two halves went on without each other, and each has what the other lacks: which of them counts, a person must say. */
+/** Throws for a split brain: each half of the array has data that the other lacks, so an operator must choose. */
 function refuseHalves(array: RaidArray, force: boolean): void {
   const other = array.assembly.splitBrain.find(({ slot, seqNumber }) => seqNumber > array.slotAt(slot).lastSeqNumber);
   if (other === undefined) return;
@@ -232,8 +234,8 @@ function refuseHalves(array: RaidArray, force: boolean): void {
 }
 
 /**
- * A device in a slot of the array's says that it knows better than the members that are there, and they do not know it: a person
- * must say who is right, unless it is those who were left behind.
+ * Throws if a device that claims a slot of the array has a newer superblock or other headers, and the members do not know it.
+ * An operator must choose, unless the device was merely left behind.
  */
 function refuseStrangers(array: RaidArray, force: boolean): void {
   const records = rivalsOf(array).map(({ record }) => record);
@@ -245,8 +247,8 @@ function refuseStrangers(array: RaidArray, force: boolean): void {
 }
 
 /**
- * Parity that may disagree with its data, and a member that would have to be worked out from it: what comes out may be
- * nothing that was ever written.
+ * Throws if parity may be inconsistent and a member is missing whose data would be reconstructed from it: the result might
+ * never have been written.
  */
 async function refuseUnsafeStart(array: RaidArray, origin: RegionOrigin | null, force: boolean): Promise<void> {
   if (array.module.redundancy !== 'parity' || array.numInSync === array.numSlots) return;
@@ -264,7 +266,7 @@ async function refuseUnsafeStart(array: RaidArray, origin: RegionOrigin | null, 
   const missing = array.slots.filter((slot) => !slot.isInSync).map((slot) => slot.index);
   const message = `array ${array.name} ${whyUnsafe(array, `slot ${missing.join(', ')}`)}. Bring the member back, or start with force: its blocks there answer EIO then, until they are written or parity is trusted by hand`;
   if (!force) {
-    // No member is to be let go: that is not why it is refused.
+    // The refusal must not be reported as that of a member that cannot be taken out.
     array.mustKeepAll = false;
     throw new RaidError('ERR_RAID_METADATA', 5, message);
   }
@@ -273,8 +275,8 @@ async function refuseUnsafeStart(array: RaidArray, origin: RegionOrigin | null, 
 }
 
 /**
- * A flush failed in a start before this one. Flushes of users fail because of that until the array is stopped, but a journal can
- * begin over what has been written anew: without one, a crash would cost what an absent member holds.
+ * Handles a flush that failed in an earlier start. Users' flushes fail until the array is stopped, but a journal can begin once
+ * the unstable data has been rewritten. Without a journal, a crash would lose data of absent members.
  */
 async function makeGoodLostFlushes(array: RaidArray): Promise<void> {
   const { isReadOnly, journal, lostFlushes, numInSync, numSlots, slots } = array;
@@ -292,8 +294,8 @@ function whyUnsafe({ bitmap, blockSize }: RaidArray, missing: string): string {
 }
 
 /**
- * What users write from now on must not be worked out from what the next power cut may take back, if a flush failed before the
- * crash: without all members no resync writes it anew. Where that fails, it stays in doubt until there is one.
+ * Rewrites unstable data, because redundancy for new writes must not depend on it, and without all members there is no resync
+ * to do that. If it fails, the data stays unstable. Resolves to whether it succeeded.
  */
 async function rewriteUnstable(array: RaidArray): Promise<boolean> {
   const { consistency, slots } = array;
@@ -310,7 +312,10 @@ async function rewriteUnstable(array: RaidArray): Promise<boolean> {
   }
 }
 
-/** As the array was not stopped cleanly, a member to which its records could not be written cannot be let go for that. */
+/**
+ * Returns the error that says that the array was not stopped cleanly, so that a member that cannot be written must not be taken
+ * out.
+ */
 function whyNotWithout(array: RaidArray, error: unknown): unknown {
   if (!RaidError.is(error) || error.code !== 'ERR_RAID_METADATA') return error;
   const message = `array ${array.name} was not stopped cleanly, and a member fails that is needed to tell its data from what was being written: ${error.message}. Bring it back in order, or take it away and start with force: its blocks there answer EIO then, until they are written or parity is trusted by hand`;
@@ -324,9 +329,9 @@ async function clearExtension(array: RaidArray): Promise<void> {
 }
 
 /**
- * What members have of an earlier life counts until a header of the new one is there: a crash must leave members that know each
- * other, and what judges who ran the array meanwhile. Then it counts no more, so it is left to be written over, place by place.
- * Members without any of it get the whole of the area that records need.
+ * Clears the extension area of members without any headers of the array. On the others, records of the earlier incarnation are
+ * valid until a header of the new one exists, so that a crash leaves members that know each other and the facts that tell who
+ * ran the array. Afterwards they are invalid, and are overwritten in time.
  */
 async function clearWhereNothingIs(array: RaidArray): Promise<void> {
   const { bitmap, extension } = array;
@@ -337,13 +342,13 @@ async function clearWhereNothingIs(array: RaidArray): Promise<void> {
   });
 }
 
-/** The start failed: what left meanwhile is waited for as before. */
+/** The start failed: the array waits again for members that left meanwhile. */
 function awaitAgain(array: RaidArray): void {
   if (!array.isAssembled) return;
   for (const slot of array.slots) if (slot.isRemoved && slot.descriptor === null) slot.uuid = slot.recordedUuid;
 }
 
-/** Writes the superblocks, again if a member left meanwhile: none may say that it is current. */
+/** Writes the superblocks, and again if a member left meanwhile, because none may record that member as current. */
 async function recordMembers(array: RaidArray): Promise<void> {
   for (;;) {
     const members = array.numInSync;
@@ -374,8 +379,8 @@ function volumeOptions(array: RaidArray): BdevOptions {
 }
 
 /**
- * Ends all I/O: no new I/O, background work stopped, what is in flight done, the volume's bdev gone, the level stopped. Of an
- * array that is not online yet a start is called off, and it is configuring afterwards.
+ * Ends all I/O: stops background processes, waits for I/O in flight, removes the volume's bdev, and stops the level. If the
+ * array is not online yet, cancels its start, and it is configuring afterwards.
  */
 export async function takeOffline(ctx: RaidContext, array: RaidArray, reason: string): Promise<void> {
   const { lifecycle } = array;
@@ -397,9 +402,9 @@ async function stopEverything(ctx: RaidContext, array: RaidArray, reason: string
   const { bdev } = array;
   if (bdev !== null) await ctx.registry.unregister(bdev);
   array.bdev = null;
-  // What users have given up the level may still be at work on, with its buffers.
+  // The level may still process requests that users have given up, with its buffers.
   await array.io.whenIdle();
-  // The next start knows only what is on the list: a write that has met damage has not put it there.
+  // The next start knows only damage that is on the list, and damage found by a write may not be on it.
   await recordDamage(array, false);
   await array.journal?.stop();
   if (!array.isReadOnly)
@@ -409,14 +414,14 @@ async function stopEverything(ctx: RaidContext, array: RaidArray, reason: string
         'the bitmap could not be cleared: the array is resynchronised at its next start',
       );
     });
-  // What has no room there is left to the checksums of regions that are clean now.
+  // Damage for which the list has no room relies on the checksums of regions that are clean now.
   await recordDamage(array, true);
   if (array.bitmap !== null) await array.metadata.saveHeaders();
   await flushMembers(array);
   try {
     await array.level?.stop?.();
   } finally {
-    // What a failed flush has dropped is missing at the next start: the member must be on record as out.
+    // At the next start, data that a failed flush lost would be missing, so the member's departure must be recorded.
     await array.leaveRecorded().catch(() => undefined);
     array.journal?.close();
     array.io.close();
@@ -429,7 +434,7 @@ async function recordDamage(array: RaidArray, mayJoin: boolean): Promise<void> {
   });
 }
 
-/** Makes what members have acknowledged survive a power cut. One that cannot is failed, if the array can do without it. */
+/** Makes acknowledged data of all members stable. A member that cannot be flushed is failed if the array can do without it. */
 async function flushMembers(array: RaidArray): Promise<void> {
   await Promise.all(
     array.slots.map(async (slot) => {

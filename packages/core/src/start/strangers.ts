@@ -7,13 +7,13 @@ import { nullUuid } from '@raidkit/bdev';
 import type { ArrayRecord } from '../format/store.js';
 
 /**
- * Devices whose superblocks say that they are of an array, and that its members do not know by their headers: which of them may
- * change what the array is, or keep it from being started.
+ * Strangers: devices whose superblocks claim membership in an array while its members do not know them by their headers. This
+ * file decides which of them may change what the array is, or prevent its start.
  */
 
 /**
- * A device that the array's members do not know: whether what it says would change anything for them. It would be taken over if
- * the device's superblock is newer and says something else; if it has headers of ours, of another lineage, each has what the other
+ * Whether a device that the members do not know would change anything for them. It would if its superblock is newer and
+ * differs, because it would be adopted, or if it has headers of another lineage, because then each side has data that the other
  * lacks. A member that SPDK added has neither, and is filled like any other.
  */
 export function mayNotDecide(array: RaidArray, record: ArrayRecord, lineages: ReadonlySet<string>): boolean {
@@ -21,8 +21,8 @@ export function mayNotDecide(array: RaidArray, record: ArrayRecord, lineages: Re
 }
 
 /**
- * The superblock says of the members what the array does that waits for them: that of a round which some of them missed. A slot
- * that it does not have is one that had no member.
+ * Whether the superblock records the same members as the waiting array, so that it comes from an update that some members
+ * missed. Slots that it does not have must have had no member.
  */
 export function agrees(array: RaidArray, record: ArrayRecord): boolean {
   if (record.numBlocks !== array.recordedBlocks) return false;
@@ -36,7 +36,10 @@ export function agrees(array: RaidArray, record: ArrayRecord): boolean {
   });
 }
 
-/** What the device says is not believed, and it is neither read nor written, until a person says that it belongs to the array. */
+/**
+ * Notes the device as a stranger. Its superblock is ignored, and it is neither read nor written until an operator says that it
+ * belongs to the array.
+ */
 export function keepOut(
   array: RaidArray,
   bdev: Bdev,
@@ -57,22 +60,26 @@ export function keepOut(
   array.assembly.strangers.set(bdev.uuid, { message, record, lineages, isUsable });
 }
 
-/** The array waits, and may be put together anew from another device than it was made from. */
+/** Whether the array is waiting and may be made anew from another device. */
 function isOpenToOthers(array: RaidArray): boolean {
   return (
     array.state === 'configuring' && !array.isStarting && !array.isDeleting && !array.assembly.isVouchedFor && array.isAssembled
   );
 }
 
-/** The array waits, made from devices without headers of ours, and this one has some, and knows an older state: theirs is not believed. */
+/**
+ * Whether the waiting array was made from devices without our headers, while this device has some and an older, different
+ * superblock. Then those devices are not believed.
+ */
 export function isOfStrangers(array: RaidArray, record: ArrayRecord, lineages: ReadonlySet<string>): boolean {
   const isOlder = record.seqNumber < array.metadata.seqNumber && !agrees(array, record);
   return isOpenToOthers(array) && array.assembly.lineages.size === 0 && lineages.size > 0 && isOlder;
 }
 
 /**
- * All members that the array's superblock counts in are there, two or more of them, and more than the devices with these superblocks,
- * none of which is newer or counts one of them out: those have been left behind.
+ * Whether all members that the superblock records as current are present, at least two and more than the devices with the
+ * superblocks `others`, and none of those superblocks is newer or records one of the members as out. Then those devices were
+ * left behind.
  */
 export function isBorneOut(array: RaidArray, others: readonly ArrayRecord[]): boolean {
   const members = array.slots.filter(({ isOperational }) => isOperational);
@@ -85,10 +92,10 @@ export function isBorneOut(array: RaidArray, others: readonly ArrayRecord[]): bo
 }
 
 /**
- * The array waits, and those that its members do not know, and of which this is one, are an array by themselves: all members are
- * there that their superblocks count in, which say the same; they are two or more, and more than its own. What they say is
- * believed instead if none of its members is one of theirs, in or out, and they know each other by headers; or if they are newer,
- * and its members count all of them in.
+ * Whether the strangers, including this one, form an array of their own that replaces the waiting one. All members that their
+ * superblocks record as current must be present, with matching superblocks; there must be at least two of them, and more than
+ * the waiting array has. In addition, either they have headers in common and none of the waiting array's members is in their
+ * superblocks, or they are newer and all of them are current in the waiting array's superblock.
  */
 export function isOutvoted(array: RaidArray, { record, lineages }: Omit<Stranger, 'message'>): boolean {
   if (!isOpenToOthers(array)) return false;
