@@ -1,4 +1,4 @@
-/** What simulations came across, by name, with how often: a generator that never reaches a state tests nothing there. */
+/** Counts by name the states that simulations have reached: a generator that never reaches a state tests nothing there. */
 export class Coverage {
   readonly #counts = new Map<string, number>();
 
@@ -10,7 +10,7 @@ export class Coverage {
     return this.#counts.get(name) ?? 0;
   }
 
-  /** Sorted by name. */
+  /** Returns all counts, sorted by name. */
   entries(): [string, number][] {
     return [...this.#counts].sort(([a], [b]) => (a < b ? -1 : 1));
   }

@@ -1,55 +1,55 @@
-/** How long a device takes, in milliseconds: at least, and on average above that. */
+/** Latency of a device in milliseconds: the minimum, and the mean of what is added to it. */
 export interface Latency {
   leastMs: number;
   meanMs: number;
 }
 
-/** What a power cut leaves of what was cached or in flight. */
+/** Which writes that were cached or in flight survive a power cut. */
 export const CutMode = { KeepAll: 0, LoseAll: 1, Prefix: 2, Random: 3 } as const;
 export type CutMode = (typeof CutMode)[keyof typeof CutMode];
 
-/** Sectors for which a thin device finds room at once. */
+/** Allocation unit of a thin device, in sectors. */
 export const thinSectors = 8;
 
-/** Writes that are answered, and are lost or land on something else: the next so many that begin in these sectors. */
+/** Writes that are acknowledged but lost or misdirected: the next `left` ones that begin in these sectors. */
 export interface ArmedLie {
   readonly from: number;
   readonly end: number;
-  /** The sector on which they land; null: they are lost. */
+  /** The sector to which they are misdirected; null: they are lost. */
   readonly onto: number | null;
   left: number;
 }
 
-/** What is wrong with a device. Changed by the code that runs the simulation, at any time. */
+/** Faults of a device. The code that runs the simulation may change them at any time. */
 export class DiskFaults {
-  /** Reads, writes and flushes fail this often. */
+  /** Probabilities that a read, write or flush fails. */
   readErrorRate = 0;
   writeErrorRate = 0;
   flushErrorRate = 0;
-  /** So many flushes fail, and what they covered may be lost although later ones succeed. */
+  /** Number of flushes that will fail. What they covered may be lost although later flushes succeed. */
   flushErrors = 0;
-  /** So many writes fail. */
+  /** Number of writes that will fail. */
   writeErrors = 0;
   /** Every write fails with ENOSPC. */
   isFull = false;
-  /** Room for so many units of 8 sectors that hold nothing yet; more fail with ENOSPC. */
+  /** Free space in units of 8 sectors (`thinSectors`) for units that hold nothing yet; beyond it writes fail with ENOSPC. */
   thinUnits = Infinity;
   /** Every write fails with EPERM. */
   isReadOnly = false;
-  /** So many writes of data are answered, and not done. */
+  /** Number of data writes that will be acknowledged but not done. */
   lostWrites = 0;
-  /** So many writes of data are answered, and done so many sectors further on. */
+  /** Number of data writes that will be acknowledged but misdirected, by their own length. */
   misdirectedWrites = 0;
-  /** What it will lie about, wherever that is. */
+  /** Lost or misdirected writes anywhere on the device. */
   armedLies: ArmedLie[] = [];
-  /** "Not now" this often; the bdev layer asks again. */
+  /** Probability of a "not now" answer, after which the bdev layer tries again. */
   busyRate = 0;
   /** Latencies are multiplied by this. */
   slowness = 1;
-  /** Nothing that is submitted comes to an end until this virtual time. */
+  /** Nothing that is submitted completes before this virtual time. */
   stuckUntil = 0;
 
-  /** Nothing is wrong any more. Latent errors are the media's, and stay. */
+  /** Removes all faults. Latent errors belong to the media and stay. */
   clear(): void {
     Object.assign(this, new DiskFaults());
   }
@@ -68,13 +68,13 @@ export class DiskFaults {
   }
 }
 
-/** What becomes of one I/O, if something particular is to. */
+/** Fate of one I/O, chosen by a script. */
 export const Fate = {
   /** It fails with EIO. */
   Fail: 1,
-  /** It is answered as if it had been done, and has not been. */
+  /** It is acknowledged but not done. */
   Lose: 2,
-  /** It never reaches the device, and is never answered. */
+  /** It does not reach the device and never completes. */
   Drop: 3,
 } as const;
 export type Fate = (typeof Fate)[keyof typeof Fate];

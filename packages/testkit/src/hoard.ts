@@ -1,11 +1,14 @@
 import type { BdevRegistry } from '@raidkit/bdev';
 
-/** Largest and smallest piece of memory that is taken, and what is left for the journal of an array that loses a member. Bytes. */
+/**
+ * Largest and smallest piece of memory that is taken, and what is left free for the journal of an array that loses a member, in
+ * bytes.
+ */
 const pieces = { most: 4 << 20, least: 64 << 10, left: 1 << 20 };
 
 /**
- * Others in the process who have all common buffers but a few; if none is left, they have all memory too. Users who know them get
- * theirs from them.
+ * Simulates a memory shortage: holds all but a few of the common buffers and, if it leaves none, all memory too. Users that
+ * know it get buffers from it.
  */
 export class Hoard {
   readonly #registry: BdevRegistry;
@@ -24,20 +27,20 @@ export class Hoard {
     if (left >= 0) memory.freeRegion(left);
   }
 
-  /** A buffer of this many bytes; -1 if there is none. */
+  /** Returns a buffer of at least this many bytes; -1 if there is none. */
   take(bytes: number): number {
     const { buffers } = this.#registry;
     const index = this.#addrs.findIndex((addr) => buffers.slotBytesOf(addr) >= bytes);
     return index < 0 ? -1 : (this.#addrs.splice(index, 1)[0] ?? -1);
   }
 
-  /** Its user does not need it any more. */
+  /** Takes a buffer back. */
   put(addr: number): void {
     if (this.#isOver) this.#registry.buffers.put(addr);
     else this.#addrs.push(addr);
   }
 
-  /** The shortage is over. */
+  /** Ends the shortage: frees everything. */
   end(): void {
     this.#isOver = true;
     while (this.#addrs.length > 0) this.#giveBack();

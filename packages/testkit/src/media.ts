@@ -2,7 +2,7 @@ import { sectorBytes } from './sector.js';
 
 const pageBytes = 16 * 1024;
 
-/** What a range held before it was written, sector by sector. */
+/** Contents of a range before it was written, to be restored sector by sector. */
 export interface Preimage {
   firstSector: number;
   numSectors: number;
@@ -11,30 +11,30 @@ export interface Preimage {
 
 interface Piece {
   page: number;
-  /** Within the page. */
+  /** Byte range within the page. */
   start: number;
   end: number;
-  /** The bytes of `start..end`; null: all of them are `fill`. */
+  /** The bytes of `start..end`; null if all of them are `fill`. */
   bytes: Uint8Array | null;
   fill: number;
 }
 
 interface Page {
-  /** Null: all of them are `fill`. */
+  /** The page's bytes; null if all of them are `fill`. */
   bytes: Uint8Array | null;
   fill: number;
-  /** The media that may change it in place; null: it is shared with copies. */
+  /** The media that may change the page in place; null if it is shared with copies. */
   owner: Media | null;
 }
 
 /**
- * A device's bytes. Pages that were never touched take no memory, so a device may be as large as real ones; copies share pages
- * until one of them writes there.
+ * The contents of a device. Untouched pages take no memory, so a device can be as large as a real one; copies share pages until
+ * one of them writes there.
  */
 export class Media {
   readonly #pages = new Map<number, Page>();
   readonly #fill: number;
-  /** From this page on, untouched ones read as zeros. */
+  /** From this page on, untouched pages read as zeros. */
   #filledPages: number;
   #numPages: number;
 
@@ -54,7 +54,7 @@ export class Media {
     return copy;
   }
 
-  /** Becomes a copy of another of the same kind; keeps what it has grown by. */
+  /** Becomes a copy of other media of the same kind, but keeps its own length if that has grown. */
   restore(from: Media): void {
     for (const page of from.#pages.values()) page.owner = null;
     this.#pages.clear();
@@ -63,7 +63,7 @@ export class Media {
     this.#numPages = Math.max(this.#numPages, from.#numPages);
   }
 
-  /** Makes room up to this length; what is new reads as zeros. */
+  /** Grows to this length; the new part reads as zeros. */
   grow(lengthBytes: number): void {
     this.#numPages = Math.max(this.#numPages, Math.ceil(lengthBytes / pageBytes));
   }
@@ -104,7 +104,7 @@ export class Media {
     }
   }
 
-  /** What a range holds now, to be put back sector by sector. */
+  /** Records what a range holds, to be restored sector by sector. */
   preimage(firstSector: number, numSectors: number): Preimage {
     const pieces: Piece[] = [];
     const end = (firstSector + numSectors) * sectorBytes;
@@ -125,7 +125,7 @@ export class Media {
     return { firstSector, numSectors, pieces };
   }
 
-  /** Puts one sector back to what it was. */
+  /** Restores one sector. */
   undo(preimage: Preimage, sector: number): void {
     const at = sector * sectorBytes;
     const index = Math.floor(at / pageBytes);

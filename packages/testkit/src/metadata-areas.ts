@@ -1,7 +1,7 @@
 import { sectorBytes } from './sector.js';
 import type { SimDisk } from './sim-disk.js';
 
-/** What lies where on a member, in front of the data, and where it ends. KiB. */
+/** Metadata areas of a member before its data: start and end in KiB. */
 export const metadataAreas = {
   superblock: [0, 17],
   'second superblock': [32, 49],
@@ -15,7 +15,7 @@ export const metadataAreas = {
 
 export type MetadataArea = keyof typeof metadataAreas;
 
-/** Sectors from `from` on, up to `end`, in which something is. */
+/** Returns the sectors in `[from, end)` that have been written: that hold other bytes than zeros and the fill. */
 export function sectorsInUse(disk: SimDisk, from: number, end: number): number[] {
   const bytes = new Uint8Array(sectorBytes);
   const found: number[] = [];

@@ -1,33 +1,35 @@
 import { areZeros, noTag, readTag, sectorBytes } from './sector.js';
 
-/** One write, unmap or write zeroes of a client's. */
+/** A client's write, unmap or write zeroes. */
 export interface WriteRecord {
   readonly tag: number;
   readonly firstSector: number;
   readonly numSectors: number;
-  /** Moments count issues, acknowledgements and the like, so that of any two one is earlier. */
+  /**
+   * When it was issued. Moments are logical time: each issue, acknowledgement and the like has its own, so any two are ordered.
+   */
   readonly issuedAt: number;
   /** When it was acknowledged or failed; infinity while in flight. */
   doneAt: number;
   isAcked: boolean;
-  /** Acknowledged, it may have done nothing: an unmap. */
+  /** True for an unmap: even if acknowledged, it may have done nothing. */
   readonly isOptional: boolean;
-  /** A device dropped its cache while this was under way: what it had taken of it by then is not there any more. */
+  /** A device dropped its cache while the write was in flight, so the part that was cached by then is lost. */
   mayBeDropped: boolean;
 }
 
-/** A value that a sector may have. */
+/** A value that a sector may hold. */
 interface Candidate {
   readonly write: WriteRecord;
-  /** From this moment on no read that starts may see it. */
+  /** No read that starts at this moment or later may return it. */
   deadAt: number;
-  /** On stable media: a power cut does not take it back. */
+  /** It is on stable media, so a power cut does not undo it. */
   isStable: boolean;
-  /** A flush has covered what replaced it: a power cut does not bring it back. */
+  /** A flush has covered the write that replaced it, so a power cut does not bring it back. */
   isGone: boolean;
 }
 
-/** What a read that was checked turned out to hold, where that is wrong. */
+/** A wrong result of a read. */
 export interface Violation {
   sector: number;
   found: number;
@@ -35,19 +37,22 @@ export interface Violation {
 }
 
 /**
- * What each sector of a volume may hold. A read may return what the newest write that was acknowledged before it started put
- * there, or any write that was not over by then. A power cut brings back what no flush has covered; what is read after it stays.
+ * Model of what each sector of a volume may hold. A read may return the newest write that was acknowledged before the read
+ * started, or any write that was not complete by then. A power cut may bring back what no flush has covered; what is read after
+ * it stays.
  */
 export class VolumeModel {
   readonly #sectors = new Map<number, Candidate[]>();
-  /** In a copy of a model: the original's candidates, for what is settled there and untouched here. */
+  /**
+   * In a copy of a model: the original's candidates, which are used for sectors that are settled there and not changed here.
+   */
   #settled: Map<number, Candidate[]> | null = null;
-  /** Sectors with more than one candidate, or one that is not stable. */
+  /** Sectors with several candidates, or one that is not stable. */
   readonly #unsettled = new Set<number>();
   readonly #inFlight = new Set<WriteRecord>();
   readonly #doubted: { firstSector: number; endSector: number }[] = [];
   #moment = 1;
-  /** When a device last dropped its cache: what a read that started before has seen may be gone since. */
+  /** When a device last dropped its cache: what a read that started earlier has seen may be gone. */
   #droppedAt = 0;
   #nextTag = 1;
   readonly #original: WriteRecord = {
@@ -61,27 +66,27 @@ export class VolumeModel {
     mayBeDropped: false,
   };
 
-  /** Sectors that something was ever written to. */
+  /** Sectors that were ever written. */
   get touched(): IterableIterator<number> {
     return this.#sectors.keys();
   }
 
-  /** Writes that have not been answered. */
+  /** Writes in flight. */
   get pending(): IterableIterator<WriteRecord> {
     return this.#inFlight.values();
   }
 
-  /** A tag that no write had before. */
+  /** Returns a new, unique tag. */
   newTag(): number {
     return this.#nextTag++;
   }
 
-  /** A moment that is now: for reads and flushes that start. */
+  /** Returns a new moment, for reads and flushes that start now. */
   now(): number {
     return ++this.#moment;
   }
 
-  /** A write is about to be submitted. Tag 0 is zeros. */
+  /** Records a write that is about to be submitted. Tag 0 stands for zeros. */
   issue(firstSector: number, numSectors: number, tag: number, isOptional = false): WriteRecord {
     const write: WriteRecord = {
       tag,
@@ -107,10 +112,10 @@ export class VolumeModel {
     return write;
   }
 
-  /** It was acknowledged. `isDurable`: it had forced unit access. */
+  /** Records that the write was acknowledged. `isDurable`: it had forced unit access. */
   acked(write: WriteRecord, isDurable: boolean): void {
     write.doneAt = this.now();
-    // As if it had been acknowledged just before: flushes that come later fail.
+    // Treated as if it had been acknowledged before the drop, after which flushes fail.
     const isDropped = write.mayBeDropped && !isDurable;
     write.isAcked = !isDropped;
     this.#inFlight.delete(write);
@@ -127,13 +132,13 @@ export class VolumeModel {
     }
   }
 
-  /** It was answered with an error: it may have happened, or not, sector by sector. */
+  /** Records that the write failed: each of its sectors may or may not have been written. */
   failed(write: WriteRecord): void {
     write.doneAt = this.now();
     this.#inFlight.delete(write);
   }
 
-  /** A flush succeeded that started at the moment `startedAt`. */
+  /** Records that a flush succeeded which started at the moment `startedAt`. */
   flushed(startedAt: number): void {
     for (const sector of this.#unsettled) {
       const list = this.#list(sector);
@@ -147,12 +152,12 @@ export class VolumeModel {
     }
   }
 
-  /** No flush from now on says anything of what has been written so far. */
+  /** From now on no flush makes anything stable that was written so far. */
   doubt(): void {
     for (const sector of this.#unsettled) for (const { write } of this.#list(sector)) write.isAcked = false;
   }
 
-  /** A device has dropped what no flush has covered, and the array cannot do without it: older values may be there again. */
+  /** Records that a device that the array cannot do without has dropped its unflushed cache: older values may reappear. */
   dropped(): void {
     this.#droppedAt = this.now();
     for (const write of this.#inFlight) write.mayBeDropped = true;
@@ -160,13 +165,13 @@ export class VolumeModel {
       for (const candidate of this.#list(sector)) {
         if (candidate.isGone) continue;
         candidate.deadAt = Infinity;
-        // A later flush says nothing about which of them it is.
+        // A later flush does not tell which of them it is.
         candidate.write.isAcked = false;
       }
     }
   }
 
-  /** The volume is a new one: it holds zeros, and nothing is in flight. */
+  /** Starts over with a new volume: it holds zeros, and nothing is in flight. */
   forget(): void {
     this.#sectors.clear();
     this.#settled = null;
@@ -175,7 +180,10 @@ export class VolumeModel {
     this.#doubted.length = 0;
   }
 
-  /** What may be read, as it is now. What happens to the copy says nothing of this one, which must not change meanwhile. */
+  /**
+   * Returns a copy of the present state. Changes to the copy do not affect this model, which must not change while the copy is
+   * in use.
+   */
   copy(): VolumeModel {
     const copy = new VolumeModel();
     const writes = new Map<WriteRecord, WriteRecord>([[this.#original, copy.#original]]);
@@ -200,7 +208,7 @@ export class VolumeModel {
     return copy;
   }
 
-  /** What these sectors hold is not known any more. */
+  /** Marks the contents of these sectors as unknown. */
   doubtValues(firstSector: number, numSectors: number): void {
     this.#doubted.push({ firstSector, endSector: firstSector + numSectors });
   }
@@ -224,23 +232,23 @@ export class VolumeModel {
     }
   }
 
-  /** Whether it is not known of one of these sectors what it holds. */
+  /** Whether the contents of one of these sectors are unknown. */
   isDoubted(firstSector: number, numSectors: number): boolean {
     return this.#doubted.some((range) => range.firstSector < firstSector + numSectors && firstSector < range.endSector);
   }
 
-  /** What was in doubt is certain again. */
+  /** Ends all doubt about contents. */
   believe(): void {
     this.#doubted.length = 0;
   }
 
-  /** The process died; devices keep what they were given. What was in flight has happened or not. */
+  /** Records that the process died. Devices keep what they were given; a write in flight may or may not have happened. */
   killed(): void {
     for (const write of [...this.#inFlight]) this.failed(write);
     this.#inFlight.clear();
   }
 
-  /** The power failed: of each sector any value may be left that no flush has covered. */
+  /** Records a power failure: each sector may hold any value that no flush has covered. */
   powerCut(): void {
     this.killed();
     for (const sector of this.#unsettled) {
@@ -249,7 +257,7 @@ export class VolumeModel {
         if (candidate.isGone) continue;
         candidate.deadAt = Infinity;
         candidate.isStable = true;
-        // Which of them it is was settled by the power cut: a later flush says nothing about it.
+        // The power cut has settled which of them it is: a later flush does not change that.
         candidate.write.isAcked = false;
       }
       this.#tidy(sector, list);
@@ -257,9 +265,9 @@ export class VolumeModel {
   }
 
   /**
-   * A read that started at the moment `startedAt` has returned `words`. Gives the first sector that holds what it must not;
-   * null if all is well. If `holds`, what was seen with no write in flight, and no cache dropped meanwhile, is what the sector holds
-   * from now on.
+   * Checks a read that started at the moment `startedAt` and returned `words`. Returns the first sector that holds a forbidden
+   * value; null if there is none. If `holds`, a sector that was read with no write in flight and no cache dropped meanwhile is
+   * known to hold this value from now on.
    */
   check(
     firstSector: number,
@@ -276,7 +284,7 @@ export class VolumeModel {
       const at = firstWord + (i * sectorBytes) / 4;
       const list = this.#listOf(sector);
       if (list === undefined && i >= lookedAt) {
-        // A run of sectors that were never written is looked at as a whole first.
+        // A run of sectors that were never written is compared as a whole first.
         lookedAt = i + 1;
         while (lookedAt < numSectors && this.#listOf(firstSector + lookedAt) === undefined) lookedAt++;
         if (areZeros(words, at, lookedAt - i)) {
@@ -301,7 +309,7 @@ export class VolumeModel {
     return null;
   }
 
-  /** With no write in flight during the read, and no cache dropped meanwhile, the sector holds this, and will. */
+  /** If no write was in flight during the read and no cache was dropped meanwhile, the sector holds this value from now on. */
   #collapse(sector: number, list: Candidate[], tag: number, startedAt: number): void {
     if (startedAt < this.#droppedAt) return;
     let settledAt = 0;
@@ -319,7 +327,7 @@ export class VolumeModel {
     this.#tidy(sector, list);
   }
 
-  /** Drops what no read and no power cut can show any more. */
+  /** Drops candidates that no read and no power cut can show any more. */
   #tidy(sector: number, list: Candidate[]): void {
     if (this.#oldestRead === Infinity) {
       let kept = 0;
@@ -329,7 +337,7 @@ export class VolumeModel {
     if (list.length === 1 && list[0]?.isStable === true) this.#unsettled.delete(sector);
   }
 
-  /** Reads in flight: while there are any, nothing is dropped that they may return. */
+  /** Number of reads in flight. While there are any, no candidate is dropped that they may return. */
   #reads = 0;
   #oldestRead = Infinity;
 
@@ -343,13 +351,13 @@ export class VolumeModel {
     if (--this.#reads === 0) this.#oldestRead = Infinity;
   }
 
-  /** The process with all its reads is gone. */
+  /** Forgets all reads in flight, because their process is gone. */
   readsForgotten(): void {
     this.#reads = 0;
     this.#oldestRead = Infinity;
   }
 
-  /** Of a sector that something was written to, here or before the copy was made. */
+  /** Candidates of a sector that was written here or before the copy was made. */
   #listOf(sector: number): Candidate[] | undefined {
     return this.#sectors.get(sector) ?? this.#settled?.get(sector);
   }

@@ -1,15 +1,15 @@
 import type { ExtensionStore, SuperblockStore } from '@raidkit/core';
 
-/** Pages that lie in front of all data, whatever its offset. */
+/** Number of pages that are before the data, whatever its offset. */
 const mostPages = 16;
 
-/** A store whose lists of bad blocks have room for few ranges. */
+/** Returns a store whose lists of bad blocks have room for only a few ranges. */
 export function shortListStore(store: SuperblockStore, mostBadRanges: number): SuperblockStore {
   const { extension } = store;
   return extension === undefined ? store : { ...store, extension: { ...extension, mostBadRanges } };
 }
 
-/** A store whose pages hold so few regions that small arrays have several of them. */
+/** Returns a store whose pages hold so few regions that even small arrays have several pages. */
 export function pagedStore(store: SuperblockStore, regionsPerPage: number): SuperblockStore {
   const { extension } = store;
   if (extension === undefined) return store;

@@ -1,6 +1,6 @@
 import type { RaidArray } from '@raidkit/core';
 
-/** Blocks `[from, to)` of a slot's data area, which are blocks from `start` on of the volume. */
+/** Blocks `[from, to)` of a slot's data area, which hold the volume's blocks from `start` on. */
 export interface PlainPlace {
   slot: number;
   from: number;
@@ -8,7 +8,9 @@ export interface PlainPlace {
   start: number;
 }
 
-/** Where blocks `[offset, +count)` of an array without redundancy lie: core does not know, and a test must. */
+/**
+ * Returns where `count` blocks of an array without redundancy from `offset` on are. Core does not know this, but a test must.
+ */
 export function placesOf(array: RaidArray, offset: number, count: number): PlainPlace[] {
   const end = offset + count;
   const places: PlainPlace[] = [];
@@ -21,7 +23,7 @@ export function placesOf(array: RaidArray, offset: number, count: number): Plain
   return places;
 }
 
-/** The volume's block that is this one of the slot's data area. */
+/** Returns the volume's block at a block of a slot's data area. */
 export function volumeBlockOf(array: RaidArray, slot: number, block: number): number {
   const { memberBlocks = [] } = array.currentGeometry ?? {};
   if (array.module.level !== 'raid0') return memberBlocks.slice(0, slot).reduce((sum, blocks) => sum + blocks, 0) + block;
@@ -29,7 +31,7 @@ export function volumeBlockOf(array: RaidArray, slot: number, block: number): nu
   return (Math.floor(block / strip) * array.numSlots + slot) * strip + (block % strip);
 }
 
-/** From this block of the volume on, as far as both go on together. */
+/** Returns the longest run of volume blocks from `at` on that is consecutive on one slot. */
 function runAt(array: RaidArray, at: number): Omit<PlainPlace, 'start'> {
   const { memberBlocks = [] } = array.currentGeometry ?? {};
   if (array.module.level === 'raid0') {

@@ -1,6 +1,6 @@
 /**
- * A seeded stream of numbers (sfc32, its state filled by splitmix32). The same seed gives the same stream on every machine:
- * only 32-bit integer arithmetic is used.
+ * A seeded random number generator (sfc32, its state filled by splitmix32). The same seed gives the same stream on every
+ * machine, because only 32-bit integer arithmetic is used.
  */
 export class Random {
   #a: number;
@@ -8,7 +8,7 @@ export class Random {
   #c: number;
   #count: number;
 
-  /** Two seeds that differ in any bit give unrelated streams. */
+  /** Seeds that differ in any bit give unrelated streams. */
   constructor(seed: number, stream = 0) {
     let state = (seed ^ Math.imul(stream + 1, 0x9e37_79b1)) | 0;
     const next = (): number => {
@@ -25,7 +25,7 @@ export class Random {
     for (let i = 0; i < 12; i++) this.bits();
   }
 
-  /** 32 random bits, as an unsigned number. */
+  /** Returns 32 random bits as an unsigned number. */
   bits(): number {
     const sum = (this.#a + this.#b + this.#count) | 0;
     this.#count = (this.#count + 1) | 0;
@@ -35,17 +35,17 @@ export class Random {
     return sum >>> 0;
   }
 
-  /** From 0 up to, not including, 1. */
+  /** Returns a number from 0 (included) to 1 (excluded). */
   unit(): number {
     return this.bits() / 0x1_0000_0000;
   }
 
-  /** A whole number from `least` to `most`, both included. */
+  /** Returns an integer from `least` to `most`, both included. */
   int(least: number, most: number): number {
     return least + Math.floor(this.unit() * (most - least + 1));
   }
 
-  /** True this often. */
+  /** Returns true with this probability. */
   chance(probability: number): boolean {
     return this.unit() < probability;
   }
@@ -56,12 +56,12 @@ export class Random {
     return found;
   }
 
-  /** Waiting time of a random arrival, with this mean. */
+  /** Returns an exponentially distributed number with this mean. */
   exponential(mean: number): number {
     return -Math.log(1 - this.unit()) * mean;
   }
 
-  /** The list's items in a random order. */
+  /** Returns the list's items in random order. */
   shuffle<T>(list: readonly T[]): T[] {
     const result = [...list];
     for (let i = result.length - 1; i > 0; i--) {

@@ -4,14 +4,14 @@ import { placesOf } from './plain-places.js';
 import type { PlainPlace } from './plain-places.js';
 import type { SimDisk } from './sim-disk.js';
 
-/** What one checksum is of. */
+/** Bytes that one checksum covers. */
 const summedBytes = 4096;
-/** Blocks of copies that are compared at a time, in one region. */
+/** Number of blocks of copies that are compared at a time, within one region. */
 const copyBlocks = 64;
 
 /**
- * Where these blocks of an array without redundancy lie. What has one checksum is lost together, also where a part of it has been
- * written since.
+ * Returns where these blocks of an array without redundancy are, extended to whole units of a checksum: such a unit is lost as
+ * a whole, even if a part of it has been written since.
  */
 export function placesTogether(array: RaidArray, offset: number, numBlocks: number): PlainPlace[] {
   const perSum = array.hasIntegrity ? summedBytes / array.blockSize : 1;
@@ -20,7 +20,7 @@ export function placesTogether(array: RaidArray, offset: number, numBlocks: numb
   return placesOf(array, first, last - first);
 }
 
-/** Whether a block is listed as bad in the stripes of these blocks of the volume: what depends on it cannot be told. */
+/** Whether a block is listed as bad in the stripes of these volume blocks; what depends on it is unknown. */
 export function hasBadBlock(array: RaidArray, offset: number, numBlocks: number): boolean {
   if (array.badBlocks.size === 0 || array.currentGeometry === null) return false;
   if (array.module.redundancy === 'none') {
@@ -34,38 +34,38 @@ function isAnyBad({ badBlocks, slots }: RaidArray, memberOffset: number, count: 
   return badBlocks.size > 0 && slots.some(({ index }) => badBlocks.has(index, memberOffset, count));
 }
 
-/** What the members of a stripe hold, all there, for a level's own judge. */
+/** Contents of a stripe's members, all of them present, for a level's own redundancy rule. */
 export interface StripeView {
-  /** From 0 on. */
+  /** Index of the stripe, from 0. */
   readonly stripe: number;
-  /** By slot: the stripe's blocks on its member. */
+  /** The stripe's blocks on each slot's member. */
   readonly members: readonly Uint8Array[];
-  /** Options of the array's level. */
+  /** The array's level options. */
   readonly options: LevelOptions;
-  /** Bytes. */
+  /** Block size in bytes. */
   readonly blockSize: number;
 }
 
-/** What is wrong with the stripe's redundancy, in words; null: it agrees. */
+/** Returns what is wrong with the stripe's redundancy, in words; null if it is consistent. */
 export type RedundancyRule = (view: StripeView) => string | null;
 
 const rules = new WeakMap<RaidModule, RedundancyRule>();
 
-/** From now on redundancy of the module's arrays is judged by this rule. */
+/** Sets the rule by which redundancy of the module's arrays is checked from now on. */
 export function useRule(module: RaidModule, rule: RedundancyRule): void {
   rules.set(module, rule);
 }
 
-/** Whether {@link checkRedundancy} knows the level's rule. */
+/** Whether {@link checkRedundancy} knows a rule for the level. */
 export function canCheckRedundancy({ module, numSlots, options }: RaidArray): boolean {
   if (rules.has(module)) return true;
   return module.redundancy === 'copies' || (module.redundancy === 'parity' && maxMissing(module, numSlots, options) === 1);
 }
 
 /**
- * Compares what the members hold: copies must be equal; of parity with one to lose, the exclusive or of all
- * must be zero. What was never written holds anything, and so do blocks that are listed as bad. Null if all is well, or if it
- * cannot be told ({@link canCheckRedundancy}).
+ * Compares members' contents: copies must be equal; the exclusive or of a stripe with single parity must be zero. Blocks that
+ * were never written or are listed as bad may hold anything. Returns null if all is well or it cannot be checked ({@link
+ * canCheckRedundancy}).
  */
 export function checkRedundancy(array: RaidArray, disks: readonly SimDisk[]): string | null {
   const stripe = array.currentGeometry?.stripe;
@@ -77,20 +77,20 @@ export function checkRedundancy(array: RaidArray, disks: readonly SimDisk[]): st
   const sets = array.level?.copySets;
   if (sets !== undefined) return checkCopySets(array, disks, sets, stripe);
   const members = array.slots.map((slot) => ({ slot, disk: disks.find(({ name }) => name === slot.name) }));
-  // Those of a group one after the other, the one that the others must equal first.
+  // Members sorted by group; the others of a group must equal its first.
   const ordered = (groups ?? [members.map((_, index) => index)]).flatMap((group) =>
     members.filter(({ slot }) => group.includes(slot.index)).map((member) => ({ ...member, first: Math.min(...group) })),
   );
   const blocks = Math.floor(array.numBlocks / stripe.arrayBlocks) * stripe.memberBlocks;
   const { bitmap } = array;
-  // Regions are powers of two of stripes.
+  // A region is a power of two of stripes.
   const step = isMirror ? Math.min(copyBlocks, bitmap?.regionBlocks ?? copyBlocks) : stripe.memberBlocks;
   const piece = new Uint8Array(step * array.blockSize);
   const sums = new Int32Array(piece.length / 4);
   for (let start = 0; start < blocks; start += step) {
     const count = Math.min(step, blocks - start);
     if (bitmap?.isAll(RegionState.Unwritten, start, count) === true) {
-      // On to the first step that begins behind this region.
+      // Skips to the first step that begins behind this region.
       const next = (Math.floor(start / bitmap.regionBlocks) + 1) * bitmap.regionBlocks;
       start += Math.max(0, Math.floor((next - start) / step) - 1) * step;
       continue;
@@ -113,7 +113,7 @@ export function checkRedundancy(array: RaidArray, disks: readonly SimDisk[]): st
   return null;
 }
 
-/** By the level's own rule, stripe by stripe. */
+/** Checks each stripe by the level's own rule. */
 function checkByRule(
   array: RaidArray,
   disks: readonly SimDisk[],
@@ -137,7 +137,7 @@ function checkByRule(
   return null;
 }
 
-/** Copies at other blocks of each member, stripe by stripe. */
+/** Checks each stripe of a level whose copies are at different blocks of their members. */
 function checkCopySets(
   array: RaidArray,
   disks: readonly SimDisk[],

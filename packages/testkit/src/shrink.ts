@@ -3,15 +3,15 @@ import { SimMemory } from './sim-memory.js';
 import { memoryBytes, simulate } from './simulation/simulate.js';
 import type { SimOptions, SimResult } from './simulation/simulate.js';
 
-/** How hard to try. */
+/** Options of {@link shrink}. */
 export interface ShrinkOptions {
-  /** Simulations at most. Default 300. */
+  /** Maximum number of simulations. Default 300. */
   most?: number;
 }
 
 /**
- * Makes a failing simulation smaller: leaves out things that happen, in halves, quarters and so on, for as long as it still
- * breaks the same rule. Gives the smallest that was found; `failing` itself if nothing could be left out.
+ * Minimizes a failing simulation: leaves out items of its plan, in halves, quarters and so on, as long as it still breaks the
+ * same rule. Returns the smallest result found; `failing` itself if nothing could be left out.
  */
 export async function shrink(options: SimOptions, failing: SimResult, { most = 300 }: ShrinkOptions = {}): Promise<SimResult> {
   if (failing.violation === null) throw new RangeError(`seed ${failing.seed} breaks no rule: there is nothing to shrink`);
@@ -44,7 +44,7 @@ export async function shrink(options: SimOptions, failing: SimResult, { most = 3
   return best;
 }
 
-/** The rule that was broken, without particulars: `G8`. */
+/** The rule that was broken, without details: `G8`. */
 function ruleOf({ violation }: SimResult): string {
   return violation === null ? '' : (/^G[0-9/G]*/.exec(violation)?.[0] ?? 'other');
 }

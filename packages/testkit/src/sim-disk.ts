@@ -11,45 +11,45 @@ import type { Life, World } from './world.js';
 
 const stuckLookMs = 500;
 
-/** What makes a simulated device. */
+/** Options of a simulated device. */
 export interface SimDiskOptions {
   name: string;
   uuid: string;
   blockSize: number;
   numBlocks: number;
   latency: Latency;
-  /** Writes are acknowledged from a volatile cache. */
+  /** Whether writes are acknowledged from a volatile cache. */
   hasWriteCache: boolean;
   hasForceUnitAccess: boolean;
-  /** What it cannot do. One that cannot flush has no write cache. Default: it can do everything. */
+  /** I/O types that it does not support. A device without flush has no write cache. Default: none. */
   lacking?: readonly IoType[];
-  /** The byte that everything never written reads as. */
+  /** The byte that unwritten blocks read as. */
   fill: number;
 }
 
-/** A write that is complete and that a power cut may take back. */
+/** A completed write that a power cut may undo. */
 interface Cached {
   order: number;
   before: Preimage;
-  /** On stable media: what came before it is so for its sectors, too. */
+  /** It is on stable media, and so are earlier writes to its sectors. */
   isStable: boolean;
-  /** A flush of it failed: no later one makes it stable. */
+  /** A flush of it failed, so no later flush makes it stable. */
   isDoomed: boolean;
 }
 
 interface Flight {
   io: BdevIo;
   driver: SimDiskDriver;
-  /** Checksum of the data when it was submitted. */
+  /** Checksum of the data at submission. */
   checksum: number;
-  /** For a flush: what was complete when it started. */
+  /** For a flush: the order number up to which writes were complete when it started. */
   cachedUpTo: number;
   fate: Fate | undefined;
 }
 
 /**
- * A disk that outlives the processes that use it. Reads see the cache; a power cut leaves of each sector that was not
- * flushed any of the values that it had since.
+ * A simulated disk, which outlives the processes that use it. Reads see the cache; after a power cut each unflushed sector
+ * holds any of the values that it had since the last flush.
  */
 export class SimDisk {
   readonly name: string;
@@ -58,37 +58,42 @@ export class SimDisk {
   numBlocks: number;
   readonly media: Media;
   readonly faults = new DiskFaults();
-  /** Sectors that cannot be read until they are written. */
+  /** Unreadable sectors, until they are written. */
   readonly latent = new Set<number>();
   isPresent = true;
-  /** Where its users' data begins: it lies about nothing else. */
+  /** First sector of users' data. Lost and misdirected writes affect only data, unless armed. */
   dataSector = 0;
-  /** Where it ends. */
+  /** First sector behind users' data. */
   dataEndSector = Infinity;
-  /** It has lied: these sectors do not hold what they should. */
+  /** Called after a lost or misdirected write: these sectors do not hold what they should. */
   onLie: ((firstSector: number, numSectors: number) => void) | null = null;
   /**
-   * As {@link onLie}, of what it was armed to lie about, wherever that is, before it does. `firstBytes`: the first sector of what
-   * was to be written.
+   * As {@link onLie}, for armed lost or misdirected writes anywhere on the disk, before they happen. `firstBytes` is the first
+   * sector of the data that was to be written.
    */
   onAnyLie: ((firstSector: number, numSectors: number, isOverwritten: boolean, firstBytes: Uint8Array) => void) | null = null;
-  /** It drops its cache at some of the flushes that fail, and calls this: it shows what was there before. Null: it never does. */
+  /**
+   * Called after the disk has dropped its cache, which it does at some failing flushes: it then shows older contents. Null: it
+   * never drops it.
+   */
   onDrop: (() => void) | null = null;
-  /** Called with each read, write or other I/O as it is submitted, for scripted runs. May change faults, and says its fate. */
+  /** Called with each I/O as it is submitted, for scripted runs. May change faults, and returns the I/O's fate. */
   onSubmit: ((io: BdevIo) => Fate | undefined) | null = null;
-  /** When it last answered an error. */
+  /** Virtual time of the last error. */
   lastErrorAt = -1;
-  /** When a write or flush last failed: the array, which was told, must not count on the disk any more. */
+  /** Virtual time of the last failed write or flush: the array has been told and must not rely on the disk any more. */
   lastWriteErrorAt = -1;
-  /** When something last failed that was to end on stable media, or was given up: what was written before may be lost. */
+  /**
+   * Virtual time at which an I/O that should have ended on stable media last failed or timed out: earlier writes may be lost.
+   */
   lastFlushErrorAt = -1;
-  /** I/O submitted so far. */
+  /** Number of I/Os submitted so far. */
   submitted = 0;
   readonly #options: SimDiskOptions;
   readonly #world: World;
   readonly #random: Random;
   #cached: Cached[] = [];
-  /** Units that have been written to, and so have room if the device is thin. */
+  /** Units that have been written, and so have space if the device is thin. */
   readonly #mapped = new Set<number>();
   #order = 0;
   readonly #flights = new Set<Flight>();
@@ -105,7 +110,7 @@ export class SimDisk {
     this.#random = random;
   }
 
-  /** The disk as it is now, in another world, without what is wrong with it. What is in flight here has not happened there. */
+  /** Returns a copy of the disk in another world, without faults. What is in flight here has not happened there. */
   copyTo(world: World, random: Random): SimDisk {
     const copy = new SimDisk(world, random, { ...this.#options, numBlocks: this.numBlocks });
     copy.media.restore(this.media);
@@ -115,19 +120,19 @@ export class SimDisk {
     return copy;
   }
 
-  /** The device as a process sees it, under this name and uuid. A process has one at a time. */
+  /** Returns the device for a process, under this name and uuid. Only one process at a time may have it. */
   plugIn(memory: BufferMemory, life: Life, { name, uuid }: Pick<SimDisk, 'name' | 'uuid'> = this): Bdev {
     const driver = new SimDiskDriver(this, memory, life, this.#options);
     return new Bdev({ name, uuid, blockSize: this.blockSize, numBlocks: this.numBlocks, driver });
   }
 
-  /** The device is larger now; the bdev has to be told, too. */
+  /** Enlarges the device; the bdev has to be told as well. */
   grow(numBlocks: number): void {
     this.media.grow(numBlocks * this.blockSize);
     this.numBlocks = numBlocks;
   }
 
-  /** Another device is in its place, which holds one byte over and over. */
+  /** Replaces the device by another one that holds one byte throughout. */
   blank(fill: number): void {
     this.#cached = [];
     this.media.restore(new Media(this.media.lengthBytes, fill));
@@ -158,7 +163,7 @@ export class SimDisk {
     this.#world.after(ms, () => this.#end(flight), driver.life);
   }
 
-  /** Whether the end of its user may cut short a write to these sectors, or, if the power fails, take it back. */
+  /** Whether a write to these sectors may be torn if the process dies or, if the power fails, undone. */
   mayTear(firstSector: number, numSectors: number, isPower: boolean): boolean {
     const perBlock = this.blockSize / sectorBytes;
     const meets = (first: number, count: number): boolean => first < firstSector + numSectors && firstSector < first + count;
@@ -169,13 +174,13 @@ export class SimDisk {
     return isPower && this.#cached.some(({ before, isStable }) => !isStable && meets(before.firstSector, before.numSectors));
   }
 
-  /** The process that had it open is dead: what was in flight has happened, has not, or has in part. */
+  /** Called when the process that had it open dies: I/O in flight has happened, has not happened, or has in part. */
   processDied(): void {
     for (const flight of this.#flights) if (this.#random.chance(0.6)) this.#apply(flight, this.#random.chance(0.3));
     this.#flights.clear();
   }
 
-  /** The power fails: what was not on stable media is there or not, sector by sector. */
+  /** Called when the power fails: each sector that was not on stable media is kept or lost, as `mode` says. */
   powerCut(mode: CutMode): void {
     if (mode !== CutMode.LoseAll) {
       for (const flight of this.#flights) {
@@ -187,7 +192,7 @@ export class SimDisk {
     this.faults.stuckUntil = 0;
   }
 
-  /** What was cached is lost, or kept, as `mode` says. */
+  /** Loses or keeps cached writes, as `mode` says. */
   loseCache(mode: CutMode): void {
     const kept = new Set<number>();
     const count = this.#cached.length;
@@ -205,7 +210,7 @@ export class SimDisk {
     this.#cached = [];
   }
 
-  /** The device goes away: its I/O ends with ENXIO, soon. */
+  /** Removes the device: its I/O soon ends with ENXIO. */
   vanish(): void {
     this.isPresent = false;
     this.lastErrorAt = Infinity;
@@ -220,7 +225,7 @@ export class SimDisk {
     if (!this.#flights.has(flight)) return;
     const stuckMs = this.faults.stuckUntil - this.#world.now;
     if (stuckMs > 0) {
-      // Looked at now and then: the plan may get it going again before its time.
+      // Checked periodically, because the plan may release it earlier.
       this.#world.after(
         Math.min(stuckMs, stuckLookMs) + this.#random.exponential(1),
         () => this.#end(flight),
@@ -236,7 +241,7 @@ export class SimDisk {
     if (status !== Status.Ok) {
       this.lastErrorAt = this.#world.now;
       if (io.type !== IoType.Read) this.lastWriteErrorAt = this.#world.now;
-      // Where it has no FUA, a write is flushed by the layer above: which of the two has failed is not known there.
+      // Without FUA the layer above follows the write with a flush, and does not know here which of the two failed.
       const isForced = (io.flags & IoFlag.ForceUnitAccess) !== 0 || !this.#options.hasForceUnitAccess;
       const isWrite = io.type === IoType.Write || io.type === IoType.WriteZeroes;
       if (io.type === IoType.Flush || (isWrite && isForced)) this.lastFlushErrorAt = this.#world.now;
@@ -250,13 +255,13 @@ export class SimDisk {
     } else if (io.type === IoType.Flush) {
       this.#failFlush();
     } else if (this.#random.chance(0.5) && !(status === Status.NoSpace && !this.faults.isFull)) {
-      // A thin device takes nothing of a write for which it has no room.
+      // A thin device writes nothing of a request for which it has no space.
       this.#apply(flight, true);
     }
     io.complete(status);
   }
 
-  /** One bit of a sector turns over. */
+  /** Flips one bit of a sector. */
   corrupt(sector: number, bit: number): void {
     const bytes = new Uint8Array(sectorBytes);
     this.media.read(bytes, 0, sector * sectorBytes, sectorBytes);
@@ -266,7 +271,7 @@ export class SimDisk {
     this.onLie?.(sector, 1);
   }
 
-  /** True if a write of data is answered without having been done where it should be. */
+  /** Returns true if a data write is acknowledged but lost or misdirected. */
   #lies({ io, driver }: Flight): boolean {
     const { faults } = this;
     if (io.type !== IoType.Write) return false;
@@ -298,7 +303,7 @@ export class SimDisk {
     return true;
   }
 
-  /** A write that is lost, or lands on another sector. */
+  /** Loses an armed write, or misdirects it to another sector. */
   #liesAbout(io: BdevIo, driver: SimDiskDriver, first: number, count: number, onto: number | null): void {
     const firstBytes = new Uint8Array(sectorBytes);
     driver.sectorOf(io, 0, firstBytes);
@@ -313,14 +318,14 @@ export class SimDisk {
     }
   }
 
-  /** As a write does it, which a power cut may take back. */
+  /** Overwrites a sector as a write does that a power cut may undo. */
   #overwrite(sector: number, bytes: Uint8Array): void {
     const order = ++this.#order;
     this.#cached.push({ order, before: this.media.preimage(sector, 1), isStable: true, isDoomed: false });
     this.media.write(sector * sectorBytes, bytes, 0, sectorBytes);
   }
 
-  /** Whether, and how, the I/O fails. */
+  /** Returns the error with which the I/O fails, or Ok. */
   #fault(io: BdevIo): Status {
     const { faults } = this;
     switch (io.type) {
@@ -345,7 +350,7 @@ export class SimDisk {
     }
   }
 
-  /** A thin device finds no more room for what it has never held. Zeros take none. */
+  /** Whether a thin device has no space for units that it has never held. Zeros take none. */
   #hasNoRoom(io: BdevIo): boolean {
     if (io.type !== IoType.Write || this.faults.thinUnits === Infinity) return false;
     let more = 0;
@@ -370,7 +375,7 @@ export class SimDisk {
     return false;
   }
 
-  /** A write reaches the cache, wholly or in part. */
+  /** Applies a write to the cache, wholly or in part. */
   #apply(flight: Flight, isTorn: boolean): void {
     const { io, driver } = flight;
     if (io.type === IoType.Read || io.type === IoType.Flush || io.type === IoType.Reset) return;
@@ -400,9 +405,9 @@ export class SimDisk {
     }
   }
 
-  /** What it was to keep is shown until the power fails, or not even that long. */
+  /** After a failed flush, what it should have kept is shown until the power fails, or is dropped at once. */
   #failFlush(): void {
-    // What is being read is what was there when it was asked for.
+    // A read in flight returns what was there when it was submitted.
     const isRead = [...this.#flights].some(({ io }) => io.type === IoType.Read);
     if (this.onDrop !== null && !isRead && this.#random.chance(0.5)) {
       this.loseCache(CutMode.LoseAll);
@@ -413,7 +418,7 @@ export class SimDisk {
   }
 
   #flushed(upTo: number): void {
-    // What came after an entry that stays is kept, so that undoing that one does not undo it too.
+    // Entries behind one that stays are kept too, so that undoing that one does not undo them.
     let hasKept = false;
     this.#cached = this.#cached.filter((entry) => {
       if (!entry.isDoomed && entry.order <= upTo) entry.isStable = true;
@@ -423,7 +428,7 @@ export class SimDisk {
   }
 }
 
-/** One process's way to a {@link SimDisk}. */
+/** The driver through which one process uses a {@link SimDisk}. */
 class SimDiskDriver implements BdevDriver {
   readonly kind = 'simulated';
   readonly productName = 'Simulated disk';
@@ -451,7 +456,7 @@ class SimDiskDriver implements BdevDriver {
     this.#disk.start(this, io);
   }
 
-  /** Sums a sample of each sector of a write's data, so that a change while the device has it shows. */
+  /** Checksum of a sample of each sector of a write's data, to detect changes while the device has it. */
   checksum(io: BdevIo): number {
     if (io.type !== IoType.Write) return 0;
     let sum = 0;
@@ -471,12 +476,12 @@ class SimDiskDriver implements BdevDriver {
     );
   }
 
-  /** A read that fails leaves anything in the buffer. */
+  /** Overwrites the buffer of a failed read. */
   spoil(io: BdevIo): void {
     this.#memory.u8.fill(0xee, io.addr, io.addr + io.numBlocks * this.#disk.blockSize);
   }
 
-  /** One sector of a write's data. */
+  /** Copies one sector of a write's data to `target`. */
   sectorOf(io: BdevIo, index: number, target: Uint8Array): void {
     const start = io.addr + index * sectorBytes;
     target.set(this.#memory.u8.subarray(start, start + sectorBytes));

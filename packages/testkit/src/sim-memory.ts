@@ -1,11 +1,11 @@
 import { BufferMemory } from '@raidkit/parity';
 
-/** A memory that can be used by one simulated process after another: making a WebAssembly memory anew is slow. */
+/** A memory that one simulated process after another can use, because making a new WebAssembly memory is slow. */
 export class SimMemory extends BufferMemory {
   readonly #regions = new Set<number>();
   readonly #pins: number[] = [];
   readonly #bytes: number;
-  /** Where what was ever given out ends, and begins. */
+  /** End address of the memory that was ever allocated. */
   #usedTo = 0;
   #aside: SimMemory | null = null;
 
@@ -14,7 +14,7 @@ export class SimMemory extends BufferMemory {
     this.#bytes = options.bytes;
   }
 
-  /** Another one, for processes that run while this one is in use. */
+  /** Another memory, for processes that run while this one is in use. */
   get aside(): SimMemory {
     this.#aside ??= new SimMemory({ bytes: this.#bytes });
     return this.#aside;
@@ -44,14 +44,14 @@ export class SimMemory extends BufferMemory {
     if (index >= 0) this.#pins.splice(index, 1);
   }
 
-  /** The process that used it is dead: everything is free again. */
+  /** Frees everything, because the process that used it is dead. */
   reset(): void {
     for (const addr of this.#pins.splice(0)) super.unpin(addr);
     for (const addr of this.#regions) super.freeRegion(addr);
     this.#regions.clear();
   }
 
-  /** As new: what a process finds in it says nothing of those before it. Nothing is given out. */
+  /** Zeroes the memory, so that the next process sees nothing of earlier ones. Nothing may be allocated. */
   wipe(): void {
     const from = this.zeroAddr + this.zeroBytes;
     if (this.#usedTo > from) this.zero(from, this.#usedTo - from);

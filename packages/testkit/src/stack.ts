@@ -6,13 +6,13 @@ import type { BufferMemory } from '@raidkit/parity';
 import type { SimDisk } from './sim-disk.js';
 import type { Life, World } from './world.js';
 
-/** What the composer decides. Default: as core has it. */
+/** Options that the composer of a program chooses. Defaults are core's. */
 export type StackOptions = Pick<
   RaidArraysOptions,
   'assembly' | 'checksumCacheBytes' | 'members' | 'regions' | 'routesReads' | 'gathersWrites'
 >;
 
-/** One simulated process: everything that a program composes to run arrays. */
+/** A simulated process: everything that a program composes to run arrays. */
 export class Stack {
   readonly life: Life = { isDead: false };
   readonly registry: BdevRegistry;
@@ -40,19 +40,22 @@ export class Stack {
     });
   }
 
-  /** The disk's device, while it is plugged in. */
+  /** Returns the disk's bdev while it is plugged in. */
   bdevOf(disk: SimDisk): Bdev | undefined {
     return this.#bdevs.get(disk);
   }
 
-  /** Resolves when the disk has been examined. `path`: another one, whose name and uuid it has by configuration. */
+  /**
+   * Plugs a disk in; resolves when it has been examined. `path`: another disk whose name and uuid this one has by
+   * configuration.
+   */
   plugIn(disk: SimDisk, path: Pick<SimDisk, 'name' | 'uuid'> = disk): Promise<void> {
     const bdev = disk.plugIn(this.#memory, this.life, path);
     this.#bdevs.set(disk, bdev);
     return this.registry.register(bdev);
   }
 
-  /** Resolves when all users have let go of the disk. */
+  /** Pulls a disk out; resolves when all its users have closed it. */
   async pullOut(disk: SimDisk): Promise<void> {
     const bdev = this.#bdevs.get(disk);
     if (bdev === undefined) return;
@@ -60,7 +63,7 @@ export class Stack {
     await this.registry.unregister(bdev);
   }
 
-  /** Memory that arrays have taken, and not given back. */
+  /** Bytes of memory that arrays have allocated and not freed. */
   get takenBytes(): number {
     return this.#freeBytes - this.#memory.freeBytes;
   }

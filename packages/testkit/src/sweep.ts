@@ -7,21 +7,21 @@ import type { Capabilities } from './simulation/sim-run.js';
 import { memoryBytes, simulate } from './simulation/simulate.js';
 import type { SimResult } from './simulation/simulate.js';
 
-/** Seeds to go through. */
+/** Options of {@link sweep}. */
 export interface SweepOptions {
   module: RaidModule;
   store: SuperblockStore;
   from: number;
   count: number;
   capabilities?: Partial<Capabilities>;
-  /** What plans are drawn with; all of it by default. */
+  /** Options for drawing plans; by default everything is included. */
   plan?: PlanOptions;
-  /** Stop at the first violation. Default false. */
+  /** Whether to stop at the first violation. Default false. */
   bail?: boolean;
   onResult?: (result: SimResult) => void;
 }
 
-/** What came of them. */
+/** Result of {@link sweep}. */
 export interface SweepResult {
   seeds: number;
   steps: number;

@@ -7,14 +7,12 @@ import type { World } from './world.js';
 
 /** How a request ended: a status, or {@link died} or {@link notAsked}. */
 export type Outcome = Status;
-/** The process died before the request was answered. */
+/** The process died before the request completed. */
 export const died = -1;
-/** There was no buffer for it. */
+/** No buffer was available for the request. */
 export const notAsked = -2;
 
-/**
- * A user of a volume: sends requests, writes what says where it belongs, and checks whatever it reads against the model.
- */
+/** A user of a volume: sends requests, writes data that identifies its place, and checks what it reads against the model. */
 export class VolumeClient {
   readonly descriptor: BdevDescriptor;
   readonly #world: World;
@@ -23,7 +21,7 @@ export class VolumeClient {
   readonly #words: Int32Array;
   readonly #mayHold: () => boolean;
   readonly #onViolation: (violation: Violation, what: string) => void;
-  /** What holds the buffers while they have run out. */
+  /** Returns what holds the buffers during a shortage; null if there is none. */
   hoardOf: () => Hoard | null = () => null;
   readonly #pending = new Set<(outcome: Outcome) => void>();
   #isClosing = false;
@@ -53,12 +51,12 @@ export class VolumeClient {
     return this.descriptor.bdev.numBlocks;
   }
 
-  /** Requests that have not been answered. */
+  /** Number of requests in flight. */
   get pending(): number {
     return this.#pending.size;
   }
 
-  /** Most blocks of one request that has data. */
+  /** Maximum number of blocks of a request with data. */
   get mostBlocks(): number {
     return Math.floor(this.#registry.buffers.maxBytes / this.blockSize);
   }
@@ -85,7 +83,7 @@ export class VolumeClient {
     this.#world.trace(what);
     const length = type === IoType.Flush ? this.numBlocks : numBlocks;
     let status = await this.#send(type, offsetBlocks, length, addr, flags);
-    // Whatever did not answer has been failed by now. A read's buffer is still the device's: another one is taken.
+    // By now the member that timed out has been failed. A read's buffer still belongs to that device, so another one is used.
     const mayTryAgain = status === Status.TimedOut && !this.#isClosing;
     if (mayTryAgain && type === IoType.Read) {
       this.#putBuffer(addr);
@@ -124,13 +122,13 @@ export class VolumeClient {
     else hoard.put(addr);
   }
 
-  /** The device goes away: closes once everything is answered. */
+  /** Closes the descriptor once everything has completed, because the device is being removed. */
   close(): void {
     this.#isClosing = true;
     if (this.#pending.size === 0) this.descriptor.close();
   }
 
-  /** The process is dead: nothing will be answered any more. */
+  /** Ends all requests, because the process is dead. */
   die(): void {
     for (const resolve of this.#pending) resolve(died);
     this.#pending.clear();

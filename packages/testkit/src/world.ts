@@ -3,44 +3,44 @@ import type { Logger, Runtime } from '@raidkit/bdev';
 import type { BufferMemory } from '@raidkit/parity';
 import { Random } from './random.js';
 
-/** A simulated process: what it has asked the world for dies with it. */
+/** The lifetime of a simulated process: events that it has scheduled are dropped with it. */
 export interface Life {
   isDead: boolean;
 }
 
 /** How {@link World.run} ended. */
 export type RunEnd =
-  /** The condition holds. */
+  /** The condition became true. */
   | 'done'
-  /** Nothing is left that could happen: what still waits, waits for ever. */
+  /** No event is left: whatever still waits would wait for ever. */
   | 'idle'
-  /** More virtual time, or more steps, than the caller allows. */
+  /** The limit of virtual time or steps was reached. */
   | 'limit'
   /** Something threw. */
   | 'failed';
 
 interface SimEvent {
   time: number;
-  /** Events of one time happen in the order in which they were asked for. */
+  /** Orders events of the same time by when they were scheduled. */
   order: number;
   fn: () => void;
   life: Life | null;
 }
 
-/** Events that one turn of the real event loop handles at most, each with its promise continuations. */
+/** Maximum number of events per turn of the real event loop, each with its promise continuations. */
 const batchSize = 64;
-/** What a turn of the event loop takes in virtual time: code that waits for something turn by turn gets there, too. */
+/** Virtual duration of a turn of the event loop, so that code which polls turn by turn makes progress. */
 const turnMs = 0.001;
-/** Lines that the trace keeps. */
+/** Number of lines that the trace keeps. */
 const traceLines = 2000;
 
 /**
- * Virtual time, and everything that happens in it. Code under test is ordinary asynchronous code: after each event all
- * promise continuations run before the next, so the order of everything follows from the seed.
+ * Virtual time and its events. Code under test is ordinary asynchronous code: after each event all promise continuations run
+ * before the next one, so the order of everything follows from the seed.
  */
 export class World {
   readonly random: Random;
-  /** The first thing that went wrong outside any promise. */
+  /** The first error outside any promise. */
   failure: Error | null = null;
   steps = 0;
   readonly #heap: SimEvent[] = [];
@@ -48,31 +48,31 @@ export class World {
   #now = 0;
   #order = 0;
   #hash = 0x811c_9dc5;
-  /** Until it resolves nothing happens here; null if the world goes on. */
+  /** No event happens until it resolves; null if events may happen. */
   #standstill: Promise<unknown> | null = null;
 
   constructor(seed: number) {
     this.random = new Random(seed, 1);
   }
 
-  /** Virtual milliseconds. */
+  /** Virtual time in milliseconds. */
   get now(): number {
     return this.#now;
   }
 
-  /** Says how everything went so far: two runs with the same hash took the same steps. */
+  /** Hash of everything that happened so far: two runs with the same hash took the same steps. */
   get traceHash(): string {
     return (this.#hash >>> 0).toString(16).padStart(8, '0');
   }
 
-  /** Calls `fn` after `ms`, unless the process that asked is dead by then. */
+  /** Calls `fn` after `ms` milliseconds, unless the process that scheduled it is dead by then. */
   after(ms: number, fn: () => void, life: Life | null = null): SimEvent {
     const event: SimEvent = { time: this.#now + Math.max(0, ms), order: this.#order++, fn, life };
     this.#push(event);
     return event;
   }
 
-  /** Takes back what {@link after} gave. */
+  /** Cancels an event that {@link after} returned. */
   cancel(event: object): void {
     const known = event as SimEvent;
     known.fn = nothing;
@@ -86,7 +86,7 @@ export class World {
     this.failure ??= error;
   }
 
-  /** A line for people, and its part in the hash. */
+  /** Adds a line to the trace, and to the hash. */
   trace(line: string): void {
     this.mix(line.length);
     for (let i = 0; i < line.length; i++) this.mix(line.charCodeAt(i));
@@ -103,15 +103,15 @@ export class World {
     this.#hash = Math.imul(this.#hash ^ value, 0x0100_0193);
   }
 
-  /** All that happened in another world is a part of what happens here. */
+  /** Includes everything that happened in another world in this one's hash. */
   mixWorld(other: World): void {
     this.mix(other.steps);
     this.mix(other.#hash);
   }
 
   /**
-   * Lets events happen until the condition holds. Resolves in every case with how it ended; `maxMs` and `maxSteps` are
-   * counted from the call.
+   * Runs events until the condition holds. Always resolves, with the reason why it ended; `maxMs` and `maxSteps` count from the
+   * call.
    */
   run(until: () => boolean, limits: { maxMs: number; maxSteps: number }): Promise<RunEnd> {
     const lastTime = this.#now + limits.maxMs;
@@ -142,7 +142,7 @@ export class World {
     });
   }
 
-  /** Does work that belongs to another world, while nothing happens in this one. */
+  /** Runs work of another world, while nothing happens in this one. */
   async aside<T>(work: () => Promise<T>): Promise<T> {
     const done = work();
     this.#standstill = done;
@@ -153,7 +153,7 @@ export class World {
     }
   }
 
-  /** The runtime of a process that lives in this world. Its uuids and timers follow from the seed too. */
+  /** Returns the runtime of a process in this world. Its uuids and timers follow from the seed too. */
   runtime(life: Life, memory: BufferMemory): Runtime {
     const setTimer: Runtime['setTimer'] = (fn, ms) => this.after(ms, fn, life);
     return {

@@ -7,7 +7,7 @@ import { fillSectors, sectorBytes } from '../sector.js';
 import { Stack } from '../stack.js';
 import { World } from '../world.js';
 
-/** The level, and where its superblocks are kept. */
+/** The level under test, its options and its superblock store. */
 export interface BenchParts {
   module: RaidModule;
   store: SuperblockStore;
@@ -19,7 +19,7 @@ const dataKib = 64;
 const blockSize = 512;
 const stripSizeKb = 4;
 
-/** Small disks on which an array is made, used, stopped and put together again, one process after another. */
+/** Small disks on which an array is made, used, stopped and assembled again, by one process after another. */
 export class Bench {
   readonly world: World;
   readonly disks: SimDisk[];
@@ -55,7 +55,7 @@ export class Bench {
     return array;
   }
 
-  /** A new process; the one before, if any, is dead. */
+  /** Starts a new process; the previous one, if any, is dead. */
   boot(): Stack {
     const { module, store, memory } = this.#parts;
     memory.reset();
@@ -83,7 +83,7 @@ export class Bench {
     await this.stack.registry.waitForExamine();
   }
 
-  /** A new process with these disks; the array is started even if some are missing. */
+  /** Starts a new process with these disks, and the array even if some are missing. */
   async assemble(disks: readonly SimDisk[] = this.disks): Promise<void> {
     this.boot();
     await this.plugIn(disks);
@@ -95,7 +95,7 @@ export class Bench {
     this.stack.die();
   }
 
-  /** Fills the whole volume with what only this epoch writes, to stable media. */
+  /** Fills the whole volume with data that identifies this epoch, and flushes. */
   async write(epoch: number): Promise<void> {
     const descriptor = this.stack.registry.open(this.arrayName, { writable: true });
     const client = new BlockClient(descriptor);
@@ -107,7 +107,7 @@ export class Bench {
   }
 }
 
-/** Runs the steps in virtual time. Rejects with what goes wrong, or that nothing goes on any more. */
+/** Runs the steps in virtual time. Rejects with their error, or if no event is left. */
 export async function inVirtualTime<T>(world: World, steps: () => Promise<T>): Promise<T> {
   let end: { value: T } | { error: Error } | null = null;
   steps().then(

@@ -1,23 +1,23 @@
 import type { History } from './histories.js';
 
-/** A disk that is found: the slot that it belongs to, and which of its images it carries. */
+/** A disk that is found: its slot, and which of the slot's images it has. */
 export interface Arrival {
   slot: number;
   image: string;
 }
 
-/** Disks as they are found, one after another. */
+/** A case: disks in the order in which they are found. */
 export interface AssemblyCase {
   history: History;
   arrivals: Arrival[];
 }
 
-/** Slots up to which every combination is tried; with more, all but two members are there and current. */
+/** Number of slots up to which every combination is tried; with more, all but two members are present and current. */
 const fullUpTo = 3;
-/** Orders of arrival that are tried of four or more. */
+/** Number of orders that are tried with four or more disks. */
 const ordersOfMany = 6;
 
-/** Every case of a history: subsets, orders of arrival, and what each disk carries. */
+/** Generates the cases of a history: subsets, orders of arrival, and each disk's image. */
 export function* assemblyCases(history: History, hasTornImages: boolean): Generator<AssemblyCase> {
   const { slots } = history;
   const choices = slots.map((images) => [...[...images.keys()].filter((id) => !isFine(id)), 'absent']);
@@ -37,13 +37,13 @@ export function* assemblyCases(history: History, hasTornImages: boolean): Genera
   yield* twins(history);
 }
 
-/** One that is old, and none that could show it. */
+/** Whether an old image is found and a blind one, so that nothing might show that the former is old. */
 function isUnknowable({ slots }: History, arrivals: readonly Arrival[]): boolean {
   const isBlind = arrivals.some(({ slot, image }) => slots[slot]?.get(image)?.isBlind === true);
   return isBlind && arrivals.some(({ image }) => image === 'old');
 }
 
-/** Torn at each sector in turn, while the others are current, behind, or absent. */
+/** A member whose last start was torn at each sector in turn, while the others are current, behind or absent. */
 function* tornCases(history: History): Generator<AssemblyCase> {
   for (const [slot, images] of history.slots.entries()) {
     for (const image of images.keys()) {
@@ -59,7 +59,7 @@ function* tornCases(history: History): Generator<AssemblyCase> {
   }
 }
 
-/** Two disks that both say that they are the same member: another image of it is there besides, found earlier or later. */
+/** Two disks that claim to be the same member: another image of it is found earlier or later. */
 function* twins(history: History): Generator<AssemblyCase> {
   const all = history.slots.map((images, slot): Arrival => ({ slot, image: firstOf(images) }));
   for (const [slot, images] of history.slots.entries()) {
@@ -71,7 +71,7 @@ function* twins(history: History): Generator<AssemblyCase> {
   }
 }
 
-/** Too many of a kind to be combined with everything. */
+/** Images of which there are too many to be combined with everything. */
 function isFine(image: string): boolean {
   return image.startsWith('torn ');
 }
@@ -82,7 +82,7 @@ function firstOf(images: ReadonlyMap<string, unknown>): string {
   return first;
 }
 
-/** One choice for each slot; at most so many of them other than the first. */
+/** Generates one choice per slot, of which at most `mostOthers` are not the slot's first one. */
 function* picks(choices: readonly string[][], mostOthers: number): Generator<string[]> {
   const [own, ...rest] = choices;
   if (own === undefined) {

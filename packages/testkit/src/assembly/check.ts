@@ -12,17 +12,17 @@ import type { Image } from './histories.js';
 /** How a case ended. */
 export type AssemblyOutcome = 'right data' | 'refused';
 
-/** Longest time until everything that follows from an assembly is done. */
+/** Time limit, in virtual milliseconds, for everything that follows an assembly. */
 const timeLimitMs = 10 * 60_000;
 
 interface Found extends Image, Arrival {
   disk: SimDisk;
-  /** It was refused as a device: its uuid was there already. */
+  /** The device was refused, because its uuid was registered already. */
   isRefused: boolean;
   writes: number;
 }
 
-/** Puts the array together from what is found. Rejects, with what is wrong, unless it ends as it must. */
+/** Assembles the array from the disks of a case. Rejects with what is wrong unless it ends as it must. */
 export async function checkAssembly(parts: BenchParts, one: AssemblyCase): Promise<AssemblyOutcome> {
   const bench = new Bench(parts, 0);
   const found = one.arrivals.map((arrival) => findDisk(bench, one, arrival));
@@ -103,8 +103,8 @@ async function steps(
 }
 
 /**
- * Parity without one of the members, and no member left whose own area says what was being written with the newest superblock:
- * nothing proves that the parity is right, and only a person may believe it.
+ * Whether an array with parity lacks a member, and no present member's header records with the newest superblock what was being
+ * written: the parity is then unproven, and only the user may decide to trust it.
  */
 function isUnproven(module: RaidModule, numSlots: number, found: readonly Found[]): boolean {
   const current = found.filter(({ isCurrent }) => isCurrent);
@@ -116,8 +116,8 @@ function isUnproven(module: RaidModule, numSlots: number, found: readonly Found[
 }
 
 /**
- * All that know the newest state have lost their headers, and one that has its own says something else: a person must say who is
- * right. Or the headers would have said where data lies.
+ * Whether all members with the newest state have lost their headers, and a member that has its header contradicts them, so that
+ * the user must decide who is right; or the lost headers would have said where data is.
  */
 function isUnknown({ optionsDefineLayout = false }: RaidModule, found: readonly Found[]): boolean {
   const current = found.filter(({ isCurrent }) => isCurrent);
@@ -127,7 +127,7 @@ function isUnknown({ optionsDefineLayout = false }: RaidModule, found: readonly 
   );
 }
 
-/** Members that came later have been looked at, and what was to be filled is. */
+/** Waits until members that came later were examined and rebuilds have ended. */
 async function settle(bench: Bench, array: RaidArray): Promise<void> {
   const until = bench.world.now + timeLimitMs;
   do {
@@ -136,7 +136,7 @@ async function settle(bench: Bench, array: RaidArray): Promise<void> {
   } while (array.process !== null || array.slots.some(({ isRebuilding }) => isRebuilding));
 }
 
-/** The one epoch that the whole volume holds; {@link noTag} if it is not one. */
+/** Returns the epoch that the whole volume holds; {@link noTag} if there is more than one. */
 async function readEpoch(bench: Bench): Promise<number> {
   const descriptor = bench.stack.registry.open(bench.arrayName);
   const client = new BlockClient(descriptor);
@@ -154,7 +154,7 @@ function named(epoch: number): string {
   return epoch === noTag ? 'a mixture' : `epoch ${epoch}`;
 }
 
-/** Members that count as current agree. */
+/** Checks that members that count as current are consistent. */
 function checkMembers(bench: Bench, array: RaidArray, found: readonly Found[]): void {
   if (array.module.redundancy === 'none' || array.numInSync < array.numSlots) return;
   const disks = found.map(({ disk }) => disk);
@@ -162,7 +162,7 @@ function checkMembers(bench: Bench, array: RaidArray, found: readonly Found[]): 
   if (problem !== null) throw new Error(problem);
 }
 
-/** Nothing is written to a disk that is not known to be this array's, nor to the other one of two halves. */
+/** Checks that nothing was written to a disk that is not known to be this array's, nor to the other of two halves. */
 function checkUntouched(bench: Bench, array: RaidArray | undefined, found: readonly Found[]): void {
   for (const { disk, epoch, image, isRefused, writes } of found) {
     const isMember =

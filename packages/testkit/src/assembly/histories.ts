@@ -5,45 +5,48 @@ import { sectorBytes } from '../sector.js';
 import { Bench, inVirtualTime } from './bench.js';
 import type { BenchParts } from './bench.js';
 
-/** What a disk carries when it is found. */
+/** Contents of a disk when it is found. */
 export interface Image {
   media: Media;
-  /** What the array's users had written last when this was the disk's superblock; null: none of this array that can be used. */
+  /** Epoch that users had written last when this was the disk's superblock; null: the disk has nothing usable of this array. */
   epoch: number | null;
-  /** Superblock and data together are those of a current member: with enough of these the array must start. */
+  /** Superblock and data are those of a current member: with enough of these the array must start. */
   isCurrent: boolean;
-  /** Not all members had the newest superblock yet: beside one that says they all had, this one has been away. */
+  /**
+   * The superblock was written before all members had the newest one. Beside an image with {@link isSettled} this disk counts
+   * as having been absent.
+   */
   isBehind?: boolean;
-  /** Says that all members had the newest superblock. */
+  /** Records that all members had the newest superblock. */
   isSettled?: boolean;
-  /** It cannot be told from this one that another one is old. */
+  /** This image does not show that another one is outdated. */
   isBlind?: boolean;
 }
 
-/** The images of each slot's disk, by name of what happened to it. */
+/** Images of a slot's disk, by the name of what happened to it. */
 export type SlotImages = Map<string, Image>;
 
-/** What an array went through before its disks are found. */
+/** What happened to an array before its disks are found. */
 export interface History {
   id: string;
   slots: SlotImages[];
-  /** Two halves were used apart: neither is the newer one. */
+  /** Two halves were used separately (split brain), so neither is newer. */
   isApart: boolean;
 }
 
-/** A way to spoil the area in front of the data, given its bytes; for what only the owner of the format can make. */
+/** A way to damage the metadata area, given its bytes; for damage that only the owner of the format can make. */
 export interface Spoiler {
   id: string;
   spoil: (bytes: Uint8Array) => void;
-  /** The disk is a member none the less. */
+  /** The disk is a member nevertheless. */
   isHarmless?: boolean;
-  /** With {@link isHarmless}: it says nothing any more of what other members had. */
+  /** With {@link isHarmless}: the disk no longer records what other members had. */
   isBlind?: boolean;
 }
 
 /**
- * Ways in which an array may have come to what is found, each really gone through. `hasOld`: members may come back as they
- * were a while ago, in a superblock that says nothing of it.
+ * Makes the histories of an array by actually going through them. `hasOld`: members may come back with old contents whose
+ * superblock does not show that.
  */
 export async function makeHistories(
   parts: BenchParts,
@@ -83,7 +86,7 @@ export async function makeHistories(
   return histories;
 }
 
-/** All members were there all the time; the last start may not have got everywhere. */
+/** All members were present throughout; the last start may have reached only some of them. */
 async function together(parts: BenchParts, numSlots: number): Promise<History> {
   const bench = new Bench(parts, numSlots);
   return inVirtualTime(bench.world, async () => {
@@ -98,7 +101,7 @@ async function together(parts: BenchParts, numSlots: number): Promise<History> {
     const written = watchWrites(bench);
     await bench.assemble();
     const order = written();
-    // What a crash would find: the stop writes to the same places once more.
+    // What a crash would find. The stop writes to the same places again.
     const started = snapshot(bench);
     await bench.stop();
     const current = snapshot(bench);
@@ -110,7 +113,7 @@ async function together(parts: BenchParts, numSlots: number): Promise<History> {
         ['old', { media: at(old, slot), epoch: 1, isCurrent: false }],
       ]);
       const { sectors, cuts } = at(order, slot);
-      // The superblock is in the first sector, and its second copy in one more. What is written after them says that all
+      // The superblock is in the first sector, and its second copy in another. What is written after them records that all
       // members have theirs.
       const written = sectors.indexOf(0) + 1;
       images.set('written', { media: mixed(before, at(started, slot), sectors.slice(0, written)), epoch: 2, isCurrent: true });
@@ -131,7 +134,7 @@ async function together(parts: BenchParts, numSlots: number): Promise<History> {
   });
 }
 
-/** Members were taken out one after another, and the others went on after each. */
+/** Members were removed one after another, and the others went on after each removal. */
 async function takenOut(parts: BenchParts, numSlots: number, outs: readonly number[]): Promise<History> {
   const bench = new Bench(parts, numSlots);
   return inVirtualTime(bench.world, async () => {
@@ -164,7 +167,7 @@ async function takenOut(parts: BenchParts, numSlots: number, outs: readonly numb
   });
 }
 
-/** A member that had been out was being rebuilt when the process died. */
+/** A removed member was being rebuilt when the process died. */
 async function halfRebuilt(parts: BenchParts, numSlots: number, out: number): Promise<History> {
   const bench = new Bench(parts, numSlots);
   return inVirtualTime(bench.world, async () => {
@@ -177,7 +180,7 @@ async function halfRebuilt(parts: BenchParts, numSlots: number, out: number): Pr
     await bench.assemble(bench.disks.filter((_, slot) => slot !== out));
     if (bench.array.process !== null) bench.stack.arrays.pauseProcess(bench.arrayName);
     await bench.plugIn([bench.disks[out]].filter((disk) => disk !== undefined));
-    // One window only, so that it is certain to be interrupted.
+    // Slow enough that the rebuild is certain to be interrupted.
     bench.stack.arrays.processOptions.maxBandwidthMbSec = 0.001;
     if (bench.array.process === null && bench.array.numInSync < numSlots && bench.array.slots[out]?.isRebuilding !== true) {
       await bench.stack.arrays.addBaseBdev(bench.arrayName, `d${out}`);
@@ -196,7 +199,7 @@ async function halfRebuilt(parts: BenchParts, numSlots: number, out: number): Pr
   });
 }
 
-/** Each of the first two members was used without the others. */
+/** The first two members were each used without the others. */
 async function apart(parts: BenchParts, numSlots: number): Promise<History> {
   const bench = new Bench(parts, numSlots);
   return inVirtualTime(bench.world, async () => {
@@ -210,7 +213,7 @@ async function apart(parts: BenchParts, numSlots: number): Promise<History> {
       await bench.stop();
     }
     const halves = snapshot(bench);
-    // The second half once more, so that its superblock is the newer one of the two.
+    // The second half is used again, so that its superblock is the newer one.
     await bench.assemble(bench.disks.filter((_, index) => index === 1));
     await bench.stop();
     const newer = snapshot(bench);
@@ -224,7 +227,7 @@ async function apart(parts: BenchParts, numSlots: number): Promise<History> {
   });
 }
 
-/** The same devices as members of another array. */
+/** Images of the same devices as members of another array. */
 async function foreignImages(parts: BenchParts, numSlots: number): Promise<Media[]> {
   const bench = new Bench(parts, numSlots, { seed: 99, arrayName: 'foreign' });
   return inVirtualTime(bench.world, async () => {
@@ -239,18 +242,18 @@ function snapshot(bench: Bench): Media[] {
   return bench.disks.map(({ media }) => media.clone());
 }
 
-/** Writes of more sectors than this clear an area: torn in the middle they are as torn anywhere else. */
+/** Longer writes, in sectors, clear an area: tearing them in the middle adds nothing to the other cases. */
 const mostTornSectors = 64;
 
-/** What a start writes to one disk. */
+/** Order of a start's metadata writes to one disk. */
 interface WriteOrder {
-  /** In the order in which they are written. */
+  /** Sectors, in the order in which they are written. */
   sectors: number[];
-  /** Numbers of them after which a crash is tried. */
+  /** Numbers of written sectors after which a crash is tried. */
   cuts: number[];
 }
 
-/** Sectors in front of the data in the order in which they are written, for each disk. */
+/** Records the order in which sectors before the data are written, for each disk. */
 function watchWrites(bench: Bench): () => WriteOrder[] {
   const orders = bench.disks.map((disk) => {
     const order: WriteOrder = { sectors: [], cuts: [] };
@@ -272,7 +275,7 @@ function watchWrites(bench: Bench): () => WriteOrder[] {
   };
 }
 
-/** `before`, but with these sectors as they are in `after`. */
+/** Returns `before` with these sectors as in `after`. */
 function mixed(before: Media, after: Media, sectors: readonly number[]): Media {
   const media = before.clone();
   const bytes = new Uint8Array(sectorBytes);

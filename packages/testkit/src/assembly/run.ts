@@ -6,38 +6,38 @@ import { checkAssembly } from './check.js';
 import { makeHistories } from './histories.js';
 import type { Spoiler } from './histories.js';
 
-/** What to put together. */
+/** Options of {@link runAssembly}. */
 export interface AssemblyOptions {
   module: RaidModule;
   store: SuperblockStore;
   numSlots: number;
-  /** Options of the level. Default: none. */
+  /** Level options. Default: none. */
   levelOptions?: LevelOptions;
-  /** Ways to spoil what is in front of the data which take knowledge of the format. */
+  /** Ways to damage metadata that require knowledge of the format. */
   spoilers?: readonly Spoiler[];
   /**
-   * Members may come back as they were a while ago, although no superblock says that they were away: a level that keeps
-   * nothing but superblocks cannot tell. Default false.
+   * Whether members may come back with old contents although no superblock records that they were absent, which a level with
+   * nothing but superblocks cannot detect. Default false.
    */
   hasOldImages?: boolean;
-  /** Disks whose last start was cut short at each of its writes. Default true. */
+  /** Whether to include disks whose last start was interrupted at each of its writes. Default true. */
   hasTornImages?: boolean;
-  /** Only every so many-th case. Default 1: all. */
+  /** Runs only every n-th case. Default 1: all. */
   every?: number;
-  /** The first case to be run. Default 0. */
+  /** Index of the first case to run. Default 0. */
   from?: number;
 }
 
-/** A case that did not end as it must. */
+/** A case that failed. */
 export interface AssemblyFailure {
-  /** Its place in the enumeration. */
+  /** Index of the case. */
   index: number;
-  /** What was found, for people. */
+  /** The disks that were found, in words. */
   found: string;
   message: string;
 }
 
-/** What came of them. */
+/** Result of {@link runAssembly}. */
 export interface AssemblyResult {
   cases: number;
   rightData: number;
@@ -48,8 +48,8 @@ export interface AssemblyResult {
 const memoryBytes = 64 * 1024 * 1024;
 
 /**
- * Puts an array together from every subset of its disks, in every order, each carrying what a crash, a person or another
- * program may have left on it. Every case must end in the right data or in a refusal; with enough current members, in the data.
+ * Assembles an array from every subset of its disks, in every order, each with contents that a crash, a person or another
+ * program may have left. Every case must end with the right data or a refusal; with enough current members it must be the data.
  */
 export async function runAssembly(options: AssemblyOptions): Promise<AssemblyResult> {
   const { module, store, numSlots, levelOptions = {}, spoilers = [], every = 1, from = 0 } = options;

@@ -22,17 +22,17 @@ import type { LoadedLevel } from './load-level.js';
 import { addToReport } from './report.js';
 import type { Results } from './report.js';
 
-/** What every command is given. */
+/** Arguments of every command. */
 export interface Given {
   loaded: LoadedLevel;
   levelOptions: LevelOptions;
   checkRedundancy?: RedundancyRule;
-  /** Results go into the report of the level's package. */
+  /** Whether results are written to the report of the level's package. */
   hasReport: boolean;
   print: (line: string) => void;
 }
 
-/** More requests than any case makes. */
+/** Larger than the number of requests of any case. */
 const mostRequests = 4096;
 
 function finish(given: Given, results: Results, hasFailed: boolean): void {
@@ -40,7 +40,7 @@ function finish(given: Given, results: Results, hasFailed: boolean): void {
   if (hasFailed) process.exitCode = 1;
 }
 
-/** Every conformance case; the first that fails with as few requests as will do. */
+/** Runs every conformance case. The first one that fails is repeated with as few requests as possible. */
 export async function conformance(given: Given, { seed }: { seed: number }): Promise<void> {
   const { levelOptions, loaded, print } = given;
   const { checkRedundancy } = given;
@@ -80,7 +80,7 @@ async function failureOf(one: ConformanceCase, options: ConformanceOptions): Pro
   }
 }
 
-/** Simulations; the first that breaks a rule with as little happening as will do. */
+/** Runs simulations. The first one that breaks a rule is minimized. */
 export async function simulation(given: Given, { from, seeds }: { from: number; seeds: number }): Promise<void> {
   const { levelOptions, loaded, print } = given;
   const { module } = loaded;
@@ -116,7 +116,10 @@ async function explain(options: SimOptions, failing: SimResult, print: Given['pr
   print('');
 }
 
-/** A fault at each operation, or at every so many-th; the first that breaks a rule, at the earliest operation that does. */
+/**
+ * Injects a fault at each operation, or at every n-th. For the first run that breaks a rule, finds the earliest operation at
+ * which the fault does.
+ */
 export async function faults(
   given: Given,
   { every, scenario, seed }: { every: number; scenario: string; seed: number },
@@ -140,7 +143,7 @@ export async function faults(
   finish(given, { faults: { every, runs, violations: failures.length } }, failures.length > 0);
 }
 
-/** The failing run at the first operation at which the same fault breaks a rule. */
+/** Returns the failing run with the earliest operation at which the same fault breaks a rule. */
 async function earliest(parts: Parameters<typeof runOnce>[0], failing: FaultRun): Promise<FaultRun> {
   const scenario = scenarios.find(({ id }) => id === failing.scenario);
   if (scenario === undefined) return failing;
@@ -156,7 +159,10 @@ function nameOf({ at, kind, scenario, second }: FaultRun): string {
   return `"${scenario}", ${kind ?? 'nothing wrong'} at operation ${at}${again}`;
 }
 
-/** Bugs planted in the level, each of which something must find: if one is not, the kit says nothing of its clause. */
+/**
+ * Plants bugs in the level, each of which some test must find: if one is not found, the kit does not test its clause for this
+ * level.
+ */
 export async function mutants(given: Given, { seeds, only }: { seeds: number; only: readonly string[] }): Promise<void> {
   const { levelOptions, loaded, print } = given;
   const { checkRedundancy } = given;

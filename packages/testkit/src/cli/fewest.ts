@@ -1,6 +1,7 @@
 /**
- * The least number from 0 to `most` for which `fails`, given that it does for `most`: by doubling, then by halving. Where it does
- * not fail for all numbers from the least on, one for which it fails and for whose predecessor it does not.
+ * Returns the smallest number from 0 to `most` for which `fails` holds, given that it holds for `most`: by doubling, then by
+ * bisection. If it does not hold for all larger numbers, returns some number for which it holds and for whose predecessor it
+ * does not.
  */
 export async function fewest(most: number, fails: (count: number) => Promise<boolean>): Promise<number> {
   let good = -1;

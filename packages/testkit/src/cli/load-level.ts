@@ -6,18 +6,18 @@ import { moduleResolve } from 'import-meta-resolve';
 import { RaidModuleRegistry } from '@raidkit/core';
 import type { RaidModule } from '@raidkit/core';
 
-/** A level, and the package that it comes in. */
+/** A level, and the package that contains it. */
 export interface LoadedLevel {
   module: RaidModule;
-  /** Where its package.json is. */
+  /** Folder of its package.json. */
   folder: string;
   packageName: string;
   version: string;
 }
 
 /**
- * The level that a package, a folder with one, or a file exports; `wanted` is its id where there are several. Throws, in words
- * for people, if there is none.
+ * Loads the level that a package, a folder with one, or a file exports; `wanted` is its id if there are several. Throws an
+ * error for people if there is none.
  */
 export async function loadLevel(named: string, wanted?: string): Promise<LoadedLevel> {
   const url = locate(named);
@@ -29,7 +29,7 @@ export async function loadLevel(named: string, wanted?: string): Promise<LoadedL
   if (module === undefined) throw new Error(`${named} exports no level ${String(wanted)}; it has ${ids}`);
   if (wanted === undefined && modules.length > 1)
     throw new Error(`${named} exports several levels, ${ids}: say with --level which is meant`);
-  // Refused now, with the field, what a daemon would refuse.
+  // Refuses now what a daemon would refuse, naming the field.
   new RaidModuleRegistry().register(module);
   return { module, ...packageOf(fileURLToPath(url)) };
 }
@@ -55,7 +55,7 @@ function locate(named: string): URL {
   if (name === undefined) throw new Error(`${file} has no name`);
   let url: URL;
   try {
-    // A package knows itself by its name, if it has exports.
+    // A package with exports can be resolved from itself by its name.
     url = moduleResolve(name, pathToFileURL(file), new Set(['node', 'import']));
   } catch (error) {
     throw new Error(`the package in ${path} cannot be loaded: is it built? ${messageOf(error)}`, { cause: error });

@@ -32,7 +32,7 @@ function json(text: string): LevelOptions {
     const value: unknown = JSON.parse(text);
     if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as LevelOptions;
   } catch {
-    // Said below.
+    // The error is reported below.
   }
   throw new InvalidArgumentError('It must be a JSON object, {"copies":3}.');
 }

@@ -4,18 +4,18 @@ import type { LevelOptions } from '@raidkit/core';
 import kit from '../../package.json' with { type: 'json' };
 import type { LoadedLevel } from './load-level.js';
 
-/** Beside the package.json of the level's package: what was tried, and what came of it. */
+/** File name of the report of what was tested, beside the package.json of the level's package. */
 export const reportName = 'raidkit-conformance.json';
 
-/** What each command adds. */
+/** Results that the commands add to the report. */
 export interface Results {
-  /** Cases; ids of those that failed. */
+  /** Number of cases, and ids of those that failed. */
   conformance?: { cases: number; failed: string[] };
-  /** Seeds `from` to `from + seeds - 1`; those that broke a rule. */
+  /** Seeds `from` to `from + seeds - 1` were run; `failed` lists those that broke a rule. */
   simulation?: { from: number; seeds: number; failed: number[] };
-  /** Every so many-th operation. */
+  /** Faults at every n-th operation. */
   faults?: { every: number; runs: number; violations: number };
-  /** Bugs that were planted; ids of those that nothing found. */
+  /** Number of planted bugs, and ids of those that nothing found. */
   mutants?: { planted: number; missed: string[] };
 }
 
@@ -28,7 +28,10 @@ interface Report extends Results {
   options: LevelOptions;
 }
 
-/** Adds results to the report of the same level, version, options and kit, or begins a new one. Gives its path. */
+/**
+ * Adds results to the report if it is for the same level, version, options and kit; otherwise starts a new one. Returns its
+ * path.
+ */
 export function addToReport(
   { folder, module, packageName, version }: LoadedLevel,
   options: LevelOptions,

@@ -2,19 +2,19 @@ import assert from 'node:assert/strict';
 import { BdevError, BlockClient, IoType } from '@raidkit/bdev';
 import type { Bdev, BdevRegistry } from '@raidkit/bdev';
 
-/** A device that is to be tried, freshly made and registered. It is written to. */
+/** A device under test, newly made and registered. Cases write to it. */
 export interface BackendUnderTest {
   registry: BdevRegistry;
   bdev: Bdev;
-  /** Takes the device away again. */
+  /** Removes the device. */
   readonly close: () => Promise<void>;
 }
 
-/** One promise that anything makes which claims to be a bdev. */
+/** A test of one promise that every bdev makes. */
 export interface BackendCase {
   readonly id: string;
   readonly title: string;
-  /** The member of bdev's driver.ts, io.ts or descriptor.ts that makes it. */
+  /** Member of bdev's driver.ts, io.ts or descriptor.ts that makes the promise. */
   readonly clause: string;
   readonly run: (make: () => Promise<BackendUnderTest>) => Promise<void>;
 }
@@ -48,7 +48,7 @@ function assertSame(found: Uint8Array, expected: Uint8Array, what: string): void
   );
 }
 
-/** What a device needs at least: 64 blocks, and the right to write to them. */
+/** Cases for any bdev. The device must be writable and have at least 64 blocks. */
 export const backendCases: readonly BackendCase[] = [
   {
     id: 'BDEV-01',

@@ -2,24 +2,24 @@ import type { RaidModule } from '@raidkit/core';
 import type { ClauseId } from './clauses.js';
 import type { ConformanceOptions } from './rig.js';
 
-/** One promise of the module interface, and how to see that it is kept. */
+/** A test of one promise of the module interface. */
 export interface ConformanceCase {
-  /** Stable: `RW-03`. */
+  /** Stable identifier, such as `RW-03`. */
   readonly id: string;
   readonly title: string;
-  /** Where the promise is made: a member of the level interface. */
+  /** Member of the level interface that makes the promise. */
   readonly clause: string;
-  /** Clauses of the guide that a level has broken which does not get through, the likeliest first. */
+  /** Clauses of the guide that a failing level has probably broken, the most likely first. */
   readonly obligations: readonly ClauseId[];
-  /** Whether the case is one for this module. */
+  /** Whether the case applies to this module. */
   readonly applies: (module: RaidModule) => boolean;
   /** Rejects, with a `ConformanceError`, if the promise is not kept. */
   readonly run: (options: ConformanceOptions) => Promise<void>;
 }
 
-/** For cases of every level. */
+/** Selects every level. */
 export const always = (): boolean => true;
-/** For cases of levels that survive the loss of members. */
+/** Selects levels that survive the loss of members. */
 export const ifRedundant = ({ redundancy }: RaidModule): boolean => redundancy !== 'none';
-/** For levels that are given unmap and write zeroes, too. */
+/** Selects levels that handle unmap and write zeroes. */
 export const ifNullPayload = ({ manifest }: RaidModule): boolean => manifest.nullPayload;

@@ -1,6 +1,5 @@
 /**
- * What the author of a level has to do, as the guide numbers it (`docs/guides/write-a-level.md`). A number is never given to
- * something else.
+ * Obligations of a level's author, with their numbers in the guide (`docs/guides/write-a-level.md`). A number is never reused.
  */
 export const clauses = {
   L01: 'Take arrays of the numbers of slots that the module says, and no others.',
@@ -32,20 +31,20 @@ export const clauses = {
   L27: 'Go by as many slots as the context has, and let no block of the others move when one comes or goes.',
 } as const;
 
-/** The number of a clause, `L07`. */
+/** Number of a clause, such as `L07`. */
 export type ClauseId = keyof typeof clauses;
 
-/** Where a clause is explained: a file of the documentation and a place in it. */
+/** Link to a clause's explanation: a file of the documentation with an anchor. */
 export function linkTo(clause: ClauseId): string {
   return `docs/guides/write-a-level.md#${clause.toLowerCase()}`;
 }
 
-/** The clause, what it says, and where it is explained. */
+/** Formats a clause: its number, its text and a link to its explanation. */
 export function cite(clause: ClauseId): string {
   return `${clause}: ${clauses[clause]} (${linkTo(clause)})`;
 }
 
-/** What a level that breaks a rule of the simulation most likely has wrong, by the first word of the violation. */
+/** Clauses that are most likely broken when a simulation breaks a rule, by the first word of the violation. */
 export const clausesOfRules: Readonly<Record<string, readonly ClauseId[]>> = {
   'G1/G3': ['L07', 'L08', 'L14', 'L15', 'L18', 'L19', 'L21'],
   G2: ['L06', 'L08', 'L14', 'L16', 'L18', 'L19', 'L20'],
@@ -56,7 +55,7 @@ export const clausesOfRules: Readonly<Record<string, readonly ClauseId[]>> = {
   G11: ['L22'],
 };
 
-/** A clause was broken: the message says how. */
+/** Thrown when a clause is broken; the message says how. */
 export class ClauseError extends Error {
   readonly clause: ClauseId;
 

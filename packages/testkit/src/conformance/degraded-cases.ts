@@ -4,13 +4,13 @@ import type { ConformanceCase } from './case.js';
 import { IoType, Rig, Status, inWorld, usualSlots } from './rig.js';
 import type { ConformanceOptions } from './rig.js';
 
-/** A rig for each slot. */
+/** Runs the steps once per slot, each on a rig of its own. */
 async function eachSlot(options: ConformanceOptions, steps: (rig: Rig, slot: number) => Promise<void>): Promise<void> {
   const numSlots = usualSlots(options);
   for (let slot = 0; slot < numSlots; slot++) await inWorld(new Rig(options), (rig) => steps(rig, slot));
 }
 
-/** Arrays that have lost members, or whose members fail. */
+/** Cases of arrays that have lost members or whose members fail. */
 export const degradedCases: readonly ConformanceCase[] = [
   {
     id: 'DEG-01',
@@ -58,8 +58,8 @@ export const degradedCases: readonly ConformanceCase[] = [
         const { dataOffset } = rig.array.slots[slot] ?? { dataOffset: 0 };
         const disk = rig.disk(slot);
         for (let sector = 0; sector < 4; sector++) disk.latent.add(dataOffset + sector);
-        // A level may choose which member it reads; load on the others makes it read this one, too, and sizes that are not all
-        // alike.
+        // A level may choose which member to read. Load on the others, and requests of different sizes, make it read this one
+        // too.
         for (let round = 0; round < 40 && disk.latent.size > 0; round++) {
           await Promise.all(Array.from({ length: 8 }, () => rig.ok(IoType.Read, 0, rig.random.int(4, 64))));
           await rig.world.sleep(20);

@@ -6,10 +6,10 @@ import { always, ifRedundant } from './case.js';
 import type { ConformanceCase } from './case.js';
 import { IoType, Rig, Status, inWorld, usualSlots } from './rig.js';
 
-/** How long a device may be asked before it is given up, and longer. */
+/** Longer than the time after which an I/O of a device times out, in milliseconds. */
 const givenUpMs = 40_000;
 
-/** One member fails a write; all reads after that see the same. */
+/** One member fails a write; all later reads must return the same. */
 async function writeAndFail(rig: Rig, slot: number, at: number): Promise<void> {
   if (!rig.isUp) return;
   rig.disk(slot).faults.writeErrors = 1;
@@ -24,7 +24,7 @@ async function writeAndFail(rig: Rig, slot: number, at: number): Promise<void> {
   }
 }
 
-/** Members that fail when there are no others to stand in for them, or that do not answer. */
+/** Cases in which members fail while none can be lost, or do not answer. */
 export const doubtCases: readonly ConformanceCase[] = [
   {
     id: 'DEG-07',
@@ -37,7 +37,8 @@ export const doubtCases: readonly ConformanceCase[] = [
       const all = Array.from({ length: numSlots }, (_, first) =>
         losable(options.module, numSlots, first, options.levelOptions),
       );
-      // Without one, where a member that fails may not be able to go although there is another copy; and without all that may go.
+      // Once without one member, so that a failing member may have to stay although there is another copy; and once without as
+      // many as may be missing.
       const sets = new Set([
         ...all.map(([one]) => String(one)),
         ...all.map((slots) => [...slots].sort((a, b) => a - b).join()),

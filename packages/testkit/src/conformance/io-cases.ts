@@ -7,10 +7,10 @@ import { IoType, Rig, Status, inWorld, usualSlots } from './rig.js';
 import type { ConformanceOptions } from './rig.js';
 
 const fua = 1;
-/** More than a level keeps memory for. */
+/** More requests than a level reserves memory for. */
 const manyRequests = 280;
 
-/** Reads and writes of an array that has all its members. */
+/** Cases of reads and writes of an array that has all its members. */
 export const ioCases: readonly ConformanceCase[] = [
   {
     id: 'RW-01',
@@ -128,13 +128,13 @@ export const ioCases: readonly ConformanceCase[] = [
           await rig.create();
           await rig.load(20);
           await rig.flush();
-          // The slower the others, the further ahead of them an early acknowledgement is.
+          // Slow other members make a premature acknowledgement visible.
           for (const [index, disk] of rig.disks.entries()) if (index !== absent) disk.faults.slowness = 40;
           await rig.ok(IoType.Write, 11, 3, fua);
           rig.stack.die();
           for (const disk of rig.disks) disk.faults.clear();
           rig.powerCut(CutMode.LoseAll);
-          // All members, so that whatever cannot be told from a torn write is made to agree; then without that one.
+          // First with all members, so that whatever might be torn is resynced, then without that one.
           await rig.assemble();
           await rig.resynced();
           await rig.stop();
@@ -223,7 +223,7 @@ export const ioCases: readonly ConformanceCase[] = [
     run: (options) =>
       inWorld(new Rig(options, { dataKib: 200, isRouted: true }), async (rig) => {
         await rig.create();
-        // What was never written is not asked for.
+        // All blocks are written first, because reads of unwritten blocks are not routed.
         const { numBlocks } = rig.client;
         for (let at = 0; at < numBlocks; at += 64) await rig.ok(IoType.Write, at, Math.min(64, numBlocks - at));
         await rig.resynced();
@@ -235,7 +235,7 @@ export const ioCases: readonly ConformanceCase[] = [
         faults.readErrorRate = 0.5;
         await rig.readAll();
         faults.clear();
-        // The one that could not read may be out for it.
+        // A member that could not read may have been removed for that.
         for (const slot of lost) if (rig.array.slots[slot]?.isInSync === true) await rig.remove(slot);
         await rig.readAll();
         await rig.loads(3, 30);
@@ -253,15 +253,15 @@ export const ioCases: readonly ConformanceCase[] = [
 ];
 
 /**
- * After a crash, before a resync, blocks that were being written are read twice, and a member is lost in between. Meanwhile, of the
- * first reads from some member, so many fail, of 1.
+ * After a crash and before a resync, reads blocks that were being written twice, with a member lost in between.
+ * `readErrorRate`: probability that an early read of one of the members fails.
  */
 async function readInDoubt(options: ConformanceOptions, readErrorRate: number): Promise<void> {
   const numSlots = usualSlots(options);
   for (let slot = 0; slot < numSlots; slot++) {
     await inWorld(new Rig(options, { isSlowBackground: true }), async (rig) => {
       await rig.create();
-      // All over the volume: the first of it has been made to agree before a check can look.
+      // Writes all over the volume, since the resync makes its first blocks consistent before they can be read.
       const step = Math.floor(rig.client.numBlocks / 24);
       const places = Array.from({ length: 24 }, (_, index) => index * step);
       for (const at of places) await rig.ok(IoType.Write, at, Math.min(8, step));

@@ -4,7 +4,7 @@ import { IoType, Rig, inWorld } from './rig.js';
 
 const allTypes = [IoType.Write, IoType.Write, IoType.Read, IoType.WriteZeroes, IoType.Unmap];
 
-/** Unmap and write zeroes. */
+/** Cases of unmap and write zeroes. */
 export const nullCases: readonly ConformanceCase[] = [
   {
     id: 'NULL-01',

@@ -7,7 +7,7 @@ import { Rig, arrayName, inWorld, usualSlots } from './rig.js';
 import { canGetCopies, losable, slotsOfTwoGroups } from '../slots.js';
 import type { ConformanceOptions } from './rig.js';
 
-/** A rig with a spare for each slot; the array has data, and the slot is empty. */
+/** Runs the steps once per slot, on a rig with a spare whose array has data and lacks that slot's member. */
 async function eachVacancy(
   options: ConformanceOptions,
   steps: (rig: Rig, slot: number, spare: number) => Promise<void>,
@@ -23,7 +23,10 @@ async function eachVacancy(
   }
 }
 
-/** Reads everything without as many other members as may be missing: what was rebuilt is read, and worked with. */
+/**
+ * Reads everything while as many other members as possible are missing, so that the rebuilt member is read and used for
+ * reconstruction.
+ */
 async function readWithoutOthers(rig: Rig, member: number): Promise<void> {
   await rig.checkRedundancy();
   const slot = rig.array.slots.findIndex(({ name }) => name === rig.disk(member).name);
@@ -34,7 +37,10 @@ async function readWithoutOthers(rig: Rig, member: number): Promise<void> {
   await rig.readAll();
 }
 
-/** Starts the array anew without as many members as may be missing, from each slot on: what is left has everything. */
+/**
+ * Starts the array again without as many members as may be missing, counted from different slots: what is left must have all
+ * data.
+ */
 async function readWithout(rig: Rig): Promise<void> {
   const { module, options, slots } = rig.array;
   const bySlot = slots.map(({ name }) => rig.disks.findIndex((disk) => disk.name === name));
@@ -55,7 +61,7 @@ const layoutOf = ({ array }: Rig): unknown => ({
   geometry: array.currentGeometry,
 });
 
-/** Writes single blocks around both ends of the window that is being worked on, until there is none. */
+/** Writes single blocks around both ends of the process window, until the process ends. */
 async function writeAtEdges(rig: Rig): Promise<void> {
   const { numBlocks } = rig.client;
   await rig.until('the process begins', () => rig.array.process !== null);
@@ -66,7 +72,7 @@ async function writeAtEdges(rig: Rig): Promise<void> {
   }
 }
 
-/** Rebuilds, growth, the end. */
+/** Cases of rebuilds, growth and stopping. */
 export const processCases: readonly ConformanceCase[] = [
   {
     id: 'PROC-01',
@@ -136,7 +142,7 @@ export const processCases: readonly ConformanceCase[] = [
     applies: ifRedundant,
     run: (options) =>
       eachVacancy(options, async (rig, slot, spare) => {
-        // Idle long enough for every region to be known to agree, so that the array may start degraded.
+        // Idle until every region counts as in sync, so that the array may start degraded.
         await rig.flush();
         await rig.world.sleep(60_000);
         await rig.stack.arrays.addBaseBdev(arrayName, rig.disk(spare).name);
@@ -227,7 +233,7 @@ export const processCases: readonly ConformanceCase[] = [
           if (canHave) await readWithout(rig);
           for (let gone = 0; canHave && gone < 2; gone++) {
             const { numSlots } = rig.array;
-            // From the first one on: those behind it come nearer, or the last one takes its place.
+            // Removes slots from the first one on: those behind it move up, or the last one takes its place.
             for (let slot = 0; slot < numSlots && rig.array.numSlots === numSlots; slot++) {
               const work = rig.loads(3, 20);
               await rig.stack.arrays.removeSlot(arrayName, slot).catch((error: unknown) => {

@@ -18,50 +18,50 @@ import { VolumeClient, died } from '../volume-client.js';
 import type { Outcome } from '../volume-client.js';
 import { World } from '../world.js';
 
-/** What a case is run on. */
+/** The level that cases test, and their settings. */
 export interface ConformanceOptions {
   module: RaidModule;
   store: SuperblockStore;
-  /** Options of the level that every array has. Default: none. */
+  /** Level options of every array. Default: none. */
   levelOptions?: LevelOptions;
   /**
-   * What must hold of a stripe's members for redundancy to agree, where the kit does not know it: it knows copies, and takes single
-   * parity for the exclusive or. Of other parity core's check is asked without it, which asks the level itself.
+   * Rule for a stripe's redundancy, where the kit does not know it: it knows copies, and assumes that single parity is the
+   * exclusive or. Without this rule, other parity is checked by core's check process, which asks the level itself.
    */
   checkRedundancy?: RedundancyRule;
-  /** Default 1. */
+  /** Seed of the cases' random numbers. Default 1. */
   seed?: number;
-  /** Requests at random that a case makes at most, to find the fewest that still fail. Default: as many as it wants. */
+  /** Maximum number of random requests of a case, to find the fewest that still fail. Default: no limit. */
   mostRequests?: number;
 }
 
-/** How a case sets up its array. */
+/** Settings of a case's array. */
 export interface RigOptions {
-  /** Default: the fewest that the level takes, and at least 2; where it depends on which are missing, two more. */
+  /** Default: the fewest that the level accepts, and at least 2; two more if it depends on which members are missing. */
   numSlots?: number;
   numSpares?: number;
-  /** KiB of data a member has room for; one for each member, or the same for all. Default 1200. */
+  /** Data capacity in KiB, for each member or one for all. Default 1200. */
   dataKib?: number | readonly number[];
   blockSize?: number;
   stripSizeKb?: number;
   windowSizeKb?: number;
-  /** The map's regions are as small as they can be. */
+  /** Whether regions of the write-intent bitmap are as small as possible. */
   hasSmallRegions?: boolean;
-  /** Background work takes longer than anything that a case does meanwhile. */
+  /** Whether background processes take longer than anything that a case does meanwhile. */
   isSlowBackground?: boolean;
-  /** Reads may go past the level (`routeRead`), which is not looked at while it works then. */
+  /** Whether reads may bypass the level (`routeRead`), in which case its requests are not watched. */
   isRouted?: boolean;
 }
 
 export const arrayName = 'conformance';
 const memoryBytes = 64 * 1024 * 1024;
-/** Memories of rigs that are done: making one, and touching it for the first time, takes as long as many a case. */
+/** Memories of finished rigs, for reuse: making one and touching it for the first time takes as long as many a case. */
 const idleMemories: SimMemory[] = [];
 const timeLimitMs = 10 * 60_000;
 const smallRegionBytes = 64 * 1024;
 const slowMbSec = 0.05;
 
-/** An array on simulated disks, its users' model, and the means to do it harm. Every case has one of its own. */
+/** An array on simulated disks with a model of its contents, and functions that inject faults. Every case has its own. */
 export class Rig {
   readonly module: RaidModule;
   readonly levelOptions: LevelOptions;
@@ -117,29 +117,29 @@ export class Rig {
     return array;
   }
 
-  /** The array's, which has been started. */
+  /** Geometry of the array; throws if it was not started. */
   get geometry(): RaidGeometry {
     const { currentGeometry } = this.array;
     if (currentGeometry === null) throw new Error('the level has not been started');
     return currentGeometry;
   }
 
-  /** How many members the array may lose, if they are the right ones. */
+  /** Largest number of members that the array may lose, if they are the right ones. */
   get spareMembers(): number {
     return maxMissing(this.module, this.numSlots, this.levelOptions);
   }
 
-  /** Slots that it may lose together, as many as there are, from this one on. */
+  /** Returns slots that may be missing together, as many as possible, from this one on. */
   losable(first: number): number[] {
     return losable(this.module, this.numSlots, first, this.levelOptions);
   }
 
-  /** Slots that it may lose together, as many as there are, but for this one. */
+  /** Returns slots that may be missing together, as many as possible, without this one. */
   losableBeside(kept: number): number[] {
     return losableBeside(this.module, this.numSlots, kept, this.levelOptions);
   }
 
-  /** What the array, and who worked on it last, were at, for people. */
+  /** Describes the array's state and last requests, for people. */
   describe(): string {
     const array = this.stack.arrays.get(arrayName);
     const slots = array?.slots.map(
@@ -162,7 +162,7 @@ export class Rig {
     return disk;
   }
 
-  /** The volume is there. */
+  /** Whether the volume exists. */
   get isUp(): boolean {
     return this.volume !== null;
   }
@@ -187,7 +187,7 @@ export class Rig {
     this.open();
   }
 
-  /** Sends a request; what was read is checked. */
+  /** Sends a request, and checks what it read. */
   async io(type: IoType, offset: number, count: number, flags = 0): Promise<Outcome> {
     const what = `${nameOf(type)} of ${count} blocks at ${offset}${flags === 0 ? '' : ', with forced unit access'}`;
     this.#lastRequest = `${what}, not answered`;
@@ -204,7 +204,7 @@ export class Rig {
     assert(outcome === Status.Ok, `a ${what} was answered ${statusName(outcome)}, with ${this.#membersInWords()}`);
   }
 
-  /** The outcome is one of those that are right where more is broken than redundancy covers. */
+  /** Asserts that the outcome is allowed where more is broken than redundancy covers. */
   truth(outcome: Outcome, more: readonly Outcome[] = []): void {
     const isTruth = [Status.Ok, Status.IoError, Status.NoDevice, died, ...more].includes(outcome);
     assert(isTruth, `a request was answered ${statusName(outcome)}, with ${this.#membersInWords()}`);
@@ -219,14 +219,14 @@ export class Rig {
     return this.ok(IoType.Flush, 0, this.client.numBlocks);
   }
 
-  /** Reads the whole volume; every block must be what the model says. */
+  /** Reads the whole volume and checks every block against the model. */
   async readAll(): Promise<void> {
     const { numBlocks, blockSize } = this.client;
     const most = (64 * 1024) / blockSize;
     for (let at = 0; at < numBlocks; at += most) await this.ok(IoType.Read, at, Math.min(most, numBlocks - at));
   }
 
-  /** So many random requests, one after another; no error is right. */
+  /** Sends random requests, one after another; none may fail. */
   async load(ops: number, types: readonly IoType[] = [IoType.Write, IoType.Write, IoType.Read]): Promise<void> {
     for (let left = ops; left > 0 && this.#requestsLeft > 0; left--) {
       this.#requestsLeft--;
@@ -238,15 +238,15 @@ export class Rig {
     }
   }
 
-  /** Several {@link load}s side by side. */
+  /** Runs several {@link load}s in parallel. */
   loads(clients: number, ops: number, types?: readonly IoType[]): Promise<unknown> {
     const all = Promise.all(Array.from({ length: clients }, () => this.load(ops, types)));
-    // A case that lets it run beside something else awaits it later.
+    // A case may await it later, after other work.
     all.catch(() => undefined);
     return all;
   }
 
-  /** Writes side by side, until the process dies: what becomes of them is not asked. */
+  /** Writes in parallel until the process dies; the outcomes are not checked. */
   crashing(clients: number, ops: number): Promise<unknown> {
     const work = async (): Promise<void> => {
       for (let left = ops; left > 0 && this.volume !== null; left--) {
@@ -257,7 +257,7 @@ export class Rig {
     return Promise.all(Array.from({ length: clients }, work));
   }
 
-  /** What redundancy holds must agree with the data: by the rule, or, if the kit knows none, as core's check finds it. */
+  /** Checks that redundancy is consistent with the data: by a rule or, if the kit knows none, with core's check process. */
   async checkRedundancy(): Promise<void> {
     if (this.module.redundancy === 'none') return;
     if (canCheckRedundancy(this.array)) {
@@ -274,7 +274,7 @@ export class Rig {
     assert(record.mismatchBlocks === 0, `a check found ${record.mismatchBlocks} blocks that are not what redundancy says`);
   }
 
-  /** Waits for something that must happen. */
+  /** Waits until the condition holds; fails if it takes too long. */
   async until(what: string, condition: () => boolean): Promise<void> {
     const deadline = this.world.now + timeLimitMs;
     while (!condition()) {
@@ -286,17 +286,17 @@ export class Rig {
     }
   }
 
-  /** No request is sent until regions that were written to count as idle, and are on record as such. */
+  /** Sends no request until written regions count as idle and are recorded as such. */
   idle(): Promise<void> {
     return this.world.sleep(12_000);
   }
 
-  /** Takes the slot's member out, as an operator does. */
+  /** Removes a disk from the array, as an operator does. */
   async remove(index: number): Promise<void> {
     await this.stack.arrays.removeBaseBdev(this.disk(index).name);
   }
 
-  /** Puts a disk into the empty slot, and waits until it holds everything. */
+  /** Adds a disk to the empty slot, and waits until it is rebuilt. */
   async rebuild(index: number): Promise<void> {
     await this.stack.arrays.addBaseBdev(arrayName, this.disk(index).name);
     await this.rebuilt(index);
@@ -311,7 +311,7 @@ export class Rig {
     return this.array.slots.some((slot) => slot.name === this.disk(index).name && slot.isInSync);
   }
 
-  /** Ends the array cleanly, and the process. */
+  /** Stops the array in an orderly way, and ends the process. */
   async stop(): Promise<void> {
     await this.stack.arrays.stop();
     assert.equal(this.stack.arrays.iosOutstanding, 0, 'RAID I/O objects are out after a stop');
@@ -319,14 +319,17 @@ export class Rig {
     this.#die();
   }
 
-  /** The power fails. */
+  /** Cuts the power, which ends the process. */
   powerCut(mode: CutMode): void {
     this.#die();
     for (const disk of this.disks) disk.powerCut(mode);
     this.model.powerCut();
   }
 
-  /** A new process, with all disks but those. Starts degraded if need be, and waits until the volume is there. */
+  /**
+   * Starts a new process with all but the given disks, and waits until the volume exists; the array starts degraded if
+   * necessary.
+   */
   async assemble(absent: readonly number[] = []): Promise<void> {
     this.stack = this.#newStack();
     const there = this.disks.filter((_, index) => !absent.includes(index));
@@ -335,7 +338,7 @@ export class Rig {
     this.open();
   }
 
-  /** Waits until nothing is left to be made to agree. */
+  /** Waits until no process runs and no region needs a resync. */
   async resynced(): Promise<void> {
     await this.until('everything agrees', () => this.array.process === null && (this.array.bitmap?.regionsToResync ?? 0) === 0);
   }
@@ -366,19 +369,19 @@ export class Rig {
     this.volume = volume;
   }
 
-  /** Its case is over, and nothing of it goes on. */
+  /** Ends the rig: its case is over, and nothing of it goes on. */
   end(): void {
     this.#die();
     this.memory.wipe();
     idleMemories.push(this.memory);
   }
 
-  /** What was wrong so far; null: nothing. */
+  /** The first error that was observed; null if there was none. */
   get wrong(): Error | null {
     return this.#wrong;
   }
 
-  /** Fails if any read so far returned what it must not. */
+  /** Throws if any read so far returned a wrong value. */
   check(): void {
     if (this.#wrong !== null) throw this.#wrong;
   }
@@ -392,7 +395,7 @@ export class Rig {
     return stack;
   }
 
-  /** A level that throws takes its array offline: whatever else is seen then comes from that. */
+  /** A level that throws takes its array offline; whatever is observed later is a consequence. */
   #onEvent(event: RaidEvent): void {
     if (event.type !== 'arrayOffline' || !event.reason.includes('has thrown')) return;
     this.#wrong ??= new ClauseError('L24', `the array is offline: ${event.reason}`);
@@ -408,7 +411,10 @@ export class Rig {
   }
 }
 
-/** How many members a case's array has. With fewer, a level that knows groups of members might have one, in which nothing tells it from one without. */
+/**
+ * Usual number of members of a case's array. With fewer, a level with groups of members might have only one group, and could
+ * not be told from a level without groups.
+ */
 export function usualSlots({ module, levelOptions = {} }: ConformanceOptions): number {
   const fewest = acceptedSlots(module, 2, levelOptions);
   const hasGroups = module.redundancy !== 'none' && module.canRun !== undefined;
@@ -421,7 +427,7 @@ function nameOf(type: IoType): string {
   return ['read', 'write', 'unmap', 'flush', 'write zeroes'][type] ?? 'request';
 }
 
-/** Runs a case's steps in virtual time. Rejects with whatever went wrong, or that nothing goes on any more, and where. */
+/** Runs a case's steps in virtual time. Rejects with what went wrong, or if no event is left, with the place where it waits. */
 export async function inWorld(rig: Rig, steps: (rig: Rig) => Promise<void>): Promise<void> {
   let end: { error: Error | null } | null = null;
   steps(rig).then(
@@ -442,7 +448,7 @@ export async function inWorld(rig: Rig, steps: (rig: Rig) => Promise<void>): Pro
       return new ClauseError('L10', `nothing goes on any more (${how}): a request or a call was never answered`);
     return found.error;
   };
-  // What was seen while a case went on says more than what came of it.
+  // An error observed during a case says more than the failure that followed from it.
   const error = rig.wrong ?? failed();
   if (error === null) {
     rig.end();

@@ -12,16 +12,16 @@ import { startCases } from './start-cases.js';
 
 const all = [...startCases, ...ioCases, ...nullCases, ...degradedCases, ...doubtCases, ...processCases];
 
-/** Why a level does not get through a case: the first line says what was seen, the others where, and what to read. */
+/** Thrown when a level fails a case: the first line says what was observed, the others which clauses to read. */
 export class ConformanceError extends Error {
   readonly caseId: string;
-  /** Clauses of the guide, the likeliest first. */
+  /** Clauses of the guide that are probably broken, the most likely first. */
   readonly clauses: readonly ClauseId[];
 
   constructor({ clause, id, obligations, title }: ConformanceCase, cause: unknown) {
     const reason = cause instanceof Error ? cause.message : String(cause);
     const own = cause instanceof ClauseError ? cause.clause : null;
-    // What was seen to be broken comes first; where a case is made for that, it may be for one of the others that it is.
+    // The clause that was observed to be broken comes first, then the others that the case tests.
     const more = own === null || obligations.includes(own) ? obligations.filter((number) => number !== own) : [];
     const broken = own === null ? more : [own, ...more];
     const lines = broken.map((number) => `  ${cite(number)}`);
@@ -32,15 +32,15 @@ export class ConformanceError extends Error {
   }
 }
 
-/** How one case went. */
+/** Result of one case. */
 export interface ConformanceResult {
   id: string;
   title: string;
-  /** Null: the promise is kept. */
+  /** Why the case failed; null if it passed. */
   error: Error | null;
 }
 
-/** The cases for a module, as what it declares selects them; there is no other way to leave one out. */
+/** Returns the cases that apply to a module, given its declarations. There is no other way to leave a case out. */
 export function conformanceCases(module: RaidModule): ConformanceCase[] {
   return all.filter((one) => one.applies(module)).map((one) => ({ ...one, run: (options) => runCase(one, options) }));
 }
@@ -53,7 +53,7 @@ async function runCase(one: ConformanceCase, options: ConformanceOptions): Promi
   }
 }
 
-/** Runs every case for the module, one after another. Resolves in every case. */
+/** Runs every case for the module, one after another. Never rejects. */
 export async function runConformance(options: ConformanceOptions): Promise<ConformanceResult[]> {
   const results: ConformanceResult[] = [];
   for (const { id, title, run } of conformanceCases(options.module)) {

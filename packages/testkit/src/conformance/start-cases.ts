@@ -6,7 +6,7 @@ import { withChanged } from '../level-tap/tap.js';
 import { acceptedSlots, leastSlots } from '../slots.js';
 import { Rig, arrayName, inWorld, usualSlots } from './rig.js';
 
-/** Coming up, sizes, and what the manifest claims. */
+/** Cases of starting, sizes, and the manifest's declarations. */
 export const startCases: readonly ConformanceCase[] = [
   {
     id: 'START-01',

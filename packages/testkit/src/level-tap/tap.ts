@@ -1,7 +1,7 @@
 import type { LevelContext, RaidLevel, RaidModule, RedundantContext } from '@raidkit/core';
 import type { JournalRange, LockMode, RangeLocks } from '@raidkit/core/level';
 
-/** A request as all of its kinds together are: what a tap sees of it. */
+/** A request of any kind, as a tap sees it. */
 export interface AnyRequest {
   readonly kind: 'read' | 'write' | 'write zeroes' | 'unmap' | 'reconstruct';
   readonly offsetBlocks: number;
@@ -29,19 +29,22 @@ export interface AnyRequest {
   writeBack(): void;
 }
 
-/** What a level is given and gives, with something between. Made anew for each array that is started. */
+/** Functions between a level and core. Made for each start of an array. */
 export interface Tap {
-  /** What the level sees instead of these members of its context. */
+  /** Replacements for members of the context that the level sees. */
   context?: Partial<RedundantContext>;
-  /** What core sees instead of these members of the level. */
+  /** Replacements for members of the level that core sees. */
   level?: (level: RaidLevel) => Partial<RaidLevel>;
-  /** What the level's calls of a request do instead. `own`: what they do by themselves. Asked once for each request object. */
+  /**
+   * Replacements for the request's methods that the level calls; `own` has the original ones. Called once for each request
+   * object.
+   */
   request?: (request: AnyRequest, own: AnyRequest) => Partial<AnyRequest>;
-  /** The level is about to be called with a new request. */
+  /** Called before the level is called with a new request. */
   onRequest?: (request: AnyRequest) => void;
 }
 
-/** The object, but for these properties. Its methods still see all of its own. */
+/** Returns the object with these properties replaced. Its own methods still see the original ones. */
 export function withChanged<T extends object>(target: T, changes: Partial<T>): T {
   return new Proxy(target, {
     get(_, key) {
@@ -52,23 +55,25 @@ export function withChanged<T extends object>(target: T, changes: Partial<T>): T
   });
 }
 
-/** Which taps have changed a request object, of a pool that outlives arrays; `start`: of which array's start they are. */
+/**
+ * Taps that have changed a request object, whose pool outlives arrays. `start` identifies the array start that they belong to.
+ */
 interface Layers {
   start: object;
   taps: Set<Tap>;
 }
 
 const layersOf = new WeakMap<object, Layers>();
-/** The start that is under way: taps within taps belong to one start. */
+/** The start in progress: nested taps belong to one start. */
 let starting: object | null = null;
 
-/** The module, with a tap between core and each of its levels. */
+/** Returns the module with a tap between core and each of its levels. */
 export function tapped<M extends RaidModule>(module: M, makeTap: (context: RedundantContext) => Tap): M {
   const start = (context: LevelContext): RaidLevel => {
     const isOutermost = starting === null;
     const token = (starting ??= {});
     try {
-      // Every array has what levels with redundancy see; others do not look.
+      // The context has these members for every array; levels without redundancy do not use them.
       const whole = context as RedundantContext;
       const tap = makeTap(whole);
       const level: RaidLevel = module.start(tap.context === undefined ? whole : withChanged(whole, tap.context));
@@ -95,7 +100,7 @@ function withTap(level: RaidLevel, tap: Tap, start: object): RaidLevel {
     tap.onRequest?.(one);
   };
   const changes: Partial<RaidLevel> = {
-    // A tap sees all reads: none goes past the level.
+    // No read may bypass the level, so that the tap sees all of them.
     routeRead: () => false,
     submitRw(request) {
       watch(request);
@@ -134,7 +139,7 @@ const calls = [
   'writeBack',
 ] as const;
 
-/** What the request's calls do without a tap, or with the one beneath. */
+/** The request's methods without this tap, that is, the original ones or those of the tap below. */
 function ownCalls(request: AnyRequest): AnyRequest {
   const own: Partial<Record<(typeof calls)[number], unknown>> = {};
   for (const name of calls) own[name] = (request[name] as (...args: unknown[]) => unknown).bind(request);

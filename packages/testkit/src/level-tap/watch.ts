@@ -4,22 +4,22 @@ import { ClauseError } from '../conformance/clauses.js';
 import { tapped } from './tap.js';
 import type { AnyRequest } from './tap.js';
 
-/** Parts that are remembered, for people. */
+/** Number of parts that are kept for messages. */
 const mostParts = 24;
 
-/** What of a request must be known to judge what its level does next. */
+/** State of a request that is needed to judge its level's next action. */
 interface Notes {
   /** Slots without a member when it was submitted. */
   absent: readonly number[];
-  /** Buffers that the step's parts read into. */
+  /** Buffers that the parts of this step read into. */
   reads: { slot: number; from: number; to: number }[];
-  /** Buffers that a part may still fill although it was given up. */
+  /** Buffers that a timed-out part may still write to. */
   lost: { from: number; to: number }[];
 }
 
 /**
- * Looks on while a level works: remembers its parts, and says when it does what the guide forbids although nothing may come of
- * it in a simulation.
+ * Watches a level: records its parts, and reports when it does what the guide forbids, even if that has no visible effect in a
+ * simulation.
  */
 export class LevelWatch {
   readonly #onBroken: (error: ClauseError) => void;
@@ -29,12 +29,12 @@ export class LevelWatch {
     this.#onBroken = onBroken;
   }
 
-  /** The latest parts, the last one last: `write 0+8 → slot 1`. */
+  /** The latest parts, the newest last, such as `write 0+8 → slot 1`. */
   get parts(): readonly string[] {
     return this.#parts;
   }
 
-  /** The module, whose levels are looked at. */
+  /** Returns the module with its levels watched. */
   watched<M extends RaidModule>(module: M): M {
     const notes = new WeakMap<AnyRequest, Notes>();
     return tapped(module, (context) => {
@@ -75,7 +75,7 @@ export class LevelWatch {
             own.zeroPart(slot, offset, count);
           },
           fail: (status) => {
-            // It ends the request, too.
+            // Failing also ends the request.
             isFailing = true;
             own.fail(status);
             isFailing = false;

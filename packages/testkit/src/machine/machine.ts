@@ -11,19 +11,19 @@ import { Stack } from '../stack.js';
 import { World } from '../world.js';
 import { Contents } from './contents.js';
 
-/** Levels of the machine's arrays, and where their superblocks are kept. */
+/** Levels of the machine's arrays, their superblock store, and the memory. */
 export interface MachineParts {
-  /** One array of each. */
+  /** There is one array for each. */
   modules: readonly RaidModule[];
   store: SuperblockStore;
-  /** The memory of one process after the other. */
+  /** Memory that the processes use one after another. */
   memory: SimMemory;
 }
 
-/** What became of a machine. */
+/** Result of {@link runMachine}. */
 export interface MachineResult {
   seed: number;
-  /** The rule that was broken; null if none was. */
+  /** The broken rule; null if none was broken. */
   violation: string | null;
   coverage: Coverage;
   trace: string[];
@@ -31,26 +31,26 @@ export interface MachineResult {
 
 const blockSize = 512;
 const dataKib = 128;
-/** As the daemon has it. Milliseconds. */
+/** The daemon's time limits, in milliseconds. */
 const degradedStartMs = 30_000;
 const absentWaitMs = 1000;
-/** Longer than anything that is waited for. Milliseconds. */
+/** Longer than any wait, in milliseconds. */
 const longMs = 600_000;
 
 interface Kept {
   name: string;
   module: RaidModule;
   contents: Contents;
-  /** As they were when it was last complete. */
+  /** The members when the array was last complete. */
   members: SimDisk[];
 }
 
 /**
- * A machine with several arrays, run by one process after another, each of which does what the daemon does when it comes up: opens
- * the devices of a saved configuration in its order, each path with the uuid that is pinned to it, adds the spares again, and
- * starts what lacks members after 30 s. Meanwhile devices are missing or late, have changed places, go for good; processes end
- * in an orderly way, are killed, lose their power; others look at the same devices. What was flushed must be there each time,
- * and whatever can come up must.
+ * A machine with several arrays, which processes run one after another. Each does what the daemon does at start: it opens the
+ * devices of a saved configuration in order, with the uuid pinned to each path, adds the spares again, and starts incomplete
+ * arrays after 30 s. Meanwhile devices are missing, late, swapped or gone for good; processes end in an orderly way, are killed
+ * or lose power; others open the same devices. After each start all flushed data must be there, and whatever can start must
+ * start.
  */
 class Machine {
   readonly coverage = new Coverage();
@@ -59,7 +59,6 @@ class Machine {
   readonly #parts: MachineParts;
   readonly #disks: SimDisk[] = [];
   readonly #arrays: Kept[] = [];
-  /** Devices that are gone for good. */
   readonly #lost = new Set<SimDisk>();
   #spare: SimDisk | null;
   #stack: Stack;
@@ -140,13 +139,13 @@ class Machine {
   async #addSpare(): Promise<void> {
     if (this.#spare === null) return;
     await this.#stack.arrays.addSpare(this.#spare.name).catch((error: unknown) => {
-      // One that has taken a member's place is a member, whatever the configuration says that was saved before.
+      // A spare that has replaced a member is a member, whatever the saved configuration says.
       if (!RaidError.is(error) && !BdevError.is(error)) throw error;
       this.coverage.mark('a spare is a member by now');
     });
   }
 
-  /** Devices that the configuration has, in its order. */
+  /** Devices of the saved configuration, in its order. */
   get #saved(): SimDisk[] {
     return this.#disks.filter((disk) => !this.#lost.has(disk));
   }
@@ -180,7 +179,7 @@ class Machine {
     this.coverage.mark('the configuration is replayed');
   }
 
-  /** No spare is left for a member that is gone. */
+  /** Whether the array may lack a member because no spare is left. */
   #mayLack({ slots }: RaidArray): boolean {
     return this.#lost.size > 0 && slots.every((slot) => slot.isInSync || !slot.hasDevice);
   }
@@ -194,7 +193,7 @@ class Machine {
     }
   }
 
-  /** Two devices have changed places: each has the uuid that is pinned to its path, and the other's contents. */
+  /** Starts with two devices swapped: each has the uuid pinned to its path, and the other's contents. */
   async #comeUpMixedUp(): Promise<void> {
     const ofOne = this.#random.pick(this.#arrays).members.filter((disk) => !this.#lost.has(disk));
     const [one, other] = this.#random.shuffle(this.#random.chance(0.7) ? ofOne : this.#saved);
@@ -210,7 +209,7 @@ class Machine {
     await this.#end();
   }
 
-  /** Another composition in the process looks at the same devices. */
+  /** A second set of arrays in the process examines the same devices. */
   async #lookTwice(): Promise<void> {
     const { registry } = this.#stack;
     const modules = new RaidModuleRegistry();
@@ -226,7 +225,7 @@ class Machine {
     this.coverage.mark('a second composer looks at the devices');
   }
 
-  /** A device goes for good. What has redundancy goes on, with the spare if it is still there. */
+  /** Removes a device for good. An array with redundancy goes on, with the spare if there is still one. */
   async #loseOne(): Promise<void> {
     const arrays = this.#arrays.filter(({ module, name }) => {
       const view = this.#view(name);
@@ -240,7 +239,7 @@ class Machine {
     this.#lost.add(disk);
     disk.vanish();
     await this.#stack.pullOut(disk);
-    // A spare takes the place of a member that is gone after a minute.
+    // A spare replaces a member that has been absent for a minute.
     await this.#until('the spare has taken its place', () => {
       const view = this.#view(name);
       return view?.state === 'online' && view.numInSync === view.numSlots && view.process === null;
@@ -274,7 +273,7 @@ class Machine {
     const how = this.#random.pick(['stop', 'kill', 'power'] as const);
     this.coverage.mark(`the process ends: ${how}`);
     if (how === 'stop') await stack.arrays.stop();
-    // Some writes are under way.
+    // Some writes are in flight.
     else
       for (const { contents, name } of this.#arrays) {
         if (this.#view(name)?.state !== 'online') continue;
@@ -308,7 +307,7 @@ class Machine {
   }
 }
 
-/** Runs one machine to its end. */
+/** Runs a machine for one seed. */
 export async function runMachine(seed: number, parts: MachineParts): Promise<MachineResult> {
   const machine = new Machine(seed, parts);
   const { coverage, world } = machine;

@@ -5,30 +5,28 @@ import type { ClauseId } from '../conformance/clauses.js';
 import { tapped, withChanged } from '../level-tap/tap.js';
 import type { AnyRequest, Tap } from '../level-tap/tap.js';
 
-/** A mistake that can be planted in a level without its sources: between it and core. */
+/** A mistake that can be planted between a level and core, without changing the level's source. */
 export interface PlantedBug {
-  /** `skips-a-member`. */
+  /** Identifier, such as `skips-a-member`. */
   readonly id: string;
-  /** What such a level does. */
+  /** What a level with this bug does wrong. */
   readonly title: string;
-  /** What it breaks. */
+  /** The clause that it breaks. */
   readonly clause: ClauseId;
   /** Whether the level can make this mistake. */
   readonly applies: (module: RaidModule) => boolean;
-  /** It is made in levels, and not in what the module says. */
+  /** True if the mistake is in a level's behaviour, false if it is in the module's declarations. */
   readonly hasTap: boolean;
-  /**
-   * The module with the mistake; the one that is given stays as it is. `onMade`: called whenever a level comes to where it is made.
-   */
+  /** Returns the module with the mistake; the given one is unchanged. `onMade` is called whenever a level makes the mistake. */
   readonly plant: <M extends RaidModule>(module: M, onMade?: () => void) => M;
 }
 
-/** What a bug is made of. */
+/** Definition of a bug. */
 interface Recipe extends Omit<PlantedBug, 'plant' | 'applies' | 'hasTap'> {
   applies?: (module: RaidModule) => boolean;
-  /** In the levels. */
+  /** The mistake in a level's behaviour. */
   tap?: (context: RedundantContext, module: RaidModule) => Tap;
-  /** In what the module says. */
+  /** The mistake in the module's declarations. */
   module?: (module: RaidModule) => Partial<RaidModule>;
 }
 
@@ -38,7 +36,7 @@ export const isParity = ({ redundancy }: RaidModule): boolean => redundancy === 
 export const hasAdded = ({ addedSlot }: RaidModule): boolean => addedSlot === 'copy';
 export const hasNull = (module: RaidModule): boolean => module.manifest.nullPayload && isRedundant(module);
 
-/** Makes bugs of recipes. */
+/** Makes a bug from its definition. */
 export function bug({ applies = () => true, module: changes, tap, ...rest }: Recipe): PlantedBug {
   return {
     ...rest,
@@ -51,7 +49,7 @@ export function bug({ applies = () => true, module: changes, tap, ...rest }: Rec
   };
 }
 
-/** The tap, which says so when one of its functions is called. */
+/** Returns the tap with functions that also call `onMade`. */
 function counting(tap: Tap, onMade: () => void): Tap {
   const counted = <T extends object>(made: T): T =>
     Object.fromEntries(
@@ -75,10 +73,10 @@ function counting(tap: Tap, onMade: () => void): Tap {
   };
 }
 
-/** A recipe's request, in one word. */
+/** Makes the tap of a bug that only changes requests. */
 export const inRequest = (request: NonNullable<Tap['request']>) => (): Tap => ({ request });
 
-/** A recipe's tap that asks the level: `level` gives null until there is one. */
+/** Makes the tap of a bug that needs the level: `level` returns null until it was started. */
 export function asking(make: (level: () => RaidLevel | null, context: RedundantContext) => Omit<Tap, 'level'>) {
   return (context: RedundantContext): Tap => {
     let level: RaidLevel | null = null;
@@ -90,18 +88,18 @@ export function asking(make: (level: () => RaidLevel | null, context: RedundantC
   };
 }
 
-/** Slots of which the request sees no member. */
+/** Slots that have no member for the request. */
 export function missingOf(request: AnyRequest, numSlots: number): number[] {
   return Array.from({ length: numSlots }, (_, slot) => slot).filter((slot) => !request.hasMember(slot));
 }
 
-/** One byte of what the request has read is wrong. */
+/** Corrupts one byte of what the request has read. */
 export function spoil(context: RedundantContext, addr: number): void {
   const { u8 } = context.memory;
   u8[addr] = (u8[addr] ?? 0) ^ 0x55;
 }
 
-/** The level's geometry, changed. */
+/** Makes a tap that changes the level's geometry. */
 export function measured(change: (geometry: RaidGeometry, current: RaidGeometry | null) => RaidGeometry) {
   return (): Tap => ({
     level: (level) => ({
@@ -110,22 +108,22 @@ export function measured(change: (geometry: RaidGeometry, current: RaidGeometry 
   });
 }
 
-/** The stripe in which a member's block lies. */
+/** Stripe of a member's block. */
 export function stripeAt({ geometry }: RedundantContext, memberOffset: number): number {
   return Math.floor(memberOffset / (geometry.stripe?.memberBlocks ?? 1));
 }
 
-/** The stripe in which a user's request begins. */
+/** Stripe in which a user's request begins. */
 export function stripeOf({ geometry }: RedundantContext, { offsetBlocks }: AnyRequest): number {
   return Math.floor(offsetBlocks / (geometry.stripe?.arrayBlocks ?? 1));
 }
 
-/** After a step of these requests in which something went wrong, nothing follows. */
+/** Makes a tap such that these requests never continue after a step that went wrong. */
 export function neverGoesOn(kinds: readonly AnyRequest['kind'][], isWrong: (request: AnyRequest) => boolean): Tap {
   const stay = (): void => undefined;
   return {
     onRequest: (request) => {
-      // A level that says nothing of what comes next leaves the end to core: here it says something.
+      // A level that sets no next step leaves the end to core, so one is set here.
       if (kinds.includes(request.kind)) request.andThen((done) => done.end());
     },
     request: (_, own) => ({

@@ -19,7 +19,7 @@ import {
 import type { PlantedBug } from './bug.js';
 import { wrongParts } from './wrong-parts.js';
 
-/** Writes and zeros, less the parts that are left out. */
+/** Sends writes and zeros without the parts that are left out. */
 const without = (isLeftOut: (slot: number, offset: number, kind: string) => boolean, kinds: readonly string[]) =>
   inRequest((request, own) => ({
     writePart: (slot, offset, count, addr) => {
@@ -32,7 +32,7 @@ const without = (isLeftOut: (slot: number, offset: number, kind: string) => bool
 
 const changes = ['write', 'write zeroes', 'unmap'];
 
-/** Mistakes that authors make, in any level. What finds each of them says whether a kit is worth anything. */
+/** Mistakes that authors of any level make. How many of them a kit finds shows its worth. */
 export const plantedBugs: readonly PlantedBug[] = [
   // Writes.
   bug({
@@ -176,12 +176,12 @@ export const plantedBugs: readonly PlantedBug[] = [
     tap: () => ({ context: { isInconsistent: () => false } }),
   }),
 
-  // What is declared.
+  // Declarations.
   bug({
     id: 'may-lose-one-more',
     title: 'it says that one member more may be missing',
     clause: 'L02',
-    // Where all but one may be missing there is no more to say.
+    // If all but one may be missing already, more cannot be declared.
     applies: (module) => isParity(module) || (module.redundancy === 'copies' && module.canRun !== undefined),
     module: (module) => ({
       maxMissing: (numSlots: number, options) => Math.min(numSlots - 1, maxMissing(module, numSlots, options) + 1),
@@ -390,7 +390,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     }),
   }),
 
-  // Working out.
+  // Reconstruction.
   bug({
     id: 'reconstructs-garbage',
     title: 'what a slot must hold is worked out wrongly',
@@ -455,7 +455,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     })),
   }),
 
-  // What is taken and given back.
+  // Resources.
   bug({
     id: 'leaks-memory',
     title: 'what start takes is never given back',

@@ -8,33 +8,33 @@ import { SimMemory } from '../sim-memory.js';
 import { memoryBytes, simulate } from '../simulation/simulate.js';
 import type { PlantedBug } from './bug.js';
 
-/** What a planted bug is looked for with. */
+/** Options of {@link findPlanted}. */
 export interface FindOptions extends Omit<ConformanceOptions, 'module'> {
   /** The level, without the bug. */
   module: RaidModule;
-  /** Simulations at most, after the conformance cases. Default 100. */
+  /** Maximum number of simulations after the conformance cases. Default 100. */
   seeds?: number;
-  /** The first of them. Default 1. */
+  /** Seed of the first simulation. Default 1. */
   from?: number;
 }
 
-/** What found it. */
+/** How a planted bug was found. */
 export interface Finding {
   bug: string;
   clause: ClauseId;
-  /** `RW-03`, `seed 17`; null: nothing. */
+  /** Case or seed that found it, such as `RW-03` or `seed 17`; null if nothing did. */
   foundBy: string | null;
-  /** The message names the clause that the bug breaks. */
+  /** Whether the message names the clause that the bug breaks. */
   namesClause: boolean;
-  /** Its first line. */
+  /** First line of the message. */
   message: string;
-  /** No level came to where the mistake is made: it does not do what it would get wrong. */
+  /** True if no level reached the place of the mistake, because it does not do what the bug would break. */
   isIdle: boolean;
 }
 
 /**
- * Looks for a planted bug: with the conformance cases, those that are made for its clause first, until one fails that names
- * the clause; then with simulations. If nothing names the clause, what failed first is given.
+ * Searches for a planted bug: with the conformance cases, starting with those for its clause, until one fails that names the
+ * clause; then with simulations. If nothing names the clause, returns the first failure.
  */
 export async function findPlanted(bug: PlantedBug, options: FindOptions): Promise<Finding> {
   const { from = 1, levelOptions, module, seeds = 100, ...rest } = options;
@@ -75,7 +75,7 @@ export async function findPlanted(bug: PlantedBug, options: FindOptions): Promis
   if (seeds === 0) return first ?? nothing();
   const memory = new SimMemory({ bytes: memoryBytes });
   for (let seed = from; seed < from + seeds; seed++) {
-    // Bugs of levels have nothing to do with records.
+    // Bugs of levels do not concern metadata.
     const plan = drawPlan(seed, module, { levelOptions: [levelOptions ?? {}], hasMetadataLies: false });
     const { violation } = await simulate({ seed, module: broken, store: options.store, memory, plan });
     if (violation === null) continue;

@@ -1,13 +1,13 @@
 import { Status, asking, bug, inRequest, isParity, isRedundant, maxMissing, missingOf, spoil, stripeOf } from './bug.js';
 import type { PlantedBug } from './bug.js';
 
-/** One of so many blocks has the place of the one before it. */
+/** Every n-th block is placed like the one before it. */
 const every = 4;
 
-/** Some blocks of members are taken for the ones before them. */
+/** Maps some member blocks to the ones before them. */
 const shifted = (offset: number): number => (offset % every === every - 1 ? offset - 1 : offset);
 
-/** Mistakes in which parts a level sends, where to, and what it makes of their failures. */
+/** Mistakes in which parts a level sends, where it sends them, and how it handles their failures. */
 export const wrongParts: readonly PlantedBug[] = [
   bug({
     id: 'two-blocks-share-a-place',
@@ -29,7 +29,7 @@ export const wrongParts: readonly PlantedBug[] = [
     applies: isRedundant,
     tap: () => ({
       onRequest: (request) => {
-        // A level that says nothing of what comes next leaves the end to core: here it says something.
+        // A level that sets no next step leaves the end to core, so one is set here.
         if (request.kind === 'write') request.andThen((done) => done.end());
       },
       request: (_, own) => ({
@@ -64,7 +64,7 @@ export const wrongParts: readonly PlantedBug[] = [
     id: 'reconstructs-from-the-first-slot',
     title: 'what a slot must hold is taken from the first slot that is there, whatever that holds',
     clause: 'L18',
-    // Where all slots hold the same the first one is right.
+    // If all slots hold the same data, the first one is right.
     applies: (module) => isParity(module) || (module.redundancy === 'copies' && module.canRun !== undefined),
     tap: ({ numSlots }) => ({
       request: (request, own) => ({
