@@ -3,12 +3,12 @@ import type { RaidModule } from '@raidkit/core';
 import type { SimShape } from './plan-items.js';
 import { Random } from './random.js';
 
-/** What a device may do without, and the bdev layer, or its user, makes up for. */
+/** I/O types that a device may lack; the bdev layer or its user copes without them. */
 const optional = [IoType.Flush, IoType.Unmap, IoType.WriteZeroes] as const;
 
 /**
- * An eighth of the seeds have devices that cannot flush, unmap or write zeroes, the same or each its own; another eighth a map of
- * many pages, of a few regions each. From a stream of its own.
+ * In an eighth of the seeds devices cannot flush, unmap or write zeroes, all alike or each differently; in another eighth the
+ * bitmap has many pages of a few regions each. Uses a random stream of its own.
  */
 export function drawDevices(seed: number, module: RaidModule, shape: SimShape): SimShape {
   const random = new Random(seed, 12);
@@ -19,7 +19,7 @@ export function drawDevices(seed: number, module: RaidModule, shape: SimShape): 
     return { ...shape, lacking: shape.memberBlocks.map(() => (isMixed ? draw(random) : same)) };
   }
   if (lot === 1 && module.redundancy !== 'none') {
-    // A region is a MiB, where regions are not smaller.
+    // A region is a MiB, unless regions are smaller.
     const more = shape.regions === undefined ? (random.int(1, 6) * 1024 * 1024) / shape.blockSize : 0;
     return {
       ...shape,

@@ -4,8 +4,8 @@ import type { PlanItem, SimShape } from './plan-items.js';
 import { Random } from './random.js';
 
 /**
- * What half of the seeds have besides: spares, background processes and their control, growth, read-only disks, a disk that
- * lies, and a moment at which all trouble ends although users go on. From a stream of its own.
+ * Draws extra items for half of the seeds: spares, background processes and their control, growth, read-only disks, silent
+ * corruption, and a moment at which faults end although users go on. Uses a random stream of its own.
  */
 export function drawExtras(seed: number, module: RaidModule, shape: SimShape, totalMs: number): PlanItem[] {
   const random = new Random(seed, 3);
@@ -34,7 +34,7 @@ export function drawExtras(seed: number, module: RaidModule, shape: SimShape, to
   if (shape.numDisks > shape.numSlots && random.chance(0.5)) items.push({ kind: 'spare', at: at(), disk: shape.numDisks - 1 });
   if (shape.numDisks > shape.numSlots && random.chance(0.4)) items.push({ kind: 'replace', at: at(), disk: disk() });
   if (random.chance(0.4)) repeat(6, () => ({ kind: 'process', at: at(), action: random.pick(processActions) }));
-  // Late, or what users write next covers it up.
+  // Late in the run, because what users write next would overwrite it.
   if (random.chance(0.3))
     repeat(3, () => ({ kind: 'lie', at: totalMs - at() / 4, disk: disk(), how: random.pick(lieKinds), place: random.unit() }));
   return items;

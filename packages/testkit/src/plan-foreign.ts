@@ -4,8 +4,8 @@ import type { PlanItem } from './plan-items.js';
 import { Random } from './random.js';
 
 /**
- * What an eighth of the seeds have besides: another program runs the array for a while, by SPDK's rules, and it comes back to
- * starts that follow one another closely, some of them crashes. From a stream of its own.
+ * Draws, for an eighth of the seeds, runs of the array by another program by SPDK's rules, followed by starts in close
+ * succession, some of them after crashes. Uses a random stream of its own.
  */
 export function drawForeign(seed: number, module: RaidModule, totalMs: number): PlanItem[] {
   const random = new Random(seed, 8);

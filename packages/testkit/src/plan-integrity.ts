@@ -3,11 +3,11 @@ import { lieKinds } from './plan-items.js';
 import type { PlanItem, SimShape } from './plan-items.js';
 import { Random } from './random.js';
 
-/** What a checksum is of, and how much data one page of them is for. Bytes. */
+/** Bytes that a checksum covers, and bytes of data that a page of checksums covers. */
 const summedBytes = 4096;
 const pageIsFor = 480 * summedBytes;
 
-/** A fifth of the seeds have an array with checksums, and little memory for them. From a stream of its own. */
+/** In a fifth of the seeds the array has checksums, with little memory for them. Uses a random stream of its own. */
 export function drawIntegrity(seed: number, shape: SimShape): SimShape {
   const random = new Random(seed, 13);
   if (!random.chance(0.2) || shape.kind === 'no superblock') return shape;
@@ -16,14 +16,17 @@ export function drawIntegrity(seed: number, shape: SimShape): SimShape {
   const list = new Random(seed, 19);
   return {
     ...shape,
-    // A few lies fill a list of bad blocks that is so short.
+    // A list of bad blocks this short is filled by a few corruptions.
     integrity: { cachePages, ...(list.chance(0.25) ? { mostBadRanges: shape.numSlots + list.int(0, 4) } : {}) },
-    // Room for the pages, and for what is left over of a block.
+    // Room for the pages, and for the remainder of a block.
     memberBlocks: shape.memberBlocks.map((blocks) => blocks + (Math.ceil((blocks * shape.blockSize) / pageIsFor) + 1) * perSum),
   };
 }
 
-/** In half of these members grow, mostly by more than their checksums take. From a stream of its own. */
+/**
+ * In half of those with checksums members grow, mostly by more than the additional checksums need. Uses a random stream of its
+ * own.
+ */
 export function drawGrowth(seed: number, shape: SimShape, totalMs: number): PlanItem[] {
   const random = new Random(seed, 16);
   if (shape.integrity === undefined || random.chance(0.5)) return [];
@@ -35,7 +38,10 @@ export function drawGrowth(seed: number, shape: SimShape, totalMs: number): Plan
   }));
 }
 
-/** In half of these checksums come and go while the array is up, and half of those begin without. From a stream of its own. */
+/**
+ * In half of those with checksums they are turned on and off while the array is online; half of these start without. Uses a
+ * random stream of its own.
+ */
 export function drawConversions(seed: number, shape: SimShape, totalMs: number): { shape: SimShape; items: PlanItem[] } {
   const random = new Random(seed, 17);
   if (shape.integrity === undefined || random.chance(0.5)) return { shape, items: [] };
@@ -46,15 +52,15 @@ export function drawConversions(seed: number, shape: SimShape, totalMs: number):
     at: random.unit() * totalMs,
     isOn: random.chance(index === 0 ? (isLater ? 0.9 : 0.2) : 0.6),
   }));
-  // What growth has taken is no room for checksums.
+  // Space that growth has used is not available for checksums.
   for (let left = random.int(0, 3); left > 0; left--)
     items.push({ kind: 'grow', at: random.unit() * totalMs, numBlocks: random.int(2, 40) * perSum });
   return { shape: { ...shape, integrity: { ...shape.integrity, isLater } }, items };
 }
 
 /**
- * In half of those in which disks lie a bit turns over beside what is being written, is met by a read, and then the array crashes. From
- * a stream of its own.
+ * In half of those with silent corruption a bit flips near a write in flight, a read finds it, and then the array crashes. Uses
+ * a random stream of its own.
  */
 export function drawFoundLies(seed: number, shape: SimShape, totalMs: number): PlanItem[] {
   const random = new Random(seed, 18);
@@ -73,7 +79,10 @@ export function drawFoundLies(seed: number, shape: SimShape, totalMs: number): P
   }));
 }
 
-/** In two thirds of these any disk lies, at any time, also where others fail or lie too. From a stream of its own. */
+/**
+ * In two thirds of those with checksums any disk may corrupt data silently at any time, even where others fail or do the same.
+ * Uses a random stream of its own.
+ */
 export function drawLies(seed: number, shape: SimShape, totalMs: number): PlanItem[] {
   const random = new Random(seed, 14);
   if (shape.integrity === undefined || random.chance(0.33)) return [];

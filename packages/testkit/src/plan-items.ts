@@ -3,22 +3,22 @@ import type { LevelOptions, RegionLimits } from '@raidkit/core';
 import type { CutMode, Latency } from './disk-faults.js';
 import type { MetadataArea } from './metadata-areas.js';
 
-/** What an operator does with background processes. */
+/** Actions of an operator on background processes. */
 export const processActions = ['check', 'repair', 'pause', 'resume', 'cancel', 'slow', 'fast'] as const;
 export type ProcessAction = (typeof processActions)[number];
 
-/** How a disk lies: it answers, and does nothing, or the right thing in the wrong place, or loses a bit later on. */
+/** Kinds of silent corruption: a write is acknowledged but lost, or done in the wrong place, or a bit flips later. */
 export const lieKinds = ['lost', 'misdirected', 'corrupt'] as const;
 export type LieKind = (typeof lieKinds)[number];
 
-/** What on a disk it lies about. */
+/** The area of a disk that is affected. */
 export type LiePlace = MetadataArea | 'checksums' | 'data';
 
-/** What an array is made of that not every one is. */
+/** Unusual shapes of an array. */
 export const shapeKinds = ['wide', 'very wide', 'no superblock', 'slow background work', 'daemon'] as const;
 export type ShapeKind = (typeof shapeKinds)[number];
 
-/** What can be wrong with a disk for a while. */
+/** Temporary faults of a disk. */
 export const faultKinds = [
   'latent',
   'readErrors',
@@ -32,10 +32,10 @@ export const faultKinds = [
 ] as const;
 export type FaultKind = (typeof faultKinds)[number] | 'readOnly' | 'hung' | 'thin';
 
-/** How a process ends. */
+/** Ways in which a process ends. */
 export type Ending = 'power' | 'kill' | 'stop';
 
-/** One thing that a simulation does. Times are virtual milliseconds from the array's creation. */
+/** An item of a plan: something that happens in a simulation. Times are virtual milliseconds from the array's creation. */
 export type PlanItem =
   | {
       kind: 'io';
@@ -43,11 +43,11 @@ export type PlanItem =
       client: number;
       type: IoType;
       flags: number;
-      /** Where, as a fraction of the volume, and so many blocks further. */
+      /** Position: a fraction of the volume, plus `delta` blocks. */
       zone: number;
       delta: number;
       numBlocks: number;
-      /** So many of them, sent at once, each behind the one before. Default: 1. */
+      /** Number of consecutive requests that are sent at once. Default: 1. */
       inRow?: number;
     }
   | { kind: 'fault'; at: number; disk: number; fault: FaultKind; ms: number; amount: number }
@@ -59,7 +59,7 @@ export type PlanItem =
       disk: number;
       how: LieKind;
       place: number;
-      /** Beside it users write, and the array crashes so long after a read of it was answered. Default: it need not. */
+      /** Users write near it, and the array crashes `afterMs` after a read of it has completed. Absent: no crash. */
       crash?: { how: 'power' | 'kill'; mode: CutMode; afterMs: number };
     }
   | {
@@ -68,32 +68,32 @@ export type PlanItem =
       disk: number;
       how: LieKind;
       where: LiePlace;
-      /** So many bits, or writes. */
+      /** Number of bits or writes. */
       count: number;
-      /** Where writes that are misdirected land. */
+      /** The area to which misdirected writes go. */
       onto: LiePlace;
       place: number;
-      /** Bits turn over while the disk is not in use, after the next crash. */
+      /** Bits flip while the disk is not in use, after the next crash. */
       isAtCrash: boolean;
     }
   | { kind: 'spare'; at: number; disk: number }
-  /** The disk is a member, and another one takes its place while it still serves. */
+  /** A member is replaced by another disk while it still works. */
   | { kind: 'replace'; at: number; disk: number }
-  /** A disk that is not claimed becomes one more copy, in an empty slot or in a new one. */
+  /** An unclaimed disk becomes a further copy, in an empty or a new slot. */
   | { kind: 'copy'; at: number; disk: number }
-  /** A member goes for good, with its slot. */
+  /** A member is removed permanently, with its slot. */
   | { kind: 'shrink'; at: number; disk: number }
   | { kind: 'process'; at: number; action: ProcessAction }
   | { kind: 'grow'; at: number; numBlocks: number }
-  /** The array is to have checksums from now on, as soon as there is room; or none. */
+  /** Turns checksums on, as soon as there is room, or off. */
   | { kind: 'integrity'; at: number; isOn: boolean }
   /** Others have all common buffers, but so many, for a while. */
   | { kind: 'hoard'; at: number; ms: number; free: number }
-  /** Faults stop and users wait until everything is at rest; then it is looked at, and copies of it are put to the test. */
+  /** Faults stop and users wait until everything is at rest; then the array is checked, and copies of it are tested further. */
   | { kind: 'rest'; at: number }
-  /** The process ends, another program runs the array by SPDK's rules, with so many writes, and ends too. */
+  /** The process ends, another program runs the array by SPDK's rules with this many writes, and ends too. */
   | { kind: 'foreign'; at: number; before: Ending; how: Ending; mode: CutMode; writes: number }
-  /** From here on nothing goes wrong any more. */
+  /** There are no faults from here on. */
   | { kind: 'calm'; at: number }
   | { kind: 'remove'; at: number; disk: number }
   | { kind: 'add'; at: number; disk: number }
@@ -103,14 +103,14 @@ export type PlanItem =
       how: Ending;
       mode: CutMode;
       downMs: number;
-      /** A disk that appears only later; -1: all are there. */
+      /** A disk that appears only later; -1 if all are present. */
       absent: number;
     };
 
-/** What a simulated array is made of. */
+/** Properties of a simulated array. */
 export interface SimShape {
   numSlots: number;
-  /** Disks, members and spares. */
+  /** Number of disks, members and spares together. */
   numDisks: number;
   blockSize: number;
   stripSizeKb: number;
@@ -119,25 +119,25 @@ export interface SimShape {
   hasWriteCache: boolean;
   hasForceUnitAccess: boolean;
   windowSizeKb: number;
-  /** Options of the level. Default: none. */
+  /** Level options. Default: none. */
   levelOptions?: LevelOptions;
-  /** What is out of the ordinary. */
+  /** What is unusual about the array. */
   kind?: ShapeKind;
-  /** What each disk cannot do. Default: it can do everything. */
+  /** I/O types that each disk lacks. Default: none. */
   lacking?: readonly (readonly IoType[])[];
-  /** Regions of a page of the bitmap. Default: as many as there is room for. */
+  /** Regions per page of the bitmap. Default: as many as fit. */
   regionsPerPage?: number;
-  /** Default: as for real arrays. */
+  /** Limits of regions. Default: those of real arrays. */
   regions?: Partial<RegionLimits>;
-  /** The array has checksums, of which so many pages are in memory at a time; `isLater`: it is created without, and may get them. */
+  /** Checksums: `cachePages` pages of them fit in memory; `isLater`: the array is created without and may get them later. */
   integrity?: { cachePages: number; isLater?: boolean; mostBadRanges?: number };
-  /** Limit of background work, in MiB of the volume a second. Default: no limit. */
+  /** Limit of background processes, in MiB of the volume per second. Default: none. */
   maxBandwidthMbSec?: number;
-  /** Faults may be more than redundancy covers: errors are right then, wrong data never is. */
+  /** Faults may exceed what redundancy covers: errors are then allowed, but wrong data never is. */
   isOverBudget: boolean;
 }
 
-/** A whole simulation, made from its seed. */
+/** A complete simulation, drawn from its seed. */
 export interface SimPlan {
   seed: number;
   shape: SimShape;

@@ -5,8 +5,8 @@ import type { LiePlace, PlanItem, SimShape } from './plan-items.js';
 import { Random } from './random.js';
 
 /**
- * In a quarter of the seeds disks lie about what is recorded on them: bits turn over there, and writes of it are lost, or land on
- * something else. From a stream of its own. `isConverted`: checksums come and go.
+ * In a quarter of the seeds metadata is corrupted silently: bits flip there, and writes of it are lost or misdirected. Uses a
+ * random stream of its own. `isConverted`: checksums are turned on and off.
  */
 export function drawMetadataLies(
   seed: number,
@@ -15,14 +15,14 @@ export function drawMetadataLies(
   totalMs: number,
   isConverted: boolean,
 ): PlanItem[] {
-  // Whether checksums come and go is drawn from the first one.
+  // The first stream decides whether checksums are turned on and off.
   const random = new Random(seed, isConverted ? 22 : 17);
-  // Nothing proves what is on record of one that has neither copies nor checksums, if only for a while.
+  // Without copies or checksums nothing can prove metadata right, even if only for a while.
   const isProvable = module.redundancy !== 'none' || (shape.integrity !== undefined && !isConverted);
   if (!random.chance(0.25) || !isProvable || shape.kind === 'no superblock' || shape.isOverBudget) return [];
   const places: LiePlace[] = [...(Object.keys(metadataAreas) as (keyof typeof metadataAreas)[])];
   if (shape.integrity !== undefined) places.push('checksums', 'checksums');
-  // One disk at a time; another one's turn comes when all that the first one has is written anew.
+  // One disk at a time; another one follows when all metadata of the first has been rewritten.
   const disks = Array.from({ length: random.int(1, 2) }, () => random.int(0, shape.numDisks - 1));
   return Array.from({ length: random.int(1, 8) }, () => {
     const how = random.pick(lieKinds);

@@ -5,9 +5,9 @@ import { Random } from './random.js';
 import { acceptedSlots } from './slots.js';
 
 /**
- * A quarter of the seeds have an array that is out of the ordinary: so many slots that a superblock is more than a sector;
- * none at all; background work that takes longer than all timers; what
- * the daemon decides by itself. From a stream of its own.
+ * In a quarter of the seeds the array is unusual: it has so many slots that a superblock is longer than a sector, or no
+ * superblock, or background processes that take longer than all timers, or what the daemon decides by itself. Uses a random
+ * stream of its own.
  */
 export function drawShapeKind(seed: number, module: RaidModule, shape: SimShape): SimShape {
   const random = new Random(seed, 7);
@@ -18,7 +18,7 @@ export function drawShapeKind(seed: number, module: RaidModule, shape: SimShape)
     case 'wide':
       return { ...widen(shape, accepted(random.int(5, 9))), kind };
     case 'very wide':
-      // More than one block of 4096 bytes.
+      // The superblock is longer than a block of 4096 bytes.
       return random.chance(0.97)
         ? { ...widen(shape, accepted(random.int(9, 14))), kind }
         : { ...widen({ ...inBlocksOf(shape, 4096), isOverBudget: false }, accepted(62)), kind };
@@ -31,7 +31,10 @@ export function drawShapeKind(seed: number, module: RaidModule, shape: SimShape)
   }
 }
 
-/** A third of the seeds have many small regions in a few groups, as only huge arrays have them. From a stream of its own. */
+/**
+ * In a third of the seeds there are many small regions in a few groups, which otherwise only huge arrays have. Uses a random
+ * stream of its own.
+ */
 export function drawRegions(seed: number, shape: SimShape): SimShape {
   const random = new Random(seed, 9);
   if (!random.chance(0.33)) return shape;

@@ -2,8 +2,8 @@ import type { PlanItem, SimShape } from './plan-items.js';
 import { Random } from './random.js';
 
 /**
- * What is short in a quarter of the seeds: buffers, which others have all of for a while, and room on thin disks, of which one
- * or, where errors are right, all find no more for blocks that were never written. From a stream of its own.
+ * Draws shortages for a quarter of the seeds: other users hold all buffers for a while, and thin disks have no more space for
+ * unwritten blocks: one disk, or all where errors are allowed. Uses a random stream of its own.
  */
 export function drawShortages(seed: number, shape: SimShape, totalMs: number): PlanItem[] {
   const random = new Random(seed, 13);

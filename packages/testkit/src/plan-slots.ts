@@ -3,14 +3,15 @@ import type { PlanItem, SimShape } from './plan-items.js';
 import { Random } from './random.js';
 import { canGetCopies, slotsOfTwoGroups } from './slots.js';
 
-/** A shape with what happens to its slots. */
+/** A shape, and items that change its slots. */
 export interface WithSlots {
   shape: SimShape;
   items: PlanItem[];
 }
 
 /**
- * If a level's slots may come and go, they do in a quarter of the seeds, with one or two disks more. Drawn from a stream of its own.
+ * In a quarter of the seeds slots are added and removed, if the level supports that, with one or two additional disks. Uses a
+ * random stream of its own.
  */
 export function drawSlots(seed: number, module: RaidModule, shape: SimShape, totalMs: number): WithSlots {
   const random = new Random(seed, 15);
@@ -19,7 +20,7 @@ export function drawSlots(seed: number, module: RaidModule, shape: SimShape, tot
   const hasGroups = module.redundancy !== 'none' && module.canRun !== undefined;
   // A single group is a mirror.
   const numSlots = hasGroups ? Math.max(shape.numSlots, slotsOfTwoGroups(module, shape.levelOptions)) : shape.numSlots;
-  // Where there are no groups, further copies are refused, now and then.
+  // Levels without groups refuse further copies; this is tried now and then.
   if (hasGroups && !canGetCopies(module, numSlots, shape.levelOptions) && !random.chance(0.2)) return { shape, items: [] };
   const more = extra + numSlots - shape.numSlots;
   const last = shape.numDisks - 1;
@@ -39,14 +40,15 @@ export function drawSlots(seed: number, module: RaidModule, shape: SimShape, tot
     at: random.unit() * totalMs,
     disk: disk(),
   }));
-  // There only what was added can go, or what it is a copy of: it comes first, and when it has been filled, a member goes.
+  // With groups only a copy that was added, or a slot that it copies, can be removed: so it is added first, and a member is
+  // removed when it has been rebuilt.
   if (hasGroups) {
     const at = random.unit() * 0.3 * totalMs;
     items.unshift({ kind: 'copy', at, disk: larger.numDisks - 1 });
     for (let more = random.int(0, 3); more > 0; more--)
       items.push({ kind: 'shrink', at: at + random.unit() * (totalMs - at), disk: random.pick([0, 1, disk()]) });
   }
-  // A crash in the middle of it.
+  // A crash while this happens.
   if (random.chance(0.5)) {
     const [first] = items;
     const at = (first?.at ?? 0) + random.exponential(random.pick([1, 20]));

@@ -3,13 +3,13 @@ import type { RaidModule } from '@raidkit/core';
 import type { PlanItem, SimShape } from './plan-items.js';
 import { Random } from './random.js';
 
-/** Users who do nothing else; beside them there are those of the plan. */
+/** Base number of the users who write streams; the plan's other users have lower numbers. */
 const streamer = 110;
 const mostStreamers = 2;
 
 /**
- * What half of the seeds have besides, where there is parity: users who write from one place on, several writes at a time, and
- * a user who writes, zeroes or reads in their midst. From a stream of its own.
+ * Draws, for half of the seeds of levels with parity, users who write sequentially with several writes in flight, and a user
+ * who writes, zeroes or reads among them. Uses a random stream of its own.
  */
 export function drawStreams(seed: number, module: RaidModule, { blockSize }: SimShape, totalMs: number): PlanItem[] {
   const random = new Random(seed, 12);

@@ -4,15 +4,15 @@ import type { CutMode } from './disk-faults.js';
 import type { PlanItem } from './plan-items.js';
 import { Random } from './random.js';
 
-/** More than any simulated volume has. */
+/** More blocks than any simulated volume has. */
 const wholeVolume = 1 << 24;
-/** Users who do nothing else; beside them there may be those of the plan. */
+/** Numbers of users who only do this; the plan may have others. */
 const trimmer = 100;
 const writer = 101;
 
 /**
- * What a third of the seeds have besides, where there is a map: users who unmap whole regions, at once or piece by piece, and
- * write there again, just then, or when the regions have become idle; with a power cut at about that time. From a stream of
+ * Draws, for a third of the seeds of arrays with a bitmap, users who unmap whole regions, at once or piece by piece, and write
+ * there again, immediately or when the regions have become idle, with a power cut at about that time. Uses a random stream of
  * its own.
  */
 export function drawTrims(seed: number, module: RaidModule, totalMs: number): PlanItem[] {

@@ -23,10 +23,10 @@ const latencies: readonly Latency[] = [
   { leastMs: 1, meanMs: 8 },
 ];
 
-/** Most strips in a stripe of a level with options. */
+/** Largest number of rows in a stripe of a level with options. */
 const mostRows = 4;
 
-/** What a simulation may have besides users and faults; all of it by default. Without one of them the rest is the same. */
+/** Kinds of items that plans may have besides users and faults; by default all. Leaving one out does not change the others. */
 export interface PlanOptions {
   hasExtras?: boolean;
   hasTrims?: boolean;
@@ -37,24 +37,27 @@ export interface PlanOptions {
   hasDevices?: boolean;
   hasShortages?: boolean;
   hasIntegrity?: boolean;
-  /** Lies that are read around, and then a crash. */
+  /** Silent corruption that reads find, followed by a crash. */
   hasFoundLies?: boolean;
   hasSlots?: boolean;
   hasMetadataLies?: boolean;
-  /** Also of arrays of one member: no other member has their records, and nothing tells a lost one. Default: no. */
+  /**
+   * Whether metadata of arrays with one member is corrupted too: no other member has a copy of it, and nothing reveals that it
+   * was lost. Default: no.
+   */
   hasLoneMetadataLies?: boolean;
-  /** Options of the level, one of which each array has. Default: none. */
+  /** Sets of level options; each array has one of them. Default: none. */
   levelOptions?: readonly LevelOptions[];
 }
 
-/** Draws a simulation for the level. Each seed has its own subset of operations and faults, and its own rates. */
+/** Draws a simulation for the level. Each seed selects its own operations and faults, and their rates. */
 export function drawPlan(seed: number, module: RaidModule, options: PlanOptions = {}): SimPlan {
   const { hasDevices = true, hasExtras = true, hasForeign = true, hasIntegrity = true } = options;
   const { hasRests = true, hasShapes = true, hasShortages = true, hasSlots = true } = options;
   const { hasFoundLies = true, hasMetadataLies = true, hasStreams = true, hasTrims = true } = options;
   const random = new Random(seed, 0);
   const given = options.levelOptions ?? [];
-  // From a stream of its own.
+  // Drawn from a random stream of its own.
   const levelOptions = given.length === 0 ? {} : new Random(seed, 11).pick(given);
   const drawn = { ...drawShape(random, module, levelOptions), levelOptions };
   const usual = given.length === 0 ? drawn : withRoom(drawn);
@@ -64,10 +67,10 @@ export function drawPlan(seed: number, module: RaidModule, options: PlanOptions 
   const numOps = random.int(10, 140);
   const gapMs = random.pick([0.1, 0.5, 3, 20, 300]);
   const totalMs = numOps * gapMs + 50;
-  // Another program does not know a level's options.
+  // Another program does not know level options.
   const mayBeForeign = hasForeign && shape.kind !== 'no superblock' && module.optionsDefineLayout !== true;
   const foreign = mayBeForeign ? drawForeign(seed, module, totalMs) : [];
-  // For a program that keeps no map, what was unmapped may hold anything. Nor does anything say what a disk should have there.
+  // Another program has no bitmap, so unmapped blocks may hold anything, and corruption there could not be told.
   const lies = foreign.length === 0 ? drawLies(seed, shape, totalMs) : [];
   const mayUnmap = foreign.length === 0 && lies.length === 0 && module.manifest.nullPayload;
   const items = [...drawIo(random, shape, numOps, totalMs), ...drawTrouble(random, shape, module, totalMs), ...foreign];
@@ -75,9 +78,9 @@ export function drawPlan(seed: number, module: RaidModule, options: PlanOptions 
   if (hasFoundLies && lies.length > 0) items.push(...drawFoundLies(seed, shape, totalMs));
   items.push(...lies, ...drawGrowth(seed, shape, totalMs), ...conversions.items);
   const extras = hasExtras ? drawExtras(seed, module, shape, totalMs) : [];
-  // Made again of members that have grown, an array without superblocks is another one where its layout follows their sizes.
+  // If an array without superblocks is created again from grown members, its layout may be another one.
   const mayGrow = shape.kind !== 'no superblock' || module.redundancy !== 'none';
-  // Under checksums disks lie as they like, or not at all.
+  // Arrays with checksums have corruption of their own items.
   const mayLie = shape.integrity === undefined;
   items.push(...extras.filter(({ kind }) => (mayGrow || kind !== 'grow') && (mayLie || kind !== 'lie')));
   if (hasTrims && mayUnmap) items.push(...drawTrims(seed, module, totalMs));
@@ -86,7 +89,7 @@ export function drawPlan(seed: number, module: RaidModule, options: PlanOptions 
   if (hasRests) items.push(...drawRests(seed, totalMs));
   const slots = hasSlots ? drawSlots(seed, module, conversions.shape, totalMs) : { shape: conversions.shape, items: [] };
   items.push(...slots.items);
-  // What another program leaves of our records says little anyway.
+  // After another program has run the array, its headers prove little anyway.
   const mayLieOfRecords = slots.shape.numSlots > 1 || options.hasLoneMetadataLies === true;
   if (hasMetadataLies && mayLieOfRecords && foreign.length === 0)
     items.push(...drawMetadataLies(seed, module, slots.shape, totalMs, conversions.items.length > 0));
@@ -124,7 +127,7 @@ function drawShape(random: Random, module: RaidModule, levelOptions: LevelOption
   };
 }
 
-/** A stripe of a level that has options may be several rows of strips. */
+/** Enlarges members, because a stripe of a level with options may have several rows of strips. */
 function withRoom(shape: SimShape): SimShape {
   const least = ((1024 + mostRows * shape.stripSizeKb) * 1024) / shape.blockSize;
   return { ...shape, memberBlocks: shape.memberBlocks.map((blocks) => Math.max(blocks, least)) };
@@ -214,7 +217,7 @@ function drawTrouble(random: Random, shape: SimShape, module: RaidModule, totalM
   return items;
 }
 
-/** A member is taken out and put back, and the power fails at about the time of its rebuild. */
+/** A member is removed and added again, and the power fails at about the time of its rebuild. */
 function drawBrokenRebuild(random: Random, disk: number, at: number): PlanItem[] {
   const addAt = at + 5 + random.exponential(10);
   const cutAt = addAt + random.exponential(40);

@@ -77,7 +77,7 @@ export class SimDisk {
    * never drops it.
    */
   onDrop: (() => void) | null = null;
-  /** Called with each I/O as it is submitted, for scripted runs. May change faults, and returns the I/O's fate. */
+  /** Called with each read, write or other I/O as it is submitted, for scripted runs. May change faults, and says its fate. */
   onSubmit: ((io: BdevIo) => Fate | undefined) | null = null;
   /** Virtual time of the last error. */
   lastErrorAt = -1;

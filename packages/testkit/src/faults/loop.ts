@@ -21,37 +21,37 @@ import { crashKinds, crashSoon, inStarts, loseAnother, pairsFor } from './pairs.
 import { Trip, tripKinds } from './trip.js';
 import type { Struck, TripKind, TripPlan } from './trip.js';
 
-/** What a scenario is run with. */
+/** Parameters of scenario runs. */
 export interface ScenarioParts extends RunParts {
-  /** Its arrays have checksums, few pages of which are in memory. Default false. */
+  /** Whether arrays have checksums, with memory for only a few pages of them. Default false. */
   hasIntegrity?: boolean;
 }
 
-/** What to let go wrong. */
+/** Options of {@link runFaultLoop}. */
 export interface FaultLoopOptions extends ScenarioParts {
-  /** Part of the scenarios' names; default: all. */
+  /** Runs scenarios whose names contain this; default: all. */
   scenario?: string;
   /** First faults; default: all. */
   kinds?: readonly TripKind[];
-  /** Only every so many-th operation. Default 1. */
+  /** Runs faults only at every n-th operation. Default 1. */
   every?: number;
-  /** The first operation is drawn from this; with another number others are tried. Default 0. */
+  /** Seed for the first operation, so that other operations are tried with another seed. Default 0. */
   seed?: number;
-  /** Two faults a run, one after the other, instead of one. Default false. */
+  /** Whether each run has two successive faults instead of one. Default false. */
   pairs?: boolean;
   onRun?: (run: FaultRun) => void;
-  /** Ends the loop after a run for which this is true. */
+  /** Ends the loop after a run for which this returns true. */
   until?: (run: FaultRun) => boolean;
 }
 
-/** One run of a scenario: the fault, and what came of it. */
+/** A run of a scenario: its fault and result. */
 export interface FaultRun extends Omit<Fault, 'coverage'> {
   scenario: string;
   violation: string | null;
   trace: string[];
 }
 
-/** What came of them. */
+/** Result of {@link runFaultLoop}. */
 export interface FaultLoopResult {
   scenarios: number;
   runs: number;
@@ -60,13 +60,13 @@ export interface FaultLoopResult {
 }
 
 const dataKib = 1100;
-/** Slots beyond those that a scenario asks for, with which it is tried. */
+/** Number of additional slots that are tried for a scenario. */
 const mostMoreSlots = 4;
 
 /**
- * A fault at each device operation of each scenario, one at a time, and, after a crash, another crash in its recovery; or, with
- * `pairs`, a fault and what may follow it, and a crash with what may go wrong in the start after it. Each with what was
- * written before flushed, and still in the members' caches; in a sample with one of the two.
+ * Runs each scenario with a fault at each device operation, one per run, and after a crash with another crash during recovery;
+ * with `pairs`, with a fault and what may follow it, and a crash with what may fail in the next start. Each run is done both
+ * with earlier writes flushed and with them in members' caches; a sample is done with only one of the two.
  */
 export async function runFaultLoop(options: FaultLoopOptions): Promise<FaultLoopResult> {
   const { every = 1, module, pairs = false, seed = 0, scenario: wanted = '', until } = options;
@@ -79,7 +79,7 @@ export async function runFaultLoop(options: FaultLoopOptions): Promise<FaultLoop
     if (scenario.grows === true && options.hasIntegrity === true && module.redundancy === 'none') continue;
     if (numSlotsOf(module, scenario, options.levelOptions) === null) continue;
     result.scenarios++;
-    // In a sample one of them is enough.
+    // One of the two is enough for a sample.
     const both = every === 1 ? [true, false] : [random.chance(0.5)];
     for (const isFlushed of scenario.startsEmpty === true ? [true] : both) {
       const strike = async (fault: Fault): Promise<FaultOutcome> => {
@@ -136,7 +136,10 @@ async function strikeTwice(
   await strikeStarts(every, operations, random, strike, isOver);
 }
 
-/** Crashes, and in the start after each of them every fault that a start may meet, once, somewhere; a later crash follows some. */
+/**
+ * Crashes, and injects in the next starts every fault that a start may meet, each once at some operation; some are followed by
+ * another crash.
+ */
 async function strikeStarts(
   every: number,
   operations: number,
@@ -156,29 +159,29 @@ async function strikeStarts(
   }
 }
 
-/** What one run came to. */
+/** Result of one run. */
 export interface FaultOutcome {
   run: FaultRun;
-  /** Operations of the devices in the scenario's steps, and after its crash until everything was at rest; 0 if there was none. */
+  /** Device operations in the scenario's steps, and after its crash until everything was at rest (0 without a crash). */
   operations: number;
   recoveryOperations: number;
-  /** Those of the recovery in which a new process starts the array; 0 if there was none to start. */
+  /** Those recovery operations in which a new process starts the array; 0 if there was none to start. */
   startOperations: number;
   operationsOf: Record<Struck, number>;
-  /** The fault came where it means nothing, or not at all. */
+  /** The fault struck where it has no meaning, or not at all. */
   isPointless: boolean;
 }
 
-/** What goes wrong in one run. */
+/** Faults of one run. */
 export interface Fault extends TripPlan {
-  /** What goes wrong in the recovery from a crash, whose operations are counted anew; null: nothing does. */
+  /** Fault during recovery from a crash, whose operations are counted separately; null for none. */
   second: TripPlan | null;
-  /** What was written before is on stable media. Default true. */
+  /** Whether earlier writes are on stable media. Default true. */
   isFlushed?: boolean;
   coverage?: Coverage;
 }
 
-/** One scenario with one fault. Resolves in every case. */
+/** Runs one scenario with one fault. Never rejects. */
 export async function runOnce(
   parts: ScenarioParts,
   scenario: Scenario,
@@ -215,7 +218,7 @@ export async function runOnce(
     outcome.operationsOf = trip.counts;
     outcome.isPointless = trip.isPointless || (kind !== null && !trip.hasFired);
     if (outcome.isPointless) return;
-    // Where there was no array when it lied, there is one now.
+    // There may have been no array when the write was lost, and there is one now.
     if (trip.lost !== null) forgive(run, trip.lost);
     for (const disk of run.disks) if (trip.ending === null) comeBack(run, disk, 'same');
     if (trip.ending === null) {
@@ -245,7 +248,7 @@ async function before(run: SimRun, script: Script, scenario: Scenario): Promise<
   await script.flush();
 }
 
-/** A new process puts things right, and `second` goes wrong meanwhile. Gives how many operations it took. */
+/** Recovers in a new process, with the fault `second`. Returns the number of operations that this took. */
 async function recover(
   run: SimRun,
   script: Script,
@@ -267,7 +270,7 @@ async function recover(
   if (trip.ending !== null) {
     await end(run, trip.ending);
     for (const disk of run.disks) disk.isPresent = true;
-    // With the last good member failing, and only a stale one to be seen, no program can know better.
+    // If the last good member fails and only a stale one is visible, no program can know better.
     if (run.isTolerant) calm(run);
     run.hasFaultInStart = run.disks.some((disk) => run.standing.hasFault(disk));
     await aftermath(run, script, { hasEnded: false });
@@ -275,17 +278,19 @@ async function recover(
   return { isPointless: trip.isPointless, recoveryOperations: trip.count, startOperations };
 }
 
-/** Something that goes on until its process ends. */
+/** A sequence of steps that ends with its process. */
 interface Course {
   hasEnded: boolean;
-  /** The array was started, if it can be, and has had a while for what it does by itself. */
+  /** Called after the array was started, if possible, and had time for what it does by itself. */
   onHeal?: () => void;
 }
 
-/** So long an array is left alone that has come up after a crash, in milliseconds: a resync begins, and may end. */
+/** Milliseconds that an array is left alone after it came up from a crash: a resync begins, and may end. */
 const aloneMs = 200;
 
-/** Faults stop; whatever is there must be right, and come to rest. Throws {@link InterruptedError} once its process has ended. */
+/**
+ * Ends all faults; whatever exists must be right and come to rest. Throws {@link InterruptedError} once the process has ended.
+ */
 async function aftermath(run: SimRun, script: Script, course: Course, trip: Trip | null = null): Promise<void> {
   const unlessEnded = async <T>(step: Promise<T>): Promise<T> => {
     const value = await step;
@@ -319,7 +324,7 @@ async function aftermath(run: SimRun, script: Script, course: Course, trip: Trip
   checkLeaks(run);
 }
 
-/** Slots of the scenario's array; null if no array of the level can go through it. */
+/** Number of slots of the scenario's array; null if no array of the level suits the scenario. */
 function numSlotsOf(module: RaidModule, { numSlots, together = [] }: Scenario, options: LevelOptions = {}): number | null {
   const usual = acceptedSlots(module, 2, options);
   const least = acceptedSlots(module, numSlots?.(usual, module, options) ?? usual, options);

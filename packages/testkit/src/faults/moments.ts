@@ -4,8 +4,8 @@ import type { Scenario } from './scenario.js';
 import type { Script } from './script.js';
 
 /**
- * States that last for a moment only, drawn out: redundancy in doubt after a crash, a region that is made clean while a request
- * is at work in it, a ring of the journal that goes round, a departure that is being recorded.
+ * Scenarios that prolong short-lived states: redundancy in doubt after a crash, a region that is marked clean while a request
+ * uses it, a journal ring that wraps around, a departure that is being recorded.
  */
 
 const redundant = ({ redundancy }: RaidModule): boolean => redundancy !== 'none';
@@ -13,10 +13,10 @@ const journaled = (module: RaidModule): module is ParityModule => module.redunda
 const resizable = (module: RaidModule): boolean => redundant(module) && module.manifest.resize;
 const mirror = ({ redundancy }: RaidModule): boolean => redundancy === 'copies';
 
-/** A region that was clean is made clean again so long after a write to it, in milliseconds: at the second look. */
+/** Milliseconds after a write at which its region is marked clean again: at the second check. */
 const idleMs = 10_000;
 
-/** Crashed in the middle of writes: copies, or parity and data, differ. A resync is under way, and takes some seconds. */
+/** Crashes in the middle of writes, so that copies, or parity and data, differ. The following resync takes some seconds. */
 async function crashed(script: Script): Promise<void> {
   await script.create();
   await script.fill();
@@ -26,7 +26,7 @@ async function crashed(script: Script): Promise<void> {
   );
 }
 
-/** Overlapping requests where redundancy is in doubt, and then the same blocks again. */
+/** Sends overlapping requests where redundancy is in doubt, and then uses the same blocks again. */
 async function useDoubtful(script: Script): Promise<void> {
   await script.together(
     () => script.write(0.01, 16),
@@ -53,7 +53,7 @@ export const moments: readonly Scenario[] = [
     applies: redundant,
     before: crashed,
     shape: { windowSizeKb: 16, maxBandwidthMbSec: 0.2 },
-    // Where copies differ anyway, it cannot be told which disk lied.
+    // Copies differ anyway, so it cannot be told which disk lost a write.
     without: ['lost'],
     steps: useDoubtful,
   },
@@ -89,7 +89,7 @@ export const moments: readonly Scenario[] = [
     },
   },
   {
-    // With five members parity is made from the old parity, which with three it never is.
+    // With five members parity is updated from the old parity, which three members never need.
     id: 'overlapping writes at once, of five members',
     applies: redundant,
     numSlots: () => 5,
@@ -182,7 +182,8 @@ export const moments: readonly Scenario[] = [
     },
   },
   {
-    // A member without which nothing goes may have failed to take the page: then it says clean, and memory says dirty.
+    // The write of a bitmap page to a member that the array needs may have failed: then the page is clean on disk and dirty in
+    // memory.
     id: 'degraded writes after a clearing that may have failed',
     applies: journaled,
     before: degradedForLong,
@@ -205,7 +206,7 @@ export const moments: readonly Scenario[] = [
     },
   },
   {
-    // All of some stripes, so that the journal has for the absent member's blocks what was there before, too.
+    // Covers whole stripes, so that the journal contains older contents of the absent member's blocks too.
     id: 'degraded writes over one another',
     applies: journaled,
     before: degradedForLong,

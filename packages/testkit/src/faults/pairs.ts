@@ -6,25 +6,25 @@ import { comeBack } from '../simulation/trouble.js';
 import { goneMs } from './trip.js';
 import type { Follow, Struck, Trip, TripKind } from './trip.js';
 
-/** A fault, and what follows it. */
+/** A fault and what follows it. */
 export interface Pair {
   readonly id: string;
   readonly kind: TripKind;
   readonly of?: Struck;
-  /** The level must be able to lose a member. */
+  /** Whether it is only for levels that can lose a member. */
   readonly isForRedundancy: boolean;
   readonly follow: (random: Random) => Follow;
 }
 
-/** A crash comes so many operations after a fault, at most. */
+/** Largest number of operations between a fault and a crash. */
 const mostOperations = 20;
 
 export const crashKinds = ['kill', 'cut', 'torn'] as const;
 
-/** What may go wrong in a start, apart from another crash. */
+/** Faults that may strike in a start, apart from another crash. */
 export const inStarts: readonly TripKind[] = ['eio', 'dead', 'readOnly', 'full', 'hang', 'gone'];
 
-/** Soon, or rather a little later: while the fault is dealt with, and when what it led to goes on record. */
+/** Draws a crash soon after the fault: while it is handled, or while its consequences are recorded. */
 export function crashSoon(random: Random): Follow {
   return { kind: random.pick(crashKinds), after: random.int(1, mostOperations) };
 }
@@ -44,12 +44,14 @@ const pairs: readonly Pair[] = [
   { id: 'a record that is lost, and a crash', kind: 'lost', of: 'records', isForRedundancy: true, follow: crashSoon },
 ];
 
-/** The pairs that mean something for the level. */
+/** Returns the pairs that are meaningful for the level. */
 export function pairsFor(module: RaidModule): readonly Pair[] {
   return pairs.filter(({ isForRedundancy }) => !isForRedundancy || module.redundancy !== 'none');
 }
 
-/** Everything is at rest and agrees: the member that was struck holds all of it, also without one of the others. */
+/**
+ * Removes another member once everything is at rest and consistent: the member that was struck must have all data without it.
+ */
 export async function loseAnother(run: SimRun, trip: Trip): Promise<void> {
   const others = run.disks.filter((disk) => disk !== trip.struck && run.standing.good.has(disk));
   const lost = others[trip.count % Math.max(1, others.length)];

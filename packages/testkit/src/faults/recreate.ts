@@ -8,8 +8,8 @@ import { InterruptedError, startAfresh } from './script.js';
 import type { Script } from './script.js';
 
 /**
- * A creation or deletion may have been done, or not, or been cut short. Either there is an array that comes up, or it can be
- * deleted and created anew.
+ * A creation or deletion may have succeeded, failed, or been interrupted. Either there is an array that starts, or it can be
+ * deleted and created again.
  */
 export async function recreate(run: SimRun, script: Script, course: { hasEnded: boolean }): Promise<void> {
   const throwIfEnded = (): void => {
@@ -17,7 +17,7 @@ export async function recreate(run: SimRun, script: Script, course: { hasEnded: 
   };
   for (const disk of run.disks) disk.faults.clear();
   if (run.stack !== null) await heal(run);
-  // What a new process finds is what counts.
+  // What a new process finds decides.
   run.bury();
   for (const disk of run.disks) disk.processDied();
   run.memory.reset();
@@ -52,6 +52,6 @@ async function startOrDelete(run: SimRun, script: Script): Promise<void> {
     run.coverage.mark('half of an array is found and deleted');
   }
   await run.inTime('deleting what is left', stack.arrays.delete(arrayName, { clearSuperblock: true }));
-  // What is no member any more keeps its superblock: the operator wipes it.
+  // A former member keeps its superblock, so the operator wipes it.
   for (const disk of run.disks) disk.media.zero(0, run.reservedBytes);
 }

@@ -3,25 +3,28 @@ import type { SimShape } from '../plan-items.js';
 import type { Script } from './script.js';
 import type { TripKind } from './trip.js';
 
-/** Something that users and operators do, at each of whose device operations something can go wrong. */
+/** Something that users and operators do, with a fault at any of its device operations. */
 export interface Scenario {
   readonly id: string;
-  /** Members; default: the fewest of which the level can lose one, or two. */
+  /** Number of members; default: the fewest such that the level can lose one, or two. */
   readonly numSlots?: (least: number, module: RaidModule, options: LevelOptions) => number;
-  /** Slots whose members are out together: of an array of as many slots more as it takes to do without these, or of none. */
+  /**
+   * Slots whose members are removed together. The array gets as many more slots as it needs to run without these; if none
+   * suffices, the scenario does not apply.
+   */
   readonly together?: readonly number[];
-  /** Disks beside the members. Default 1. */
+  /** Number of disks besides the members. Default 1. */
   readonly numSpares?: number;
-  /** What of the array, or of its background work, is otherwise than usual. */
+  /** Deviations from the usual shape of the array and its background processes. */
   readonly shape?: Partial<SimShape>;
   readonly applies: (module: RaidModule, options: LevelOptions) => boolean;
-  /** The array gets larger: one without redundancy does not as long as it has checksums. */
+  /** The array grows, which one without redundancy does not while it has checksums. */
   readonly grows?: boolean;
-  /** What is there already: nothing goes wrong in it. Default: an array that has been written to. */
+  /** Steps before the scenario, without faults. Default: create an array and write to it. */
   readonly before?: (script: Script) => Promise<void>;
-  /** Nothing has been written before: there is nothing that could have been flushed. */
+  /** Nothing was written before, so nothing could have been flushed. */
   readonly startsEmpty?: boolean;
   readonly steps: (script: Script) => Promise<void>;
-  /** Faults after which there is nothing that could be right or wrong. */
+  /** Faults after which nothing can be checked. */
   readonly without?: readonly TripKind[];
 }

@@ -24,7 +24,7 @@ async function usedArray(script: Script): Promise<void> {
   await script.flush();
 }
 
-/** Without its second member, which has missed some writes. */
+/** Makes an array without its second member, which has missed some writes. */
 async function degradedArray(script: Script): Promise<void> {
   await usedArray(script);
   await script.remove(1);
@@ -140,7 +140,7 @@ export const scenarios: readonly Scenario[] = [
   {
     id: 'regions are unmapped, idle, and written again',
     applies: (module) => redundant(module) && nullPayload(module),
-    // What a liar has kept is read until the region counts as empty.
+    // A lost write's old contents are read until the region counts as unwritten.
     without: ['lost'],
     async steps(s) {
       await s.unmap(0, Infinity);
@@ -153,7 +153,7 @@ export const scenarios: readonly Scenario[] = [
   {
     id: 'regions are unmapped and written at once',
     applies: (module) => redundant(module) && nullPayload(module),
-    // What a liar has kept is read until the region counts as empty.
+    // A lost write's old contents are read until the region counts as unwritten.
     without: ['lost'],
     async steps(s) {
       await s.together(
@@ -169,7 +169,7 @@ export const scenarios: readonly Scenario[] = [
   {
     id: 'regions are unmapped, and a member is rebuilt onto a new disk',
     applies: (module) => redundant(module) && nullPayload(module),
-    // What a liar holds is what a rebuild works with.
+    // A rebuild would use the old contents of a lost write.
     without: ['lost'],
     async steps(s) {
       await s.unmap(0, Infinity);
@@ -198,7 +198,7 @@ export const scenarios: readonly Scenario[] = [
   {
     id: 'delete with its superblocks, and create anew',
     applies: always,
-    // A disk that was away comes back as a member of the array that was before.
+    // A disk that was gone comes back as a member of the previous array.
     without: ['gone', 'lost'],
     async steps(s) {
       await s.delete(true);
@@ -288,7 +288,7 @@ export const scenarios: readonly Scenario[] = [
       );
       await s.write(0.02, 30);
       await s.cool();
-      // Nothing verifies any more what a device may have lost just now.
+      // Nothing verifies any more what a device may just have lost.
       await s.read(0.5, 64);
     },
   },
@@ -301,7 +301,7 @@ export const scenarios: readonly Scenario[] = [
       await s.flush();
     },
   },
-  // A lie has its way once the member that knew better is out.
+  // A lost write cannot be detected once the member with the right data is removed.
   {
     id: 'remove a member under load',
     applies: redundant,
@@ -328,7 +328,7 @@ export const scenarios: readonly Scenario[] = [
   {
     id: 'degraded stop and start',
     applies: redundant,
-    // What could not be written leaves parity in doubt, and a start to a person who forces it.
+    // A failed write leaves parity in doubt, and only the user can force a start.
     without: ['eio'],
     before: degradedArray,
     async steps(s) {
@@ -392,7 +392,7 @@ export const scenarios: readonly Scenario[] = [
   {
     id: 'delete in the middle of a rebuild',
     applies: redundant,
-    // A lie has its way where there is nothing that knows better.
+    // A lost write cannot be detected where nothing else has the data.
     without: ['lost'],
     before: degradedArray,
     async steps(s) {
@@ -425,7 +425,7 @@ export const scenarios: readonly Scenario[] = [
     id: 'a copy is added under load, and one goes',
     applies: hasCopies,
     numSlots: twoGroups,
-    // A lie has its way once the member that knew better is out.
+    // A lost write cannot be detected once the member with the right data is removed.
     without: ['lost'],
     async steps(s) {
       const added = s.run.disks.length - 1;
@@ -497,7 +497,7 @@ export const scenarios: readonly Scenario[] = [
   {
     id: 'a member is replaced while it serves',
     applies: redundant,
-    // What a liar holds is copied, and then it is gone: it cannot be told any more which disk lied.
+    // The old contents of a lost write are copied and their disk is removed: it cannot be told any more which disk was wrong.
     without: ['lost'],
     async steps(s) {
       await s.replace(0, s.run.disks.length - 1);
@@ -577,7 +577,7 @@ export const scenarios: readonly Scenario[] = [
     numSlots: () => 3,
     together: [0, 2],
     applies: mirror,
-    // A liar that is alone is copied to the others, and has the majority then.
+    // The wrong data of the only member is copied to the others, and then has the majority.
     without: ['lost'],
     async steps(s) {
       await s.remove(0);
@@ -608,7 +608,7 @@ export const scenarios: readonly Scenario[] = [
     id: 'two members are filled in one pass',
     together: [0, 2],
     applies: redundant,
-    // Where no redundancy is left, a lie has its way.
+    // A lost write cannot be detected where no redundancy is left.
     without: ['lost'],
     async before(s) {
       await usedArray(s);
@@ -637,7 +637,7 @@ export const scenarios: readonly Scenario[] = [
     numSpares: 2,
     applies: redundant,
     without: ['lost'],
-    // A window at a time, so that users get to both sides of it.
+    // Small windows, so that users write on both sides of the process.
     shape: { windowSizeKb: 64 },
     async steps(s) {
       const { length } = s.run.disks;

@@ -13,32 +13,32 @@ import type { Stack } from '../stack.js';
 import { goneMs } from './trip.js';
 import type { Trip } from './trip.js';
 
-/** The process has ended: the rest of the script does not happen. */
+/** Thrown when the process has ended, so that the rest of the script does not run. */
 export class InterruptedError extends Error {}
 
-/** A new array reads as zeros where there is a map; elsewhere, as what its members happen to hold. */
+/** Resets the model for a new array: with a bitmap it reads as zeros, otherwise as whatever its members hold. */
 export function startAfresh(run: SimRun): void {
   run.model.forget();
   if (!run.hasMap) run.model.doubtValues(0, Infinity);
 }
 
-/** Longest that something is waited for that a fault may have made impossible. */
+/** Longest wait, in virtual milliseconds, for something that a fault may have made impossible. */
 const faultyPatienceMs = 150_000;
-/** Until regions that were written to are made clean: at the second look, as a rule, since the first comes a moment too early. */
+/** Milliseconds until written regions are marked clean: at the second check, since the first one is slightly too early. */
 const idleMs = 11_000;
-/** Writes are under way by then, and not over. */
+/** Milliseconds after which writes are in flight and not complete. */
 const crashAfterMs = 0.15;
 
 /**
- * What users and operators do, one thing after another. Whatever is asked must succeed, unless a fault has struck and the
- * thing may fail for it; once the process has ended, every step throws {@link InterruptedError}.
+ * What users and operators do, step by step. Every step must succeed, unless a fault has struck that may make it fail. Once the
+ * process has ended, every step throws {@link InterruptedError}.
  */
 export class Script {
   readonly run: SimRun;
   /** Whether there is an array, as far as the caller can know. */
   exists: 'yes' | 'no' | 'either' = 'no';
   trip: Trip | null = null;
-  /** Flushes are left out: what was written before stays in caches. */
+  /** Skips flushes, so that writes stay in caches. */
   leavesFlushesOut = false;
   readonly #ended: Promise<never>;
   #end: (() => void) | null = null;
@@ -51,7 +51,7 @@ export class Script {
     this.#ended.catch(() => undefined);
   }
 
-  /** The process has ended. */
+  /** Ends all steps, because the process has ended. */
   interrupt(): void {
     this.#end?.();
   }
@@ -63,11 +63,11 @@ export class Script {
     return this.#io(IoType.Write, at, numBlocks, flags);
   }
 
-  /** So many writes at once, each behind the one before. */
+  /** Sends consecutive writes at once. */
   inRow(at: number, numBlocks: number, count: number): Promise<void> {
     const total = this.run.volume?.numBlocks ?? 0;
     const first = Math.floor(at * total);
-    // From the middle of a block, so that the fraction says which.
+    // The middle of the block, so that rounding cannot change which one it is.
     const writes = Array.from({ length: count }, (_, index) => (first + index * numBlocks + 0.5) / total);
     return this.together(...writes.map((place) => () => this.write(place, numBlocks)));
   }
@@ -92,7 +92,7 @@ export class Script {
     return this.leavesFlushesOut ? Promise.resolve() : this.#io(IoType.Flush, 0, Infinity);
   }
 
-  /** Writes here and there: within a region, across two, part of a stripe, several stripes, over one another. */
+  /** Writes within a region, across two, to part of a stripe, to several stripes, and overlapping. */
   async fill(): Promise<void> {
     await this.write(0, 8);
     await this.write(0.01, 128);
@@ -104,7 +104,7 @@ export class Script {
   // What operators do.
 
   async create(): Promise<void> {
-    // What a deletion that failed has left may be found instead.
+    // A failed deletion may have left an array that is found instead.
     if (this.exists === 'either') this.run.model.doubtValues(0, Infinity);
     this.exists = 'either';
     if (!(await this.#control('creating', (stack) => stack.arrays.create(this.run.creation())))) return;
@@ -116,7 +116,7 @@ export class Script {
     if (this.run.array() === undefined) return;
     if (clearSuperblock) this.exists = 'either';
     const isDone = await this.#control('deleting', (stack) => stack.arrays.delete(arrayName, { clearSuperblock }));
-    // What went away keeps its superblock.
+    // A disk that was gone keeps its superblock.
     if (!clearSuperblock || !isDone || !this.run.disks.every(({ isPresent }) => isPresent)) return;
     this.exists = 'no';
     startAfresh(this.run);
@@ -133,7 +133,7 @@ export class Script {
     await this.#control(`adding ${name}`, (stack) => stack.arrays.addBaseBdev(arrayName, name));
   }
 
-  /** A member counts as failed from now on. */
+  /** Fails a member. */
   async fail(index: number): Promise<void> {
     const { name } = this.run.disk(index);
     const slot = this.run.array()?.slots.find((other) => other.name === name);
@@ -142,29 +142,29 @@ export class Script {
     await this.#control(`failing ${name}`, (stack) => stack.arrays.failMember(arrayName, slot.index, 'the operator says so'));
   }
 
-  /** A disk stands by. */
+  /** Makes a disk a spare. */
   async spare(index: number): Promise<void> {
     const { name } = this.run.disk(index);
     await this.#control(`making ${name} a spare`, (stack) => stack.arrays.addSpare(name));
   }
 
-  /** One more member, in a new slot: a copy, or space behind what there is. */
+  /** Adds a member in a new slot: a further copy, or space behind the others. */
   async addSlot(index: number): Promise<void> {
     const { name } = this.run.disk(index);
     await this.#control(`growing by ${name}`, (stack) => stack.arrays.growBaseBdev(arrayName, name));
   }
 
-  /** The disk's slot goes, and the disk is no member any more. */
+  /** Removes the disk's slot; the disk is no member any more. */
   async removeSlot(index: number): Promise<void> {
     const { name } = this.run.disk(index);
     if (this.trip?.hasFired === true) this.run.isTolerant = true;
     const slot = this.run.array()?.slots.find((one) => one.name === name);
-    // What has happened to it meanwhile has taken it out.
+    // A fault has removed it meanwhile.
     if (slot === undefined) return;
     await this.#control(`taking the slot of ${name} away`, (stack) => stack.arrays.removeSlot(arrayName, slot.index));
   }
 
-  /** One disk takes another's place. */
+  /** Replaces a member by another disk. */
   async replace(index: number, by: number): Promise<void> {
     const { name } = this.run.disk(index);
     const other = this.run.disk(by).name;
@@ -179,7 +179,7 @@ export class Script {
     await this.idle();
   }
 
-  /** Every disk is larger by so much. */
+  /** Enlarges every disk. */
   async grow(numBlocks: number): Promise<void> {
     const before = this.run.array()?.numBlocks ?? 0;
     for (const disk of this.run.disks) {
@@ -190,7 +190,7 @@ export class Script {
       await this.until('the array has grown', () => (this.run.array()?.numBlocks ?? 0) > before);
   }
 
-  /** The array gets checksums, for which its disks become larger. Resolves when all that is there has some. */
+  /** Turns checksums on and enlarges the disks to make room. Resolves when all blocks have checksums. */
   async turnChecksumsOn(numBlocks: number): Promise<void> {
     await this.#control('turning checksums on', (stack) => stack.arrays.enableIntegrity(arrayName, { whenRoom: true }));
     for (const disk of this.run.disks) {
@@ -209,26 +209,26 @@ export class Script {
     await this.#control('turning checksums off', (stack) => stack.arrays.disableIntegrity(arrayName));
   }
 
-  /** A disk is pulled out. */
+  /** Pulls a disk out. */
   async pull(index: number): Promise<void> {
     this.#check();
     const disk = this.run.disk(index);
     const { stack } = this.run;
     if (stack === null || !disk.isPresent) return;
-    // Two at once may be one too many.
+    // Two losses at once may be one too many.
     if (this.trip?.hasFired === true) this.run.isTolerant = true;
     disk.vanish();
     await this.#step(this.run.call(`pulling ${disk.name} out`, stack.pullOut(disk)));
   }
 
-  /** And put back. */
+  /** Plugs a disk back in. */
   async plug(index: number): Promise<void> {
     this.#check();
     comeBack(this.run, this.run.disk(index), 'same');
     await this.#step(this.run.inTime('examining', this.run.stack?.registry.waitForExamine() ?? Promise.resolve()));
   }
 
-  /** A clean stop, and a new process that finds the disks in order, but for some. */
+  /** Stops in an orderly way, and starts a new process that finds the disks in order, without the absent ones. */
   async restart(absent: readonly number[] = []): Promise<void> {
     this.#check();
     await this.#step(stop(this.run));
@@ -242,8 +242,8 @@ export class Script {
       if (disk.isPresent) await this.#step(this.run.call(`examining ${disk.name}`, stack.plugIn(disk)));
     }
     await this.#step(stack.registry.waitForExamine());
-    // With the last good member failing, and only a stale one to be seen, the array cannot know better: it is looked after
-    // first.
+    // If the last good member fails and only a stale one is visible, the array cannot know better, so the operator looks after
+    // it first.
     if (this.run.isTolerant) {
       calm(this.run);
       await this.#sleep(2 * goneMs);
@@ -254,10 +254,10 @@ export class Script {
     await this.until('the array is up', () => this.run.volume !== null);
   }
 
-  /** The power fails while that is under way, and a new process finds the disks. Before the steps only. */
+  /** Cuts the power during some work, and starts a new process. Only for what happens before the scenario's steps. */
   async crash(mode: CutMode, during: () => Promise<unknown>): Promise<void> {
     during().catch((error: unknown) => {
-      // What was under way is not answered any more.
+      // What was in flight does not complete any more.
       if (!(error instanceof InterruptedError)) this.run.broken(error);
     });
     await this.run.world.sleep(crashAfterMs);
@@ -265,7 +265,7 @@ export class Script {
     await assemble(this.run, -1);
   }
 
-  /** From now on the disk takes so many times as long as usual. */
+  /** Slows the disk down by a factor from now on. */
   slow(index: number, factor: number): void {
     this.run.disk(index).faults.slowness = factor;
   }
@@ -276,13 +276,13 @@ export class Script {
 
   // Waiting.
 
-  /** The disk is a current member, and nothing is going on. */
+  /** Waits until the disk is a member in sync and no process runs. */
   rebuilt(index: number): Promise<void> {
     const disk = this.run.disk(index);
     return this.until(`${disk.name} is rebuilt`, () => this.#isCurrent(disk) && this.run.array()?.process === null);
   }
 
-  /** All slots have current members, and nothing is going on. */
+  /** Waits until all slots have members in sync and no process runs. */
   complete(): Promise<void> {
     return this.until('all members are in', () => {
       const array = this.run.array();
@@ -290,7 +290,7 @@ export class Script {
     });
   }
 
-  /** A process is under way, and has come that far, as a fraction of the volume. */
+  /** Waits until a process has reached this fraction of the volume. */
   async reached(fraction: number): Promise<void> {
     await this.until(`a process is at ${fraction}`, () => {
       const array = this.run.array();
@@ -300,17 +300,17 @@ export class Script {
     });
   }
 
-  /** Nothing is going on in the background. */
+  /** Waits until no background process runs. */
   idle(): Promise<void> {
     return this.until('nothing is going on', () => (this.run.array()?.process ?? null) === null);
   }
 
-  /** As long as it takes until written regions are made clean. */
+  /** Waits until written regions are marked clean. */
   async cool(): Promise<void> {
     await this.#sleep(idleMs);
   }
 
-  /** Until the crash that is due, or it comes when written regions have been made clean. */
+  /** Waits for a crash that is still to follow, or crashes once written regions are marked clean. */
   async awaitCrash(): Promise<void> {
     const due = this.trip?.crashDue ?? null;
     if (due === null) return;
@@ -319,12 +319,12 @@ export class Script {
     await this.#ended;
   }
 
-  /** Several things side by side. */
+  /** Runs several things in parallel. */
   async together(...things: readonly (() => Promise<void>)[]): Promise<void> {
     await Promise.all(things.map((thing) => thing()));
   }
 
-  /** Waits for what must come; what a fault has made impossible is given up after a while. */
+  /** Waits for a condition that must become true; gives up after a while if a fault may have made it impossible. */
   async until(what: string, condition: () => boolean): Promise<void> {
     const startedAt = this.run.world.now;
     for (;;) {
@@ -355,7 +355,7 @@ export class Script {
     );
   }
 
-  /** True if it was done. */
+  /** Runs a control call; resolves with true if it succeeded. */
   async #control(what: string, call: (stack: Stack) => Promise<unknown>): Promise<boolean> {
     this.#check();
     const { stack, world } = this.run;
@@ -382,7 +382,7 @@ export class Script {
     await this.#step(this.run.world.sleep(ms));
   }
 
-  /** The promise, or the end of the process, whichever comes first. */
+  /** Settles with the promise, or rejects when the process ends, whichever comes first. */
   #step<T>(promise: Promise<T>): Promise<T> {
     return Promise.race([promise, this.#ended]);
   }

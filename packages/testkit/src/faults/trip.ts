@@ -9,13 +9,13 @@ import { comeBack } from '../simulation/trouble.js';
 import { forgive } from './silent.js';
 import type { Lie } from './silent.js';
 
-/** What happens at one operation of a device. */
+/** Faults that can strike at an operation of a device. */
 export const tripKinds = ['eio', 'dead', 'readOnly', 'full', 'hang', 'gone', 'lost', 'kill', 'cut', 'torn'] as const;
 /**
- * `eio`: it fails, once. `dead`: it and whatever the device is asked from then on. `readOnly`: so do its writes and flushes
- * alone, with EIO. `full`: so do its writes, with ENOSPC.
- * `hang`: nothing of the device ends for a minute. `gone`: the device goes away for a second. `lost`: a write is answered and
- * not done. `kill`: the process dies before it. `cut`: the power fails, caches are lost. `torn`: as that, sector by sector.
+ * `eio`: the operation fails, once. `dead`: it and all later operations of the device fail. `readOnly`: its writes and flushes
+ * fail with EIO from then on. `full`: its writes fail with ENOSPC. `hang`: nothing of the device completes for a minute.
+ * `gone`: the device disappears for a second. `lost`: a write is acknowledged but not done. `kill`: the process dies before the
+ * operation. `cut`: the power fails and caches are lost. `torn`: the power fails, and each cached sector is kept or lost.
  */
 export type TripKind = (typeof tripKinds)[number];
 
@@ -28,50 +28,50 @@ const hangMs = 60_000;
 export const goneMs = 1000;
 
 /**
- * What comes after the fault. A crash so many operations later; an error of another member at the next operation that
- * touches the same member blocks; or the loss of another member once everything is at rest.
+ * What follows the fault: a crash `after` operations later; an error of another member at its next operation on the same member
+ * blocks; or the loss of another member once everything is at rest.
  */
 export type Follow = { kind: 'kill' | 'cut' | 'torn'; after: number } | { kind: 'stripe' } | { kind: 'rest' };
 
-/** Operations on a member that a rebuild fills, or writes of what is recorded on a member. */
+/** Kinds of operations that can be counted apart: those on a member being rebuilt, and metadata writes. */
 export type Struck = 'target' | 'records';
 
 /** When the fault strikes, and what follows it. */
 export interface TripPlan {
-  /** The operation, from 1. */
+  /** Number of the operation, from 1. */
   at: number;
-  /** Null: operations are only counted. */
+  /** The fault; null to count operations only. */
   kind: TripKind | null;
-  /** Only these operations are counted; default: all. */
+  /** Counts only these operations; default: all. */
   of?: Struck;
   follow?: Follow | null;
 }
 
-/** A fault that waits for the n-th operation on the run's disks, whichever disk that is. */
+/** A fault that strikes at the n-th operation on the run's disks, whichever disk that is on. */
 export class Trip {
-  /** Operations so far, of those that count. */
+  /** Number of counted operations so far. */
   count = 0;
   readonly counts: Record<Struck, number> = { target: 0, records: 0 };
   hasFired = false;
-  /** The disk at which it struck. */
+  /** The disk that it struck. */
   struck: SimDisk | null = null;
-  /** Set when it has ended the process, or rather is about to: nothing reaches a disk any more. */
+  /** Set when it ends the process: from then on nothing reaches a disk. */
   ending: Ending | null = null;
-  /** The fault came where it means nothing: there is nothing to be seen. */
+  /** The fault struck where it has no meaning, so there is nothing to check. */
   isPointless = false;
-  /** Bytes of a member that a lying device has not written. */
+  /** Blocks of a write that the device acknowledged but did not do. */
   lost: Lie | null = null;
   readonly #run: SimRun;
   readonly #plan: TripPlan;
   readonly #onEnd: () => void;
   readonly #isInRecovery: boolean;
-  /** Operations since it struck. */
+  /** Number of operations since it struck. */
   #since = 0;
   #hasFollowed = false;
-  /** Where it struck, in blocks of the disk. */
+  /** Range that it struck, in blocks of the disk. */
   #place = { from: 0, to: 0 };
 
-  /** `onEnd` is called as the process ends. `isInRecovery`: a new process puts things right after a crash meanwhile. */
+  /** `onEnd` is called when the process ends. `isInRecovery`: a new process is recovering from a crash meanwhile. */
   constructor(run: SimRun, plan: TripPlan, onEnd: () => void, isInRecovery = false) {
     this.#run = run;
     this.#plan = plan;
@@ -84,24 +84,24 @@ export class Trip {
     for (const disk of this.#run.disks) disk.onSubmit = null;
   }
 
-  /** The crash that is to follow, and has not come yet; null if there is none. */
+  /** The crash that is still to follow; null if there is none. */
   get crashDue(): TripKind | null {
     const { follow = null } = this.#plan;
     if (follow === null || follow.kind === 'stripe' || follow.kind === 'rest') return null;
     return this.hasFired && this.ending === null ? follow.kind : null;
   }
 
-  /** It has struck, and another member is to be lost once everything is at rest. */
+  /** It has struck, and another member must be lost once everything is at rest. */
   get mustLoseAnother(): boolean {
     return this.hasFired && this.#plan.follow?.kind === 'rest';
   }
 
-  /** Two members have failed in one stripe: whether the array starts by itself after that, no rule says. */
+  /** Two members have failed in one stripe; no rule says whether the array must then start by itself. */
   get hasStruckTwice(): boolean {
     return this.#hasFollowed && this.#plan.follow?.kind === 'stripe';
   }
 
-  /** The crash that is due comes now. */
+  /** Crashes now, if a crash is still to follow. */
   crash(): void {
     const kind = this.crashDue;
     if (kind !== null) this.#end(kind);
@@ -127,7 +127,7 @@ export class Trip {
     return this.#fire(kind, disk, io);
   }
 
-  /** The first fault has struck: perhaps it is the second one's turn. */
+  /** Handles operations after the first fault: the second one may be due. */
   #follow(disk: SimDisk, io: BdevIo): Fate | undefined {
     this.count++;
     this.#since++;
@@ -138,14 +138,14 @@ export class Trip {
     const isNear = io.offsetBlocks < this.#place.to && this.#place.from < io.offsetBlocks + io.numBlocks;
     if (!isData || !isNear || disk === this.struck) return undefined;
     this.#hasFollowed = true;
-    // No level has redundancy for both; nothing may be made up all the same.
+    // No level has redundancy for both faults, but no data may be made up either.
     this.#run.isTolerant = true;
     this.#run.mark('a second error in the stripe');
     this.#run.world.trace(`== ${disk.name}: an error in the same stripe`);
     return this.#fire('eio', disk, io);
   }
 
-  /** What lies in front of the data. */
+  /** Whether the operation writes metadata, which is before the data. */
   #isRecord(disk: SimDisk, { offsetBlocks, type }: BdevIo): boolean {
     return type === IoType.Write && offsetBlocks * disk.blockSize < this.#run.reservedBytes;
   }
@@ -175,7 +175,7 @@ export class Trip {
     if (!canSpare) run.isTolerant = true;
     if (this.#isInRecovery && run.array()?.state !== 'online') {
       run.hasFaultInStart = true;
-      // With the last good member away, and only a stale one to be seen, no program can know better.
+      // If the last good member is gone and only a stale one is visible, no program can know better.
       if (!canSpare && !(['eio', 'readOnly', 'full'] as TripKind[]).includes(kind)) {
         this.isPointless = true;
         run.world.after(0, this.#onEnd);
@@ -203,7 +203,7 @@ export class Trip {
         this.#pullOut(disk);
         return undefined;
       case 'lost':
-        // A device that lies about the last copy, or about what nothing repeats, cannot be found out.
+        // Nothing can detect a lost write of the last copy, or of data without redundancy.
         if (io.type === IoType.Read || io.type === IoType.Flush || !this.#run.isRedundant || !canSpare) this.isPointless = true;
         else this.#lose(disk, io);
         return Fate.Lose;
@@ -213,8 +213,9 @@ export class Trip {
   }
 
   /**
-   * With checksums, what is left of a unit of which a part is written must be read first. If that fails, it is bad until it has
-   * been healed, and after a crash before that the parity of a stripe that was being written does not say what it held.
+   * With checksums, the rest of a unit must be read before a part of it is written. If that read fails, the unit is bad until
+   * it is repaired; if a crash comes before that, the parity of a stripe that was being written does not prove what the unit
+   * held.
    */
   #forgiveUnproven(disk: SimDisk, { numBlocks, offsetBlocks }: BdevIo): void {
     const { isParity, leniency, model, plan } = this.#run;
@@ -233,7 +234,7 @@ export class Trip {
 
   #lose(disk: SimDisk, { addr, numBlocks, offsetBlocks, type }: BdevIo): void {
     this.lost = { disk, offsetBlocks, numBlocks };
-    // The scenario may read at once what is worked out from it, where an absent member leaves nothing to compare it with.
+    // The scenario may at once read data reconstructed from it, if an absent member leaves nothing to compare with.
     forgive(this.#run, this.lost);
     if (type !== IoType.Write) return;
     const { lostEntries, memory } = this.#run;

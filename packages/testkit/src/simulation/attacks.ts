@@ -19,8 +19,8 @@ const kinds = [
 ] as const;
 
 /**
- * The array is at rest with all its members, and the power fails. When it comes back, one of them says something else than it did,
- * or nothing: on a copy of the disks, no wrong data may be read, and what redundancy covers must be there all the same.
+ * The array is at rest with all its members, and the power fails. Afterwards one of them has other contents than before, or
+ * none: on a copy of the disks no wrong data may be read, and what redundancy covers must be there nevertheless.
  */
 export async function attackOne(run: SimRun): Promise<void> {
   const random = new Random(run.plan.seed, 30 + (run.numProbes % 1000));
@@ -54,7 +54,7 @@ export async function attackOne(run: SimRun): Promise<void> {
   });
 }
 
-/** Some bits of what one member says of the array turn over, at rest. */
+/** Flips some bits of one member's metadata while it is not in use. */
 async function damaged(run: SimRun, twin: Twin, member: SimDisk, random: Random): Promise<void> {
   const disk = twin.diskOf(member);
   for (const [name, [fromKib, endKib]] of random.shuffle(Object.entries(metadataAreas))) {
@@ -75,12 +75,12 @@ async function damaged(run: SimRun, twin: Twin, member: SimDisk, random: Random)
   await startsRight(run, twin);
 }
 
-/** A member is as it was some time ago: a snapshot was put back. Without redundancy nothing tells such an image apart. */
+/** Restores an old snapshot of a member. Without redundancy nothing reveals such an image. */
 async function oldImage(run: SimRun, twin: Twin, member: SimDisk): Promise<void> {
   const image = run.snapshots.get(member) ?? run.images.get(member);
   if (!run.isRedundant || image === undefined) return;
   run.coverage.mark('probe: an old image');
-  // A former member that is still about may be all that the image needs: together they are the array as it was, and start as such.
+  // A former member that is still present may complete the old image: together they are the array as it was, and start as such.
   for (const disk of run.disks)
     if (run.array()?.slots.every(({ name }) => name !== disk.name) === true) twin.diskOf(disk).blank(0);
   twin.diskOf(member).media.restore(image);
@@ -89,7 +89,7 @@ async function oldImage(run: SimRun, twin: Twin, member: SimDisk): Promise<void>
   await filled(run, twin, member);
 }
 
-/** Two members have changed places: each is seen under the name and uuid of the other. */
+/** Swaps two members: each appears under the name and uuid of the other. */
 async function changedPlaces(run: SimRun, twin: Twin, member: SimDisk, other: SimDisk): Promise<void> {
   const one = twin.diskOf(member);
   const two = twin.diskOf(other);
@@ -112,7 +112,7 @@ async function changedPlaces(run: SimRun, twin: Twin, member: SimDisk, other: Si
   await startsRight(run, twin, true);
 }
 
-/** A member is replaced by a blank one while no process runs. */
+/** Replaces a member by a blank disk while no process runs. */
 async function blank(run: SimRun, twin: Twin, member: SimDisk): Promise<void> {
   const disk = twin.diskOf(member);
   run.coverage.mark('probe: a blank member');
@@ -128,7 +128,7 @@ async function blank(run: SimRun, twin: Twin, member: SimDisk): Promise<void> {
   await filled(run, twin, member);
 }
 
-/** The array is started read-only: nothing is changed on any member, and what is read is right. */
+/** Starts the array read-only: nothing may change on any member, and reads must be right. */
 async function readOnly(run: SimRun, twin: Twin, lost: SimDisk | null): Promise<void> {
   run.coverage.mark('probe: a read-only start');
   if (lost !== null && run.isRedundant) twin.diskOf(lost).isPresent = false;
@@ -150,8 +150,8 @@ async function readOnly(run: SimRun, twin: Twin, lost: SimDisk | null): Promise<
 }
 
 /**
- * No member can read its list of bad blocks. Where there are none that costs nothing; where there are, a start by force gives no wrong
- * data, and what is written then is there, also at the next start.
+ * No member can read its list of bad blocks. If there are none, that must cost nothing; otherwise a forced start must give no
+ * wrong data, and what is written then must survive the next start.
  */
 async function unreadableLists(run: SimRun, twin: Twin): Promise<void> {
   const { badBlocks } = run.array() ?? {};
@@ -175,7 +175,7 @@ async function unreadableLists(run: SimRun, twin: Twin): Promise<void> {
   await startsRight(run, twin, true, true);
 }
 
-/** With redundancy it must start, and without it may refuse to; what is read is right. */
+/** Starts the array, which may only be refused without redundancy; reads must be right. */
 async function startsRight(run: SimRun, twin: Twin, mustStart = run.isRedundant, mayFail = false): Promise<void> {
   if ((await twin.assemble()) === 'refused') {
     if (mustStart) throw new ViolationError(`G8: the array does not start: ${twin.refusal}`);
@@ -184,9 +184,9 @@ async function startsRight(run: SimRun, twin: Twin, mustStart = run.isRedundant,
   await twin.readAll(mayFail);
 }
 
-/** If it is being filled it becomes current, and then the members agree. */
+/** If the member is being rebuilt, it must become current, and then the members must be consistent. */
 async function filled(run: SimRun, twin: Twin, member: SimDisk): Promise<void> {
-  // A former member is taken back within seconds.
+  // A former member is added again within seconds.
   await twin.world.sleep(5000);
   const { array } = twin;
   if (array === undefined || array.slots.every(({ name }) => name !== member.name)) return;

@@ -6,7 +6,7 @@ import type { SimRun } from './sim-run.js';
 import { Twin } from './twin.js';
 import { ViolationError } from './violation.js';
 
-/** In the middle of everything: what goes wrong ends, users wait, and when all is at rest it is looked at. */
+/** Rests in the middle of a run: faults end, users wait, and when everything is at rest it is checked. */
 export async function rest(run: SimRun): Promise<void> {
   if (run.stack === null || run.areUsersHeld) return;
   const startedAt = run.world.now;
@@ -27,8 +27,8 @@ async function noneOpen(run: SimRun): Promise<void> {
 }
 
 /**
- * Everything must come to rest, with redundancy complete, also if a member has lied about what is recorded on it: with that member
- * as it is, without it, and after another start, which writes it anew. False if it cannot, and need not.
+ * Waits until everything is at rest with complete redundancy, also if a member's metadata was corrupted: with that member as it
+ * is, without it, and after another start, which rewrites it. Returns false if that is impossible and need not happen.
  */
 export async function comeToRest(run: SimRun): Promise<boolean> {
   if (!(await settle(run))) return false;

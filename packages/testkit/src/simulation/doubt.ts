@@ -5,7 +5,7 @@ import { sectorBytes } from '../sector.js';
 import type { SimDisk } from '../sim-disk.js';
 import type { World } from '../world.js';
 
-/** The run in which a disk lies. */
+/** The parts of a run that are needed here. */
 export interface DoubtingRun {
   readonly world: World;
   readonly model: VolumeModel;
@@ -14,7 +14,7 @@ export interface DoubtingRun {
   array(): RaidArray | undefined;
 }
 
-/** Whatever is in the same stripes as these sectors of a disk may be anything. */
+/** Marks the contents of all stripes that contain these sectors of a disk as unknown. */
 export function doubt(run: DoubtingRun, disk: SimDisk, firstSector: number, numSectors: number): void {
   run.hasLied = true;
   const array = run.array();
@@ -31,8 +31,8 @@ export function doubt(run: DoubtingRun, disk: SimDisk, firstSector: number, numS
 }
 
 /**
- * All bad blocks are in stripes in which disks have lied, and redundancy is what only the level can work out: after a crash it
- * may be that it cannot be told what they held.
+ * Whether all bad blocks are in stripes where disks were corrupted silently, of a level whose redundancy only the level itself
+ * can evaluate: after a crash their contents may be impossible to determine.
  */
 export function areBadInDoubt(run: DoubtingRun): boolean {
   const array = run.array();

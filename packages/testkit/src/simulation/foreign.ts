@@ -14,21 +14,21 @@ import { arrayName } from './sim-run.js';
 import type { SimRun } from './sim-run.js';
 import { comeBack } from './trouble.js';
 
-/** Where on a member only we write: behind SPDK's superblock, up to the data. */
+/** Start of the part of a member that only raidkit writes: behind SPDK's superblock, up to the data. */
 const oursFromBytes = 32 * 1024;
 
 /**
- * Another program runs the array: it reads and writes superblocks as SPDK does, one more at a time, keeps no map and no
- * journal, and leaves alone what lies between superblock and data. Then it is ours again.
+ * Another program runs the array: it reads and writes superblocks as SPDK does, increasing the sequence number by one, has no
+ * bitmap and no journal, and does not touch what is between superblock and data. Then raidkit runs the array again.
  */
 export async function foreignRun(run: SimRun, { before, how, mode, writes }: PlanItem & { kind: 'foreign' }): Promise<void> {
-  // What the other one makes of redundancy that is in doubt is not ours to answer for.
+  // We are not responsible for what the other program does with redundancy in doubt.
   if (run.stack === null || !run.hasSuperblock || run.leniency.hasForgiven) return;
   calm(run);
   run.wasForeign = true;
   run.mark(`foreign run after ${before}`);
   const torn = before === 'stop' ? [] : run.leniency.forgiveJournaled();
-  // What users were told: a growth that is on its way to the members may be on record.
+  // Size that users were told: a growth that is being written to the members may already be recorded.
   const numBlocks = run.array()?.bdev?.numBlocks ?? 0;
   await end(run, { how: before, mode, downMs: 10 });
   for (const disk of run.disks) {
@@ -52,15 +52,15 @@ export async function foreignRun(run: SimRun, { before, how, mode, writes }: Pla
     volume = open(run, stack);
     await use(run, volume, writes);
     isWhole = array.numInSync === array.numSlots && array.process === null;
-    // He has filled absent members, or one of them, from stripes that the crash tore, without what the journal says of them.
+    // The other program has rebuilt an absent member from stripes that the crash tore, without the journal.
     if (array.numInSync > found || array.process !== null) {
       const perBlock = array.blockSize / sectorBytes;
       for (const { start, end: last } of torn) run.model.doubtUnsettled(start * perBlock, last * perBlock);
     }
   }
-  // A crash of an array that lacks a member costs data there: that is not ours to answer for.
+  // A crash of an array that lacks a member loses data with the other program, for which we are not responsible.
   const last = how !== 'stop' && isWhole ? how : 'stop';
-  // A superblock of the other program that is torn is damaged: it has one copy, and it is not known whether ours is the same.
+  // The other program has one copy of the superblock. If that is torn it is damaged, and it is not known whether ours is equal.
   if (array !== undefined && last !== 'stop') await run.inTime('growing', array.resizing);
   run.world.trace(`== the other one ends: ${last}`);
   if (last === 'stop') await run.inTime('stopping', stack.arrays.stop());
@@ -84,8 +84,8 @@ export async function foreignRun(run: SimRun, { before, how, mode, writes }: Pla
 }
 
 /**
- * Where checksums were there are no zeros: the other program lets the array grow to there, and says nothing of the new blocks,
- * and what had grown there before was known to be unwritten by the map alone, which counts no longer.
+ * Space that checksums have used does not read as zeros: the other program lets the array grow into it and records nothing
+ * about the new blocks, and only the bitmap, which counts no longer, knew that blocks from earlier growth were unwritten.
  */
 function doubtGrown(run: SimRun, numBlocks: number): void {
   const array = run.array();
@@ -131,7 +131,7 @@ function open(run: SimRun, stack: Stack): VolumeClient {
   return volume;
 }
 
-/** Writes here and there, reads some of it, and flushes now and then. */
+/** Writes and reads random blocks, and flushes now and then. */
 async function use(run: SimRun, volume: VolumeClient, writes: number): Promise<void> {
   for (let left = writes; left > 0; left--) {
     const count = run.random.int(1, Math.min(32, volume.numBlocks));

@@ -4,14 +4,14 @@ import { lie } from './lies.js';
 import { restart } from './restart.js';
 import type { SimRun } from './sim-run.js';
 
-/** How often it is read, until the member that lies is asked. */
+/** Maximum number of reads until one goes to the corrupted member. */
 const mostReads = 4;
 
 type Crash = NonNullable<(PlanItem & { kind: 'lie' })['crash']>;
 
 /**
- * A bit turns over in a region that is being written, so that its checksum says nothing after a crash. A user reads it and is
- * answered from redundancy, and the array crashes, perhaps before it is healed: what was answered must still be there, or an
+ * A bit flips in a region that is being written, so that its checksum proves nothing after a crash. A user reads it and gets an
+ * answer from redundancy, and the array crashes, perhaps before it is healed: later reads must return the same data or an
  * error.
  */
 export async function lieAndCrash(run: SimRun, item: PlanItem & { kind: 'lie' }, crash: Crash): Promise<void> {

@@ -7,7 +7,7 @@ import { arrayName } from './sim-run.js';
 import type { SimRun } from './sim-run.js';
 import { ViolationError } from './violation.js';
 
-/** A disk lies, if the others hold everything. What depends on it counts as no fault of the array from then on. */
+/** Corrupts a disk silently, if the others hold everything. What depends on it is excluded from checks from then on. */
 export function lie(run: SimRun, { disk: index, how, place }: PlanItem & { kind: 'lie' }): void {
   if (run.plan.shape.integrity !== undefined) {
     run.sumLies.lie({ kind: 'lie', at: 0, disk: index, how, place });
@@ -33,8 +33,8 @@ export function lie(run: SimRun, { disk: index, how, place }: PlanItem & { kind:
 }
 
 /**
- * A check must find where members disagree, and change nothing; a repair must make them agree. Gives whether they disagreed.
- * `liar` is the slot that is wrong, if that is known, for the case that there are two copies.
+ * A check must find whether members differ and change nothing; a repair must make them consistent. Returns whether they
+ * differed. `liar` is the wrong slot, if it is known, for the case of two copies.
  */
 export async function checkAndRepair(run: SimRun, liar: number | null): Promise<boolean> {
   const array = run.array();
@@ -46,19 +46,19 @@ export async function checkAndRepair(run: SimRun, liar: number | null): Promise<
       run.stack?.arrays.startSync(arrayName, type, options);
       await run.inTime(`a ${type}`, array.processEnded);
       if (array.history[0]?.undecidedBlocks === 0) break;
-      // As many copies say one thing as another: then it must be said who is right.
+      // There is no majority among the copies, so it must be said which is right.
       run.coverage.mark('no copy has the majority');
     }
     const [record] = array.history;
     if (record?.type === type && record.lostBlocks > 0 && array.badBlocks.size > 0 && run.leniency.hasForgiven) {
-      // It was in doubt when a member was lost, or taken out: a check says so each time, and must.
+      // Redundancy was in doubt when a member was lost or removed; a check must report that each time.
       run.coverage.mark('a check met bad blocks');
       return disagreed;
     }
     if (record?.type !== type || record.error !== null)
       throw new ViolationError(`G9: the ${type} failed: ${record?.error ?? 'it is not recorded'}`);
-    // Where checksums say which member is wrong, the request that meets it has it repaired: not even a check finds that members
-    // disagree.
+    // Where checksums identify the wrong member, the request that meets it repairs it, so that not even a check finds a
+    // difference.
     if (array.hasIntegrity && type === 'check') problem = checkRedundancy(array, run.disks);
     if ((problem === null) !== (record.mismatchBlocks === 0)) {
       throw new ViolationError(
@@ -73,8 +73,9 @@ export async function checkAndRepair(run: SimRun, liar: number | null): Promise<
 }
 
 /**
- * As {@link checkAndRepair}, of a level whose redundancy only it can work out: what it says is checked against whether a disk
- * has lied. Where several have, in one stripe, it may be that it cannot be told which: then it stays in doubt.
+ * As {@link checkAndRepair}, for a level whose redundancy only the level can evaluate: its result is compared with whether
+ * disks were corrupted. If several were in one stripe, it may be impossible to tell which is right, and the stripe stays in
+ * doubt.
  */
 export async function checkByLevel(run: SimRun): Promise<void> {
   const array = run.array();
@@ -82,7 +83,7 @@ export async function checkByLevel(run: SimRun): Promise<void> {
   run.coverage.mark('redundancy checked by the level');
   const found = await process(run, array, 'check', {});
   if (found === null) {
-    // Nothing is repaired then.
+    // Nothing is repaired in this case.
     run.isUndecided = run.hasLied;
     return;
   }
@@ -105,7 +106,7 @@ export async function checkByLevel(run: SimRun): Promise<void> {
     throw new ViolationError(`G7: ${left.mismatchBlocks} blocks disagree after a repair that decided all`);
 }
 
-/** Runs it to its end. Null if blocks are bad, and had a reason to be. */
+/** Runs a process to its end. Returns null if there are bad blocks for a good reason. */
 async function process(
   run: SimRun,
   array: RaidArray,
@@ -125,12 +126,12 @@ async function process(
   return record;
 }
 
-/** The operator says which copy is right where two copies leave it open. */
+/** Options of a repair, which say which copy is right if there are only two. */
 export function repairOptions(run: SimRun): SyncOptions {
   return hasFewCopies(run) ? { source: 0 } : {};
 }
 
-/** What a person says, one after the other, until all copies agree: each slot has copies of some blocks only. */
+/** Options of successive repairs until all copies are consistent: each slot has copies of some blocks only. */
 function repairs(run: SimRun, liar: number | null): SyncOptions[] {
   const { module, slots = [] } = run.array() ?? {};
   const first = hasFewCopies(run) ? [] : [{}];
@@ -138,7 +139,7 @@ function repairs(run: SimRun, liar: number | null): SyncOptions[] {
   return [...first, ...(liar === null ? [] : [{ wrong: liar }]), ...slots.map(({ index }) => ({ source: index }))];
 }
 
-/** Too few for a majority: a pair, or one that is alone. */
+/** Whether there are too few copies for a majority: one or two. */
 function hasFewCopies(run: SimRun): boolean {
   const array = run.array();
   const { copyGroups = [], copySets = [] } = array?.level ?? {};

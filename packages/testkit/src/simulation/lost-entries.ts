@@ -8,11 +8,11 @@ import type { SimDisk } from '../sim-disk.js';
 import type { World } from '../world.js';
 import type { Range } from './leniency.js';
 
-/** A place of the journal, in sectors. */
+/** Size of a journal slot, in sectors. */
 const placeSectors = (32 * 1024) / sectorBytes;
 const [journalFrom, journalEnd] = metadataAreas.journal.map((kib) => (kib * 1024) / sectorBytes) as [number, number];
 
-/** The run of which it is kept. */
+/** The parts of a run that are needed here. */
 export interface JournalingRun {
   readonly world: World;
   readonly model: VolumeModel;
@@ -23,27 +23,27 @@ export interface JournalingRun {
 }
 
 /**
- * Entries of the journal that a disk has lost, or spoilt: each is on one member only. As long as the members agree in its stripe
- * it is not needed. If a crash cuts short what is being written there, or takes back on some of them what is not on stable media,
- * nothing tells any more what the absent member held: an error is right in that stripe then, and in no other.
+ * Tracks journal entries that a disk has lost or that were corrupted; each is on one member only. An entry is not needed while
+ * the members of its stripe are consistent. If a crash interrupts writes there, or undoes unstable writes on some members,
+ * nothing says any more what the absent member held: errors are then allowed in that stripe, and in no other.
  */
 export class LostEntries {
   readonly #run: JournalingRun;
-  /** Stripes whose entries are gone, and needed if there is a crash. Blocks of the volume. */
+  /** Stripes whose entries are lost and would be needed after a crash, in blocks of the volume. */
   #lost: Range[] = [];
-  /** Stripes that the crash has left torn, perhaps; null while a process runs. */
+  /** Stripes that the crash may have torn; null while a process runs. */
   #torn: Range[] | null = null;
 
   constructor(run: JournalingRun) {
     this.#run = run;
   }
 
-  /** The disk loses a write to these sectors, which begins with these bytes. */
+  /** The disk loses a write to these sectors; `bytes` is its beginning. */
   lostWrite(firstSector: number, bytes: Uint8Array): void {
     if (firstSector >= journalFrom && firstSector < journalEnd) this.#lose(bytes);
   }
 
-  /** What is in these sectors of the disk is about to be spoilt. */
+  /** These sectors of the disk are about to be overwritten. */
   spoilt(disk: SimDisk, firstSector: number, numSectors: number): void {
     for (let place = journalFrom; place < journalEnd; place += placeSectors) {
       if (place >= firstSector + numSectors || firstSector >= place + placeSectors) continue;
@@ -53,12 +53,12 @@ export class LostEntries {
     }
   }
 
-  /** A user is about to write: entries are not needed any more where what was written before is on stable media. */
+  /** A user is about to write. Entries are no longer needed where earlier writes are on stable media. */
   beforeWrite(): void {
     this.#lost = this.#lost.filter((range) => this.#isPending(range) || this.#mayTear(range, true));
   }
 
-  /** The process is about to end, or the power to fail. */
+  /** The process is about to end, or the power is about to fail. */
   beforeCrash(how: (PlanItem & { kind: 'restart' })['how']): void {
     const array = this.#run.array();
     if (array?.currentGeometry?.stripe === undefined || how === 'stop') return;
@@ -70,16 +70,16 @@ export class LostEntries {
       .map((stripe) => ({ start: stripe * arrayBlocks, end: (stripe + 1) * arrayBlocks }))
       .filter((range) => this.#mayTear(range, how === 'power'));
     for (const range of this.#lost) this.#forgive(range);
-    // What is left of it is what all members have, unless only the process ended.
+    // After a power failure all members agree on what is left, unlike when only the process ends.
     if (how === 'power') this.#lost = [];
   }
 
-  /** A process runs again. */
+  /** A new process has started. */
   booted(): void {
     this.#torn = null;
   }
 
-  /** `bytes`: the beginning of an entry, if it is one. */
+  /** Records a lost entry, if `bytes` is the beginning of one. */
   #lose(bytes: Uint8Array): void {
     const array = this.#run.array();
     const entry = rangeOf(bytes);
@@ -105,7 +105,7 @@ export class LostEntries {
     }
   }
 
-  /** A user writes there. */
+  /** Whether a user's write to the range is in flight. */
   #isPending({ end, start }: Range): boolean {
     const perBlock = (this.#run.array()?.blockSize ?? sectorBytes) / sectorBytes;
     for (const { firstSector, numSectors } of this.#run.model.pending)
@@ -113,7 +113,7 @@ export class LostEntries {
     return false;
   }
 
-  /** A member has something of the stripe that a crash would cut short, or, if the power fails, take back. */
+  /** Whether a member has a write to the stripe that a crash would tear or, if the power fails, undo. */
   #mayTear({ end, start }: Range, isPower: boolean): boolean {
     const array = this.#run.array();
     if (array?.currentGeometry?.stripe === undefined) return false;
@@ -126,7 +126,7 @@ export class LostEntries {
   }
 }
 
-/** Which blocks of the volume the entry has that begins with these bytes; null if it is none. */
+/** Volume blocks of the entry that begins with these bytes; null if it is not an entry. */
 function rangeOf(bytes: Uint8Array): Range | null {
   if (Buffer.from(bytes.buffer, bytes.byteOffset, 4).toString('latin1') !== 'RKJL') return null;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

@@ -6,14 +6,14 @@ import type { SimDisk } from '../sim-disk.js';
 import type { World } from '../world.js';
 import type { LostEntries } from './lost-entries.js';
 
-/** By which a member is known. */
+/** Whether a member is identified by this area. */
 function isIdentity(name: string): boolean {
   return ['superblock', 'second superblock', 'header', 'other header'].includes(name);
 }
 
 type Item = PlanItem & { kind: 'metadataLie' };
 
-/** The run of which it is kept. */
+/** The parts of a run that are needed here. */
 export interface MetadataLyingRun {
   readonly world: World;
   readonly plan: SimPlan;
@@ -26,20 +26,20 @@ export interface MetadataLyingRun {
   array(): RaidArray | undefined;
   disk(index: number): SimDisk;
   mark(what: string): void;
-  /** Data of the disk is not what it should be. `isLost`: it is what it was. */
+  /** Data of the disk is wrong. `isLost`: it is the old data. */
   dataLied(disk: SimDisk, firstSector: number, numSectors: number, isLost: boolean): void;
 }
 
 /**
- * Disks that lie about what is recorded on them: superblocks, headers, the write-intent bitmap, the lists, the journal, pages of checksums.
- * As long as not all of it has been written anew such a disk counts as one that is lost: the others have everything, and none of
- * them is lost besides. Nothing is forgiven for it, but for the data that a misdirected write lands on.
+ * Tracks silent corruption of metadata: superblocks, headers, the write-intent bitmap, lists, the journal, pages of checksums.
+ * Until all of it is rewritten such a disk counts as lost: the others have everything, and none of them is lost as well.
+ * Nothing else is excused, except the data that a misdirected write overwrites.
  */
 export class MetadataLies {
   readonly #run: MetadataLyingRun;
-  /** When each of them last lied. */
+  /** When each disk's metadata was last corrupted. */
   readonly #liedAt = new Map<SimDisk, number>();
-  /** What each has lied about by which it is known. */
+  /** Corrupted areas of each disk that identify it as a member. */
   readonly #identity = new Map<SimDisk, Set<string>>();
   #atCrash: Item[] = [];
 
@@ -47,7 +47,7 @@ export class MetadataLies {
     this.#run = run;
   }
 
-  /** The disk lies, or will: it counts as lost. */
+  /** Whether the disk's metadata is or will be corrupted, so that it counts as lost. */
   isSuspect(disk: SimDisk): boolean {
     const willLie =
       disk.faults.armedLies.some(({ left }) => left > 0) || this.#atCrash.some((item) => this.#diskOf(item) === disk);
@@ -58,7 +58,7 @@ export class MetadataLies {
     return [...this.#liedAt.keys()];
   }
 
-  /** A disk begins to lie, if the others hold everything, or nothing else does. */
+  /** Corrupts a disk's metadata if the others hold everything, or if there is no redundancy anyway. */
   lie(item: Item): void {
     const run = this.#run;
     const disk = this.#diskOf(item);
@@ -83,24 +83,24 @@ export class MetadataLies {
   }
 
   /**
-   * Some member may not be known by what is left on it, or not to be current: its first superblock is overwritten, or it has lied
-   * about several of superblock, second superblock and headers. Then it counts as lost, in a crash, too.
+   * Whether a member may not be recognized, or not as current, by its remaining metadata: its first superblock was overwritten,
+   * or several of superblock, second superblock and headers are corrupted. It then counts as lost, even in a crash.
    */
   get mayCostMember(): boolean {
     return [...this.#identity.values()].some((lies) => lies.size > 1 || lies.has('overwritten'));
   }
 
-  /** Called while no process uses the disks. */
+  /** Flips the bits that are planned for a crash; called while no process uses the disks. */
   atCrash(): void {
     for (const item of this.#atCrash.splice(0)) this.#corrupt(item);
   }
 
-  /** Bits that were to turn over stay as they are. */
+  /** Cancels planned bit flips. */
   calm(): void {
     this.#atCrash = [];
   }
 
-  /** The array has come up, with all records written since then, whichever disks are members: what was lied about before is as it should be. */
+  /** The array has started and rewritten all metadata on every disk since then: earlier corruption is gone. */
   writtenAnew(since: number): void {
     for (const [disk, at] of this.#liedAt) {
       if (at >= since) continue;
@@ -144,7 +144,7 @@ export class MetadataLies {
     if (count > 0) run.dataLied(disk, first, count, how === 'lost');
   }
 
-  /** What it lands on: something that is there, if there is anything. */
+  /** Sector to which a write is misdirected: one that is in use, if there is any. */
   #ontoOf(disk: SimDisk, { onto, place }: Item): number {
     const area = this.#areaOf(disk, onto) ?? { from: 0, end: 1 };
     const used = onto === 'data' ? [] : sectorsInUse(disk, area.from, area.end);
@@ -153,7 +153,7 @@ export class MetadataLies {
     return Math.floor(sector / perBlock) * perBlock;
   }
 
-  /** In sectors of the disk; null if it has none. */
+  /** An area's bounds in sectors of the disk; null if the disk has no such area. */
   #areaOf(disk: SimDisk, place: LiePlace): { from: number; end: number } | null {
     if (place !== 'data' && place !== 'checksums') {
       const [fromKib, endKib] = metadataAreas[place];

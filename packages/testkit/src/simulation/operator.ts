@@ -5,7 +5,7 @@ import { repairOptions } from './lies.js';
 import { arrayName } from './sim-run.js';
 import type { SimRun } from './sim-run.js';
 
-/** A disk that is not claimed becomes a spare. */
+/** Makes an unclaimed disk a spare. */
 export function addSpare(run: SimRun, disk: SimDisk): void {
   if (run.stack?.bdevOf(disk)?.claimedBy !== null) return;
   run.mark('spare');
@@ -13,7 +13,7 @@ export function addSpare(run: SimRun, disk: SimDisk): void {
   void run.call(`making ${disk.name} a spare`, run.stack.arrays.addSpare(disk.name));
 }
 
-/** A disk that is not claimed takes the place of a member, which serves until then. */
+/** Replaces a member, which works until then, by an unclaimed disk. */
 export function replace(run: SimRun, member: SimDisk): void {
   const { stack } = run;
   const other = run.disks.find((disk) => stack?.bdevOf(disk)?.claimedBy === null);
@@ -24,7 +24,7 @@ export function replace(run: SimRun, member: SimDisk): void {
   void run.call(`replacing ${member.name}`, stack.arrays.replaceBaseBdev(arrayName, member.name, other.name));
 }
 
-/** A disk that is not claimed becomes one more copy. */
+/** Adds an unclaimed disk as a further copy. */
 export function addCopy(run: SimRun, disk: SimDisk): void {
   const array = run.array();
   const { stack } = run;
@@ -39,19 +39,19 @@ export function addCopy(run: SimRun, disk: SimDisk): void {
   });
 }
 
-/** A member goes for good, if the data survives it; or an empty slot, if the disk is none. */
+/** Removes a slot permanently, with its member if the data survives that; an empty one if the disk is not a member. */
 export function takeSlot(run: SimRun, disk: SimDisk): void {
   const array = run.array();
   const { stack } = run;
   if (stack === null || array?.state !== 'online') return;
   const wanted = array.slots.find(({ name }) => name === disk.name) ?? array.slots.find(({ hasDevice }) => !hasDevice);
   if (wanted === undefined) return;
-  // Where another one cannot go, the last one may.
+  // If that slot cannot be removed, the last one may be.
   const slot = mayGo(run, array, wanted) ? wanted : (array.slots.at(-1) ?? wanted);
   const member = run.disks.find(({ name }) => name === slot.name);
   if (slot.isInSync && (member === undefined || !run.standing.mayLose(member))) return;
   run.mark('shrink');
-  // A call that is refused leaves the member in.
+  // If the call is refused, the member stays.
   if (member !== undefined && mayGo(run, array, slot)) run.standing.good.delete(member);
   run.world.trace(`== slot ${slot.index} (${String(slot.name)}) goes`);
   const isLast = slot.index === array.numSlots - 1;
@@ -64,7 +64,7 @@ export function takeSlot(run: SimRun, disk: SimDisk): void {
 
 const groupsOf = ({ level }: RaidArray): readonly (readonly number[])[] => level?.copyGroups ?? [];
 
-/** With several groups, only what was added may go, or what the last slot is a copy of. */
+/** Whether the slot may be removed: with several groups only an added slot, or one that the last slot copies. */
 function mayGo(run: SimRun, array: RaidArray, { index }: Slot): boolean {
   const groups = groupsOf(array);
   if (groups.length < 2) return groups.length === 1;
@@ -72,12 +72,12 @@ function mayGo(run: SimRun, array: RaidArray, { index }: Slot): boolean {
   return array.numSlots > run.plan.shape.numSlots && groups.some((group) => group.includes(index) && group.includes(last));
 }
 
-/** Spares that are left stand by no more. */
+/** Removes the remaining spares. */
 export function dismissSpares(run: SimRun): void {
   for (const { bdev } of run.stack?.arrays.listSpares() ?? []) run.stack?.arrays.removeSpare(bdev);
 }
 
-/** Starts a process, or does something to the one that is running. */
+/** Starts a background process, or controls the running one. */
 export function controlProcess(run: SimRun, action: ProcessAction): void {
   const array = run.array();
   const { stack } = run;
@@ -96,7 +96,7 @@ export function controlProcess(run: SimRun, action: ProcessAction): void {
     case 'pause':
       if (process === null) break;
       stack.arrays.pauseProcess(arrayName);
-      // The operator does not forget it for ever.
+      // The operator resumes it eventually.
       run.world.after(20_000, () => {
         if (stack.arrays.get(arrayName)?.process === process) stack.arrays.resumeProcess(arrayName);
       });
@@ -115,7 +115,7 @@ export function controlProcess(run: SimRun, action: ProcessAction): void {
   }
 }
 
-/** Checksums are turned on or off. */
+/** Turns checksums on or off. */
 export function setIntegrity(run: SimRun, isOn: boolean): void {
   const { stack } = run;
   const array = run.array();
@@ -129,7 +129,7 @@ export function setIntegrity(run: SimRun, isOn: boolean): void {
   });
 }
 
-/** Every disk is larger by so much. */
+/** Enlarges every disk. */
 export function grow(run: SimRun, numBlocks: number): void {
   run.mark('grow');
   run.world.trace(`== grow by ${numBlocks}`);

@@ -10,28 +10,28 @@ import type { SimRun } from './sim-run.js';
 import { Twin } from './twin.js';
 import { ViolationError, describeArray } from './violation.js';
 
-/** Longest time, at rest, until no region is dirty any more, in milliseconds. */
+/** Longest time until no region is dirty at rest, in milliseconds. */
 const longestDirtyMs = 60_000;
 
-/** Most members that are lost at one rest: not each member of a wide array is lost each time. */
+/** Largest number of members that are lost in turn at one rest; of a wide array not every member is tried. */
 const mostLosses = 5;
 
-/** What becomes of members that were lost. */
+/** What happens to lost members. */
 const fates = ['stay away', 'come back', 'are replaced by blank ones'] as const;
 type LostFate = (typeof fates)[number];
 
-/** What a probe does. */
+/** Parameters of a probe. */
 interface Probe {
   lost: SimDisk[];
   cut: CutMode;
   fate: LostFate;
-  /** Users write, and it is all put together once more. */
+  /** Whether users write and the array is assembled once more. */
   isUsedAgain: boolean;
 }
 
 /**
- * The array is at rest with all its members. On copies of it: the power fails, each member in turn is lost, and everything is
- * read; in some of them users write and it is put together again, or the member comes back, as it was or blank.
+ * The array is at rest with all its members. On copies of it the power fails, each member in turn is lost, and everything is
+ * read; in some of them users write and the array is assembled again, or the member returns, as it was or blank.
  */
 export async function probeAll(run: SimRun): Promise<void> {
   if (!run.hasSuperblock) return;
@@ -39,10 +39,10 @@ export async function probeAll(run: SimRun): Promise<void> {
   const { numSlots } = run;
   const members = run.disks.filter((disk) => run.array()?.slots.some(({ name }) => name === disk.name) === true);
   const random = new Random(run.plan.seed, 20 + (run.numProbes++ % 1000));
-  // All members have been flushed for that; what users may count on grows only if they ask.
+  // All members were flushed for that, but users may rely on it only if they flush themselves.
   if (random.chance(0.8)) await run.io(await run.up(), IoType.Flush, 0, 1);
   const most = numSlots - run.least;
-  // Without redundancy it must not start without one; a copy that is alone cannot be lost.
+  // Without redundancy it must not start with a member missing; a single copy cannot be lost.
   const losses = most > 0 ? mostLosses : run.isRedundant ? 0 : 1;
   for (const member of [null, ...random.shuffle(members).slice(0, losses)]) {
     const others = random.shuffle(members.filter((other) => other !== member));
@@ -66,7 +66,7 @@ export async function probeAll(run: SimRun): Promise<void> {
   if (random.chance(0.5)) run.takeImages();
 }
 
-/** At rest regions become clean: what is lost then costs nothing, not even where parity cannot be trusted after a crash. */
+/** Waits until regions are clean, so that losing a member costs nothing, even where parity cannot be trusted after a crash. */
 export async function whenClean(run: SimRun): Promise<void> {
   const until = run.world.now + longestDirtyMs;
   while ((run.array()?.bitmap?.count(RegionState.Dirty) ?? 0) > 0) {
@@ -75,7 +75,7 @@ export async function whenClean(run: SimRun): Promise<void> {
       throw new ViolationError(`G7: regions stay dirty at rest: ${describeArray(array)}`);
     await run.world.sleep(500);
   }
-  // Memory first: what members have on record follows.
+  // The bitmap in memory is clean first; the members' copies follow.
   await run.world.sleep(2000);
 }
 
@@ -100,7 +100,7 @@ async function withRedundancy(run: SimRun, twin: Twin, probe: Probe): Promise<vo
   await twin.readAll();
 }
 
-/** Without a member, nothing of it: and with it again, all. */
+/** Without a member the array must not start; with it again, all data must be there. */
 async function withoutRedundancy(twin: Twin, { cut, lost }: Probe): Promise<void> {
   crash(twin, cut);
   for (const disk of lost) twin.diskOf(disk).isPresent = false;
@@ -119,7 +119,10 @@ async function withoutRedundancy(twin: Twin, { cut, lost }: Probe): Promise<void
   await twin.readAll();
 }
 
-/** Users write, and then the power fails again, or everything stops as it should. False: the array does not start, and is right. */
+/**
+ * Users write, and then the power fails again or the array stops in an orderly way. Returns false if the array rightly does not
+ * start.
+ */
 async function useAgain(run: SimRun, twin: Twin, { cut, lost }: Probe): Promise<boolean> {
   await twin.writeSome(twin.random.int(1, 6), true);
   const how = twin.random.pick(['stop', 'crash']);
@@ -127,9 +130,9 @@ async function useAgain(run: SimRun, twin: Twin, { cut, lost }: Probe): Promise<
   if (how === 'stop') await twin.stop();
   else twin.bury();
   if (how === 'crash') crash(twin, cut);
-  // The regions of these writes are dirty: a member that is lost besides would be one too many.
+  // These regions are dirty, so losing another member would be one too many.
   if ((await twin.assemble()) === 'refused') {
-    // It was not stopped as it should be, lacks a member, and nothing says what that one holds.
+    // After an unclean stop nothing says what the missing member holds.
     if (how === 'crash' && lost.length > 0 && hasNoJournal(run.module)) return false;
     throw new ViolationError(`G8: the array does not start: ${twin.refusal}`);
   }

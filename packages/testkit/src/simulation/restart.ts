@@ -11,13 +11,13 @@ import { comeBack, endHoard, whenBack } from './trouble.js';
 import { ViolationError, describeError } from './violation.js';
 import { hasNoJournal } from '../slots.js';
 
-/** After so long a device has been tried again that could not be examined, in milliseconds. */
+/** Milliseconds after which a device whose examination failed has been examined again. */
 const examinedAgainMs = 6000;
 
-/** How a process ends, and what of its disks' caches is left if the power fails. */
+/** How a process ends and, if the power fails, which cached writes survive. */
 export type Ending = Pick<PlanItem & { kind: 'restart' }, 'how' | 'mode' | 'downMs'>;
 
-/** The process ends, in one way or another, and a new one puts the array together again. */
+/** The process ends, and a new one assembles the array again. */
 export async function restart(run: SimRun, item: PlanItem & { kind: 'restart' }): Promise<void> {
   if (run.stack === null) return;
   if (!run.hasSuperblock) {
@@ -33,8 +33,8 @@ export async function restart(run: SimRun, item: PlanItem & { kind: 'restart' })
 }
 
 /**
- * Without superblocks nothing is recorded: the program that composes it makes the array again of the same devices. That is
- * right after a clean stop of an array that has all its members; after anything else members may differ, and nothing says so.
+ * Without superblocks nothing is recorded, so the program that composes the array makes it again from the same devices. That is
+ * right after a clean stop of an array with all its members; otherwise members may differ undetected.
  */
 async function makeAgain(run: SimRun, { downMs, mode }: PlanItem & { kind: 'restart' }): Promise<void> {
   const array = run.array();
@@ -42,14 +42,14 @@ async function makeAgain(run: SimRun, { downMs, mode }: PlanItem & { kind: 'rest
   if (!isWhole || run.disks.some((disk) => run.standing.hasTrouble(disk))) return;
   const members = array.slots.map(({ name }) => name);
   await end(run, { how: 'stop', mode, downMs });
-  // A member may have left in the middle of it.
+  // A member may have been lost meanwhile.
   const stack = run.boot();
   for (const disk of run.disks.filter(({ isPresent }) => isPresent))
     await run.inTime(`examining ${disk.name}`, stack.plugIn(disk));
   await run.inTime('making the array again', stack.arrays.create(again(run, members)));
 }
 
-/** An array without superblocks that has gone offline does not come back: it is made again once all its devices are there. */
+/** Makes an array without superblocks again after it went offline, once all its devices are present. */
 export async function remake(run: SimRun, members: readonly (string | null)[]): Promise<void> {
   const { stack } = run;
   for (;;) {
@@ -62,19 +62,19 @@ export async function remake(run: SimRun, members: readonly (string | null)[]): 
     'deleting what is offline',
     stack.arrays.get(arrayName) === undefined ? Promise.resolve() : stack.arrays.delete(arrayName),
   );
-  // What has not answered yet is still under way.
+  // Calls that have not completed are still in progress.
   while (stack === run.stack && run.volume === null && stack.arrays.get(arrayName) === undefined) {
     await run.call('making the array again', stack.arrays.create(again(run, members)));
     await run.world.sleep(1000);
   }
 }
 
-/** The process ends. Resolves when a new one may begin. */
+/** Ends the process. Resolves when a new one may begin. */
 export async function end(run: SimRun, { how, mode, downMs }: Ending): Promise<void> {
   const { good } = run.standing;
   run.mark(`restart ${how}`);
   run.standing.refresh();
-  // A member that is failing now may be out by the end of a stop.
+  // A failing member may be removed by the end of a stop.
   for (const disk of good) if (how === 'stop' && run.standing.hasTrouble(disk)) good.delete(disk);
   run.world.trace(`== ${how} (mode ${mode})`);
   const array = run.array();
@@ -89,8 +89,8 @@ export async function end(run: SimRun, { how, mode, downMs }: Ending): Promise<v
     else disk.processDied();
   }
   const wasLost = run.hasUnrecordedDrop;
-  // Without redundancy, and without a map of what was being written, nothing writes anew what a failed flush has left behind:
-  // it may be read now, and be gone after the next power cut, whatever flush comes in between.
+  // Without redundancy and without a bitmap nothing rewrites what a failed flush left behind: it may be readable now and gone
+  // after the next power cut, despite flushes in between.
   const hasNoMap = run.plan.shape.integrity === undefined || (array?.state === 'online' && array.bitmap === null);
   const staysLost = wasLost && !run.isRedundant && hasNoMap;
   if (how === 'power' || (how === 'kill' && wasLost && !staysLost)) run.model.powerCut();
@@ -101,11 +101,12 @@ export async function end(run: SimRun, { how, mode, downMs }: Ending): Promise<v
   await run.world.sleep(downMs);
   if (how !== 'stop') {
     run.wasUnclean = true;
-    // A crash and a member that is not there, or does not work: parity cannot say what the member's data is.
+    // After a crash with a member absent or faulty, parity cannot say what the member's data is.
     const isWhole = good.size === run.numSlots && ![...good].some((disk) => run.standing.hasTrouble(disk));
     if (run.isParity && !isWhole && !run.can.narrow) run.isTolerant = true;
   }
-  // A start with the last good member unreadable fails, or, with only a stale one to be seen, cannot know better: no test.
+  // A start with the last good member unreadable fails or, if only a stale one is visible, cannot know better, so it tests
+  // nothing.
   if (!run.isRedundant || run.plan.shape.isOverBudget) {
     for (const { faults } of run.disks) {
       const { armedLies } = faults;
@@ -115,7 +116,7 @@ export async function end(run: SimRun, { how, mode, downMs }: Ending): Promise<v
   }
 }
 
-/** A clean end: every request answered, nothing left behind. */
+/** Stops in an orderly way: every request must complete, and nothing may be left over. */
 export async function stop(run: SimRun): Promise<void> {
   const { stack } = run;
   if (stack === null) return;
@@ -125,17 +126,17 @@ export async function stop(run: SimRun): Promise<void> {
   while ((run.volume?.pending ?? 0) > 0) await run.world.sleep(1);
   run.volume = null;
   run.isStopping = false;
-  // What others have is not the arrays'.
+  // Buffers that others hold do not count.
   endHoard(run);
   if (stack.arrays.iosOutstanding !== 0)
     throw new ViolationError(`G11: ${stack.arrays.iosOutstanding} RAID I/O objects are out after a stop`);
-  // A device that was given up may still use what it was given.
+  // A device that timed out may still use its memory.
   const isUsed = run.disks.some(({ inFlight }) => inFlight > 0);
   if (!isUsed && stack.takenBytes !== 0)
     throw new ViolationError(`G11: ${stack.takenBytes} bytes of memory are not given back after a stop`);
 }
 
-/** A new process finds the disks, one of them perhaps only later, in any order. */
+/** A new process finds the disks in any order, one of them perhaps later. */
 export async function assemble(run: SimRun, absentIndex: number): Promise<void> {
   const { random } = run;
   const stack = run.boot();
@@ -155,13 +156,13 @@ export async function assemble(run: SimRun, absentIndex: number): Promise<void> 
   if (absent !== null && !run.isRefused) run.world.after(random.exponential(200), () => comeBack(run, absent, 'same'));
 }
 
-/** The array comes up by itself, or is started degraded, or refuses for a good reason. */
+/** The array starts by itself, or is started degraded, or refuses for a good reason. */
 async function start(run: SimRun, stack: Stack, absent: SimDisk | null): Promise<void> {
   const missing = run.disks.filter((disk) => !disk.isPresent && disk !== absent);
   let array = stack.arrays.get(arrayName);
   if (array?.state === 'online') return;
   if (!run.isRedundant) {
-    // It waits for its members; they come back by themselves.
+    // It waits for its members, which return by themselves.
     await run.inTime('members coming back', Promise.all(missing.map((disk) => whenBack(run, disk))));
     if (absent !== null) comeBack(run, absent, 'same');
     if (run.hasFaultInStart) await startMended(run, stack);
@@ -169,9 +170,9 @@ async function start(run: SimRun, stack: Stack, absent: SimDisk | null): Promise
     else await run.inTime('the array coming up', run.up());
     return;
   }
-  // The daemon starts it by itself after a while, if that costs nothing.
+  // The daemon starts it after a while, if that loses nothing.
   if (run.plan.shape.kind === 'daemon') await run.world.sleep(daemonWaitMs + 1000);
-  // A device that could not be examined is tried again.
+  // A device whose examination failed is examined again.
   await run.world.sleep(run.hasFaultInStart ? examinedAgainMs : 1);
   array = stack.arrays.get(arrayName);
   while (array?.isStarting === true) await run.world.sleep(1);
@@ -183,14 +184,15 @@ async function start(run: SimRun, stack: Stack, absent: SimDisk | null): Promise
     await run.inTime('a degraded start', stack.arrays.startDegraded(arrayName));
     run.coverage.mark('degraded start');
   } catch (error) {
-    // Two that count each other out, after crashes in the middle of it: the absent member knows which of them is right.
+    // Two members that each record the other as removed, after crashes in between: the absent member knows which is right.
     if (RaidError.is(error) && error.errno === 16 && absent !== null && run.standing.good.has(absent)) {
       run.coverage.mark('used apart: refused');
       comeBack(run, absent, 'same');
       await run.inTime('the array coming up', run.up());
       return;
     }
-    // What we last wrote to a member that is out is not known after a foreign run: then a person must say who counts.
+    // After a foreign run it is not known what raidkit last wrote to a removed member; then the user must decide which one
+    // counts.
     if (RaidError.is(error) && error.errno === 16 && run.wasForeign) {
       run.coverage.mark('used apart, as far as can be told after a foreign run: forced');
       await run.inTime('a forced start', stack.arrays.startDegraded(arrayName, { force: true }));
@@ -224,7 +226,7 @@ async function start(run: SimRun, stack: Stack, absent: SimDisk | null): Promise
   }
 }
 
-/** Without redundancy a member that has lied about what is recorded on it may keep the array from starting, until a person says so. */
+/** Without redundancy a member with corrupted metadata may keep the array from starting until the user forces it. */
 async function startPastLies(run: SimRun, stack: Stack): Promise<void> {
   await run.world.sleep(examinedAgainMs);
   if (run.volume !== null || run.stack !== stack) return;
@@ -239,7 +241,7 @@ async function startPastLies(run: SimRun, stack: Stack): Promise<void> {
   }
 }
 
-/** An operator mends what made the array refuse to start; by force only if redundancy had come to be in doubt before that. */
+/** An operator repairs what made the array refuse to start; by force only if redundancy was already in doubt. */
 async function startMended(run: SimRun, stack: Stack): Promise<void> {
   calm(run);
   await run.inTime('devices coming back', Promise.all(run.disks.map((disk) => whenBack(run, disk))));
@@ -250,7 +252,7 @@ async function startMended(run: SimRun, stack: Stack): Promise<void> {
     run.coverage.mark('refused, and started when all was there');
     return;
   }
-  // Without a journal a crash of an array that lacks a member leaves its data in doubt: then a person must say so.
+  // Without a journal a crash of an array that lacks a member leaves its data in doubt, so the user must confirm the start.
   const mayLackMember = run.metadataLies.mayCostMember;
   if (!run.leniency.hasForgiven && !run.isTolerant && !hasNoJournal(run.module) && !mayLackMember)
     throw new ViolationError('G8: the array does not start although its devices are all there and nothing was in doubt');
@@ -259,7 +261,7 @@ async function startMended(run: SimRun, stack: Stack): Promise<void> {
   await run.inTime('a forced start', stack.arrays.startDegraded(arrayName, { force: true }));
 }
 
-/** What a saved configuration makes the array of: the members that it had last, with the options that it has. */
+/** Options with which a saved configuration makes the array again: its last members and options. */
 function again(run: SimRun, members: readonly (string | null)[]): CreateArrayOptions {
   return { ...run.creation(), baseBdevs: members, options: run.recordedOptions };
 }

@@ -3,7 +3,7 @@ import type { SimPlan } from '../plan-items.js';
 import type { SimDisk } from '../sim-disk.js';
 import type { World } from '../world.js';
 
-/** The run of which it is kept. */
+/** The parts of a run that are needed here. */
 export interface StandingRun {
   readonly world: World;
   readonly plan: SimPlan;
@@ -14,18 +14,18 @@ export interface StandingRun {
   readonly metadataLies: { isSuspect(disk: SimDisk): boolean };
   readonly leniency: { exceed(disk: SimDisk): void; forgiveUnprotected(): void };
   isTolerant: boolean;
-  /** Whether all data is there with these members. */
+  /** Whether all data is present with these members. */
   canRunWith(members: readonly SimDisk[]): boolean;
   array(): RaidArray | undefined;
 }
 
-/** Which disks hold the array's data, as far as that may be relied on: what redundancy there is to lose. */
+/** Tracks which disks reliably hold the array's data, and thus what redundancy there is to lose. */
 export class Standing {
-  /** Members that hold the array's data, and that metadata says so of. */
+  /** Members that hold the array's data and that metadata records as current. */
   readonly good = new Set<SimDisk>();
-  /** Disks of which the members' metadata says that they are out. */
+  /** Disks that the members' metadata records as removed. */
   readonly recordedOut = new Set<SimDisk>();
-  /** Since when the good ones are. */
+  /** Time since which each good member is good. */
   readonly #goodSince = new Map<SimDisk, number>();
   readonly #run: StandingRun;
 
@@ -33,13 +33,13 @@ export class Standing {
     this.#run = run;
   }
 
-  /** The array has come up: its metadata says of every member what it is. */
+  /** The array has started, so its metadata records the state of every member. */
   reset(): void {
     this.good.clear();
     this.recordedOut.clear();
     for (const disk of this.#run.disks) if (!this.#isCurrent(disk)) this.recordedOut.add(disk);
     this.#count();
-    // After a crash redundancy cannot make up for what fails already.
+    // After a crash redundancy cannot cover members that already fail.
     if ([...this.good].some((disk) => this.hasTrouble(disk))) this.#forgiveUnprotected();
   }
 
@@ -50,7 +50,7 @@ export class Standing {
 
   refresh(): void {
     this.#discount();
-    // A good member may have been replaced by a disk that fails: that is one too many, also before metadata says so.
+    // A good member may have been replaced by a failing disk: that is one too many, even before metadata records it.
     const joined = this.#run.disks.filter((disk) => this.#isCurrent(disk) && !this.good.has(disk));
     for (const disk of joined) if (this.hasTrouble(disk) && !this.mayLose(disk)) this.#exceed(disk);
   }
@@ -70,19 +70,19 @@ export class Standing {
     for (const disk of this.good) if (!this.#isCurrent(disk)) this.good.delete(disk);
   }
 
-  /** Whether the disk fails, or has failed and the array has not drawn its conclusion yet. */
+  /** Whether the disk fails, or has failed without the array having reacted yet. */
   hasTrouble(disk: SimDisk): boolean {
     const hasFailed = disk.lastWriteErrorAt > (this.#goodSince.get(disk) ?? Infinity);
     return hasFailed || this.#run.metadataLies.isSuspect(disk) || this.hasFault(disk);
   }
 
-  /** Whether something is wrong with the disk now. */
+  /** Whether the disk has a fault now. */
   hasFault(disk: SimDisk): boolean {
     const isStuck = this.#run.can.timeouts && disk.faults.stuckUntil > this.#run.world.now;
     return disk.faults.areAny || disk.latent.size > 0 || !disk.isPresent || isStuck;
   }
 
-  /** Whether everything is still there without this disk, or the level has nothing to lose. */
+  /** Whether all data would still be present without this disk, or the level has no redundancy anyway. */
   mayLose(disk: SimDisk): boolean {
     const run = this.#run;
     this.#discount();
@@ -94,7 +94,10 @@ export class Standing {
     return !run.isRedundant;
   }
 
-  /** Parity that has not been resynchronised is none, and neither is a block that is listed as bad: what they would have to give is refused. */
+  /**
+   * Parity that needs a resync gives no redundancy, and neither do blocks listed as bad: errors are allowed for what depends on
+   * them.
+   */
   #forgiveUnprotected(): void {
     const run = this.#run;
     const array = run.array();
@@ -104,7 +107,7 @@ export class Standing {
     else if (isInDoubt) run.isTolerant = true;
   }
 
-  /** Errors on a disk that redundancy cannot do without, if the plan says so. */
+  /** Whether the plan allows errors on a disk that redundancy cannot do without; records it then. */
   mayExceed(disk: SimDisk): boolean {
     if (!this.#run.plan.shape.isOverBudget || !disk.isPresent) return false;
     this.#exceed(disk);

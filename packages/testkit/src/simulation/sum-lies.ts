@@ -14,7 +14,7 @@ import type { World } from '../world.js';
 import type { Range } from './leniency.js';
 import { ViolationError } from './violation.js';
 
-/** The run of which it is kept. */
+/** The parts of a run that are needed here. */
 export interface LyingRun {
   readonly world: World;
   readonly plan: SimPlan;
@@ -34,45 +34,50 @@ export interface LyingRun {
   inTime<T>(what: string, promise: Promise<T>): Promise<T>;
 }
 
-/** What one checksum is of, and how many of them have a page. */
+/** Bytes that one checksum covers, and number of checksums in a page. */
 const summedBytes = 4096;
 const sumsPerPage = 480;
-/** So long after its last write a region is clean on stable media for certain, where memory says so. Milliseconds. */
+/** Milliseconds after its last write at which a region that is clean in memory is certainly clean on stable media. */
 const surelyCleanMs = 30_000;
 
-/** A place at which a disk has lied. */
+/** A range that was corrupted silently. */
 interface Lie {
   disk: SimDisk;
-  /** Blocks of every member's data area, and of the volume. */
+  /** Blocks `[from, to)` of every member's data area, and `[start, end)` of the volume. */
   from: number;
   to: number;
   start: number;
   end: number;
-  /** Checksums cannot know of it. */
+  /** Checksums cannot detect it. */
   isGivenUp: boolean;
-  /** A checksum has said so; and a user who asked for it was answered since, so that it must not depend on checksums any more. */
+  /**
+   * `isFound`: a checksum has detected it. `isTold`: a user's request for it was answered since, so it must not depend on
+   * checksums any more.
+   */
   isFound: boolean;
   isTold: boolean;
 }
 
-/** What is said of a lie when it is told. */
+/** A range to be recorded. */
 type NewLie = Omit<Lie, 'isFound' | 'isGivenUp' | 'isTold'>;
 
 /**
- * What disks have lied about under checksums. No wrong byte may be read there, but errors are right for as long as not all of it
- * is healed: any disk lies, also where others fail or lie too. What checksums cannot know is given up when it happens: what is
- * lied about in a region that was being written when the array crashed, or that has not been made to agree since.
+ * Tracks silent corruption of arrays with checksums. No wrong byte may be read, but errors are allowed until all of it is
+ * healed, since any disk may be affected, also where others fail. Corruption that checksums cannot detect is given up when it
+ * happens: that in a region that was being written when the array crashed, or that has not been resynced since.
  */
 export class SumLies {
   readonly #run: LyingRun;
   readonly #lies: Lie[] = [];
-  /** Blocks of checksums, of the volume, that have one: without redundancy what was never written is never verified. */
+  /** Units of the volume that have a checksum: without redundancy, what was never written is never verified. */
   readonly #summed = new Set<number>();
-  /** Those of them of which a write has ended: one that is under way gives a checksum to what it writes, and not to what is there. */
+  /**
+   * Those of them to which a write has completed: a write in flight sets the checksum of its own data, not of what is there.
+   */
   readonly #written = new Set<number>();
-  /** Bits turn over, and no write goes astray. */
+  /** Only bits flip, no write is lost or misdirected. */
   #isCorrupting = false;
-  /** What turns checksums off, and is under way. */
+  /** Calls in progress that turn checksums off. */
   #endings = new Set<Promise<unknown>>();
   /** When users last wrote to a region. */
   readonly #writtenAt = new Map<number, number>();
@@ -81,7 +86,7 @@ export class SumLies {
     this.#run = run;
   }
 
-  /** A disk begins to lie. */
+  /** Corrupts a disk. */
   lie({ disk: index, how, place }: PlanItem & { kind: 'lie' }): void {
     const run = this.#run;
     const disk = run.disk(index);
@@ -108,12 +113,15 @@ export class SumLies {
     }
   }
 
-  /** The lie that was told last, if that is not over yet. */
+  /** The latest corruption, unless it was healed. */
   get last(): Readonly<Lie> | null {
     return this.#lies[this.#lies.length - 1] ?? null;
   }
 
-  /** The array says that these blocks of the member's data area are not what their checksums say: of others it says nothing. */
+  /**
+   * The array reports that these blocks of the member's data area do not match their checksums, which says nothing about other
+   * members.
+   */
   found(member: string, from: number, to: number): void {
     const array = this.#run.array();
     if (array === undefined || !this.#run.isRedundant) return;
@@ -133,7 +141,7 @@ export class SumLies {
     this.#lies.splice(0, this.#lies.length, ...lies);
   }
 
-  /** A request of these blocks was answered without an error. */
+  /** A request for these blocks has completed without an error. */
   answered(offset: number, count: number): void {
     if (this.#lies.length === 0 || !this.#run.isRedundant) return;
     for (const lie of this.#lies) {
@@ -143,7 +151,7 @@ export class SumLies {
     }
   }
 
-  /** A disk has lied about these sectors, of its data or behind it. `isLost`: they are what they were. */
+  /** These sectors of the disk, in its data or behind it, were corrupted. `isLost`: they hold the old contents. */
   lied(disk: SimDisk, first: number, count: number, isLost: boolean): void {
     const array = this.#run.array();
     const slot = array?.slots.find(({ lastMember, name }) => name === disk.name || lastMember?.name === disk.name);
@@ -154,7 +162,7 @@ export class SumLies {
     this.#lied(disk, first, count, isLost);
   }
 
-  /** Users write to these blocks of the volume, or have written. */
+  /** Users write or have written to these blocks of the volume. */
   noteWrite(offset: number, count: number): void {
     const array = this.#run.array();
     const bitmap = array?.bitmap ?? null;
@@ -169,13 +177,13 @@ export class SumLies {
     }
   }
 
-  /** Users are about to write: whole blocks of checksums have one from then on. */
+  /** Users are about to write: whole units have a checksum from then on. */
   writes(offset: number, count: number): void {
     const perSum = summedBytes / this.#run.plan.shape.blockSize;
     for (let unit = Math.ceil(offset / perSum); (unit + 1) * perSum <= offset + count; unit++) this.#summed.add(unit);
   }
 
-  /** They have written; `isSummed`: and it has succeeded. */
+  /** A write has ended; `isSummed`: it has succeeded. */
   wrote(offset: number, count: number, isSummed: boolean): void {
     const perSum = summedBytes / this.#run.plan.shape.blockSize;
     for (let unit = Math.floor(offset / perSum); unit * perSum < offset + count; unit++) {
@@ -186,17 +194,17 @@ export class SumLies {
     }
     const array = this.#run.array();
     if (isSummed || this.#run.isRedundant || array === undefined) return;
-    // What a device has of a write that failed is not known: it leaves no checksum by which an earlier lie would be known.
+    // It is unknown what a device has of a failed write, so its checksum cannot detect earlier corruption.
     for (const lie of this.#lies) if (lie.start < offset + count && offset < lie.end) this.#giveUp(lie, array);
   }
 
-  /** Checksums are turned off: what they know is lost from then on. */
+  /** Checksums are turned off, and with them goes what they detect. */
   forget(): void {
     const array = this.#run.array();
     if (array !== undefined) for (const lie of this.#lies) this.#giveUp(lie, array);
   }
 
-  /** As {@link forget}, also of what they get to know until then: it takes a while. */
+  /** As {@link forget}, and again for what happens until `ending` settles. */
   forgetWhile(ending: Promise<unknown>): void {
     this.forget();
     const endings = this.#endings;
@@ -205,7 +213,7 @@ export class SumLies {
     void ending.then(ended, ended);
   }
 
-  /** The process ends, or is dead: what it had in memory of checksums is gone. `states`: of regions, as they were last. */
+  /** The process has ended, and with it checksums that were only in memory. `isClean`: by an orderly stop. */
   ended(array: RaidArray | undefined, isClean: boolean): void {
     this.#endings = new Set();
     const bitmap = array?.bitmap ?? null;
@@ -227,14 +235,14 @@ export class SumLies {
   }
 
   /**
-   * At rest: a check finds all that disks have lied about, and heals it. What is beyond redundancy stays as it is: from now on it
-   * is lost, whatever comes, until users happen to write it. Where checksums could not know of a lie members may differ.
+   * At rest a check must find and heal all corruption. What redundancy does not cover is lost until users write it again. Where
+   * checksums could not detect corruption, members may differ.
    */
   async settle(): Promise<void> {
     const run = this.#run;
     if (this.#lies.length === 0 || run.isTolerant) return;
     if (!run.isRedundant && run.array()?.hasIntegrity === false) {
-      // No record has any of them, and nothing finds them any more.
+      // There are no checksums any more, so nothing finds it.
       this.#lies.length = 0;
       return;
     }
@@ -246,14 +254,14 @@ export class SumLies {
     }
     const array = run.array();
     if (run.plan.shape.integrity?.mostBadRanges !== undefined && array !== undefined && array.badBlocks.size > 0) {
-      // What has no room on so short a list only its checksums know, and a rebuild would have no room either: the operator
-      // makes some.
+      // Blocks that do not fit on such a short list are known only by their checksums, and a rebuild would not fit them either:
+      // the operator makes room.
       run.coverage.mark('a short list of bad blocks: what is on it is written anew');
       await this.#writeAnew(run.leniency.ranges);
       record = await this.#check();
     }
     const listed = countListed(array);
-    // Where a part of what has one checksum has been written since, all of it is still lost to a check.
+    // If a part of a unit has been written since, a check still counts all of it as lost.
     const mostLost = (listed * summedBytes) / (array?.blockSize ?? summedBytes);
     if (record === undefined || record.mismatchBlocks > 0 || record.lostBlocks > mostLost) {
       throw new ViolationError(
@@ -261,7 +269,7 @@ export class SumLies {
       );
     }
     run.coverage.mark(record.lostBlocks > 0 ? 'lies beyond redundancy: lost from now on' : 'lies under checksums are healed');
-    // What was written over it may be in a cache: the power fails, and without redundancy it is there again.
+    // What was written over it may be in a cache: after a power failure without redundancy the corruption is back.
     const mayBeBack = ({ from, to }: Lie): boolean => array?.bitmap?.has(RegionState.Dirty, from, to - from) === true;
     const left = run.isRedundant ? [] : this.#lies.filter(mayBeBack);
     this.#lies.splice(0, this.#lies.length, ...left);
@@ -288,7 +296,7 @@ export class SumLies {
     }
   }
 
-  /** The disk has lied about these sectors, of its data or its checksums. */
+  /** These sectors of the disk, in its data or its checksums, were corrupted. */
   #lied(disk: SimDisk, firstSector: number, numSectors: number, isLost = false): void {
     const run = this.#run;
     const array = run.array();
@@ -299,27 +307,27 @@ export class SumLies {
     const { areaAt, movesTo } = this.#areas(array, (disk.dataEndSector - disk.dataSector) / perSum);
     for (const area of [areaAt, movesTo]) {
       if (end <= area) continue;
-      // Checksums were overwritten: those of whole pages.
+      // Checksums were overwritten; whole pages of them count.
       const from = Math.max(0, first - area) * sumsPerPage;
       const to = Math.min(areaAt, (end - area) * sumsPerPage);
-      // They are what they were, as is data whose write was lost before: they match.
+      // The checksums are old, and so is data whose write was lost before: they match.
       if (isLost) this.#giveUpOf(array, disk, from, to);
       this.#note(array, from, to, disk);
     }
-    // In front of them is data, or will be.
+    // Before them there is data, or will be.
     if (first < areaAt) this.#note(array, first, Math.min(end, areaAt), disk);
   }
 
-  /** Where pages of checksums begin on members, and where they move. In blocks of checksums. */
+  /** Where pages of checksums begin on members, and where they move to, in units of a checksum. */
   #areas({ blockSize, module, sums }: RaidArray, dataEnd: number): { areaAt: number; movesTo: number } {
-    // Without checksums what is behind the data may become data.
+    // Without checksums the space behind the data may become data.
     if (sums === null) return { areaAt: Infinity, movesTo: Infinity };
     if (module.redundancy === 'none') return { areaAt: dataEnd, movesTo: Infinity };
     const perSum = summedBytes / blockSize;
     return { areaAt: sums.areaAt / perSum, movesTo: (sums.movesTo ?? Infinity) / perSum };
   }
 
-  /** Notes that blocks of checksums lie. */
+  /** Records corrupted units. */
   #note(array: RaidArray, first: number, end: number, disk: SimDisk): void {
     if (first >= end) return;
     const perSum = summedBytes / array.blockSize;
@@ -334,7 +342,7 @@ export class SumLies {
     this.#add(array, { from, to, start, end: Math.ceil(to / memberBlocks) * arrayBlocks, disk });
   }
 
-  /** Without redundancy nothing else depends on them. */
+  /** Without redundancy no other blocks depend on them. */
   #notePlain(array: RaidArray, first: number, end: number, disk: SimDisk): void {
     const perSum = summedBytes / array.blockSize;
     const slot = array.slots.find(({ name, lastMember }) => name === disk.name || lastMember?.name === disk.name);
@@ -352,18 +360,18 @@ export class SumLies {
     this.#run.world.trace(`== ${disk.name} has lied: blocks ${lie.start} to ${lie.end - 1}`);
     this.#run.leniency.forgive(lie.start, lie.end);
     this.#lies.push(lie);
-    // A crash, or a flush that failed, may have left it without a checksum until it is written.
+    // A crash or a failed flush may have left it without a checksum until it is written again.
     const mayLack = this.#run.wasUnclean || this.#run.disks.some(({ lastWriteErrorAt }) => lastWriteErrorAt >= 0);
     const isDirty = array.bitmap?.has(RegionState.Dirty, from, to - from) === true;
     const summed = this.#isCorrupting ? this.#written : this.#summed;
     const hasNone = !this.#run.isRedundant && !summed.has(Math.floor(lie.start / (summedBytes / array.blockSize)));
-    // Checksums are there in part, or not at all; or that they are complete is not on record yet.
+    // Checksums are missing or incomplete, or it is not yet recorded that they are complete.
     const isPartly = array.sums?.isComplete !== true || array.sums.isEnding || array.process?.type === 'sum';
     const isGoing = isPartly || this.#endings.size > 0 || (!this.#run.isRedundant && array.isUnproven && isDirty);
     if (array.state !== 'online' || isGoing || (mayLack && isDirty) || hasNone) this.#giveUp(lie, array);
   }
 
-  /** In blocks of checksums. */
+  /** Gives up corruption in these units. */
   #giveUpOf(array: RaidArray, disk: SimDisk, first: number, end: number): void {
     const perSum = summedBytes / array.blockSize;
     for (const lie of this.#lies)
@@ -379,7 +387,7 @@ export class SumLies {
   }
 }
 
-/** Blocks of members that could not be worked out. */
+/** Number of members' blocks on the list of bad blocks. */
 function countListed(array: RaidArray | undefined): number {
   return array?.slots.reduce((sum, { index }) => sum + array.badBlocks.countOf(index), 0) ?? 0;
 }

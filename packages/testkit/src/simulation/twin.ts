@@ -14,15 +14,15 @@ import { arrayName, timeLimitMs } from './sim-run.js';
 import type { SimRun } from './sim-run.js';
 import { ViolationError, describeArray, describeError } from './violation.js';
 
-/** How a start in a twin ended. */
+/** Result of a start in a twin. */
 export type TwinStart = 'online' | 'refused';
 
 const longestMs = 24 * 3600_000;
 const mostSteps = 1_000_000;
 
 /**
- * A copy of a run's disks, as they are at one moment, in a world of its own: what would be found if everything else ended
- * there. Nothing that happens here touches the run.
+ * A copy of a run's disks at one moment, in a world of its own: what would be found if everything ended there. Nothing that
+ * happens here affects the run.
  */
 export class Twin {
   readonly world: World;
@@ -31,7 +31,7 @@ export class Twin {
   readonly model: VolumeModel;
   stack: Stack;
   volume: VolumeClient | null = null;
-  /** What the last refused start said. */
+  /** Reason of the last refused start. */
   refusal = '';
   readonly #run: SimRun;
   #violation: string | null = null;
@@ -45,7 +45,7 @@ export class Twin {
     this.stack = this.boot();
   }
 
-  /** Runs the steps on a copy of the run's disks. Throws what is wrong, with what was being tried. */
+  /** Runs the steps on a copy of the run's disks. Throws what goes wrong, with a description of what was tried. */
   static async run(run: SimRun, seed: number, what: string, steps: (twin: Twin) => Promise<void>): Promise<void> {
     await run.world.aside(async () => {
       const twin = new Twin(run, seed);
@@ -87,7 +87,7 @@ export class Twin {
     return copy;
   }
 
-  /** A new process; the one before, if any, is dead. */
+  /** Starts a new process; the previous one, if any, is dead. */
   boot(assembly: StackOptions['assembly'] = {}): Stack {
     const { memory, module, plan, store } = this.#run;
     memory.aside.reset();
@@ -104,7 +104,7 @@ export class Twin {
     return this.stack;
   }
 
-  /** The process is dead. */
+  /** Ends the process. */
   bury(): void {
     this.stack.die();
     this.volume?.die();
@@ -113,14 +113,14 @@ export class Twin {
     this.#run.memory.aside.reset();
   }
 
-  /** The process stops as it should. */
+  /** Stops the array in an orderly way, and ends the process. */
   async stop(): Promise<void> {
     await this.stack.arrays.stop();
     this.volume = null;
     this.bury();
   }
 
-  /** A new process finds the disks that are there, and starts what it can; degraded, if that is needed. */
+  /** A new process finds the present disks and starts the array, degraded if necessary. */
   async assemble(assembly: StackOptions['assembly'] = {}): Promise<TwinStart> {
     const stack = this.boot(assembly);
     for (const disk of this.random.shuffle(this.disks.filter(({ isPresent }) => isPresent))) await stack.plugIn(disk);
@@ -145,7 +145,7 @@ export class Twin {
     return 'online';
   }
 
-  /** Reads all that users ever wrote to, and some of the rest. Errors are answers if `mayFail`. */
+  /** Reads everything that users ever wrote, and samples of the rest. Errors are allowed if `mayFail`. */
   async readAll(mayFail = false): Promise<void> {
     const { volume } = this;
     if (volume === null) throw new ViolationError('G8: the volume is gone');
@@ -157,19 +157,19 @@ export class Twin {
     }
   }
 
-  /** The array lists bad blocks in these stripes, and there was a reason for it: what needs them is answered an error. */
+  /** Whether the array lists bad blocks in these stripes with good reason, so that errors are allowed there. */
   #mayBeBad(offset: number, numBlocks: number): boolean {
     const { array } = this;
     return this.#run.mayListBad && array !== undefined && hasBadBlock(array, offset, numBlocks);
   }
 
-  /** What several disks have lied about in one stripe may be refused, though not made up. */
+  /** Whether several disks were corrupted in one stripe: reads there may fail, but must not return wrong data. */
   #isUndecided(offset: number, numBlocks: number): boolean {
     const perBlock = (this.volume?.blockSize ?? sectorBytes) / sectorBytes;
     return this.#run.isUndecided && this.model.isDoubted(offset * perBlock, numBlocks * perBlock);
   }
 
-  /** Users write here and there; flushed, if `isFlushed`. */
+  /** Writes random blocks, flushed if `isFlushed`. */
   async writeSome(count: number, isFlushed: boolean): Promise<void> {
     const { volume } = this;
     if (volume === null) throw new ViolationError('G8: the volume is gone');
@@ -185,9 +185,9 @@ export class Twin {
     if (status !== Status.Ok) throw new ViolationError(`G8: a flush was answered ${statusName(status)}`);
   }
 
-  /** Resolves when every slot has a current member and nothing runs. */
+  /** Resolves when every slot has a member in sync and no process runs. */
   async settle(): Promise<RaidArray> {
-    // Background work that is held back takes its time.
+    // A background process with a bandwidth limit takes longer.
     const isSlow = (this.#run.plan.shape.maxBandwidthMbSec ?? 0) > 0;
     const until = this.world.now + (isSlow ? 10 : 1) * timeLimitMs;
     for (;;) {

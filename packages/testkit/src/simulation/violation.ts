@@ -1,9 +1,9 @@
 import type { RaidArray } from '@raidkit/core';
 
-/** A rule was broken; the message starts with which. */
+/** Thrown when a rule is broken; the message starts with the rule. */
 export class ViolationError extends Error {}
 
-/** What went wrong, for people: of anything but a violation with its stack. */
+/** Describes an error for people, with its stack unless it is a violation. */
 export function describeError(error: unknown): string {
   if (error instanceof ViolationError) return error.message;
   return error instanceof Error ? `${error.message}\n${error.stack ?? ''}` : String(error);

@@ -7,22 +7,22 @@ import { arrayName } from './sim-run.js';
 import type { SimRun } from './sim-run.js';
 import { ViolationError } from './violation.js';
 
-/** A block of a member. */
+/** A block of a member that is corrupted. */
 interface Victim {
   readonly disk: SimDisk;
   readonly slot: number;
-  /** The block of the disk. */
+  /** Block number on the disk. */
   readonly block: number;
 }
 
 /**
- * All is at rest and agrees. Where parity makes up for any two members, it also says which one is wrong: one bit of a member turns
- * over, a check must name the member, and a repair must turn the bit back, and change nothing else.
+ * Everything is at rest and consistent. If parity covers any two members, it also reveals which one is wrong: one bit of a
+ * member is flipped, a check must name the member, and a repair must restore the bit and change nothing else.
  */
 export async function corruptOne(run: SimRun): Promise<void> {
   const array = run.array();
   const random = new Random(run.plan.seed, 2000);
-  // Checksums tell without parity, and a check heals by them.
+  // Checksums reveal it without parity, and a check repairs it by them.
   if (run.plan.shape.integrity !== undefined) return;
   if (array === undefined || run.volume === null || run.isUndecided || !random.chance(0.3)) return;
   const victim = choose(run, array, random);
@@ -37,7 +37,7 @@ export async function corruptOne(run: SimRun): Promise<void> {
   run.world.trace(`== a bit of block ${block} of ${disk.name} turns over`);
   for (const type of ['check', 'repair'] as const) {
     const named = await slotsFoundBy(run, array, type);
-    // It was unmapped whole, and that is on record now: it reads as zeros, whatever members have there, and it is not compared.
+    // The whole region was unmapped and is recorded as unwritten: it reads as zeros whatever members hold, and is not compared.
     if (array.bitmap?.has(RegionState.Unwritten, block - dataOffset, 1) === true) return;
     if (named !== `${slot}`)
       throw new ViolationError(`G7: slot ${slot} is wrong, and a ${type} found ${named === '' ? 'nothing' : `slot ${named}`}`);
@@ -63,7 +63,7 @@ function choose(run: SimRun, array: RaidArray, random: Random): Victim | null {
   return { disk, slot: slot.index, block: slot.dataOffset + block };
 }
 
-/** The slots that it names, as a list. */
+/** Runs the process and returns the list of slots that it names. */
 async function slotsFoundBy(run: SimRun, array: RaidArray, type: 'check' | 'repair'): Promise<string> {
   run.stack?.arrays.startSync(arrayName, type);
   await run.inTime(`a ${type}`, array.processEnded);
@@ -73,7 +73,7 @@ async function slotsFoundBy(run: SimRun, array: RaidArray, type: 'check' | 'repa
   return [...new Set(record.mismatches.map(({ isLocated, slot }) => `${slot}${isLocated ? '' : ', perhaps'}`))].join('; ');
 }
 
-/** The data of the members, by slot. */
+/** Returns the members' data by slot. */
 function contentsOf({ blockSize, slots }: RaidArray, disks: readonly SimDisk[]): Uint8Array[] {
   return slots.map(({ dataOffset, dataSize, name }) => {
     const bytes = new Uint8Array(dataSize * blockSize);
