@@ -35,6 +35,7 @@ export type RaidEvent =
   | {
       type: 'processFinished';
       array: string;
+      /** Is called with each event, in the turn in which it happens. */
       process: string;
       target: string | null;
       targets: readonly string[];

@@ -99,5 +99,5 @@ export type {
 export { isUuid, newUuid, nullUuid } from '@raidkit/bdev';
 export { readPolicies, readPreferences } from './format/read-policy.js';
 export type { ReadPolicy, ReadPreference } from './format/read-policy.js';
-// What level modules work with, so that they need to depend on core alone.
+// For level modules, so that they can depend on core alone.
 export { IoFlag, IoType, RangeLock, RangeLocks, Status } from '@raidkit/bdev';

@@ -20,13 +20,13 @@ export type ArrayPhase =
 const cancelled = 125;
 
 /**
- * The life of one array, and the only place where its phase changes:
+ * The life of one array. Only this class changes its phase:
  *
  *     creating → configuring ⇄ starting → online → stopping → offline
  *
- * A start that fails or is called off leads back to `configuring`; all else leads forward. Transitions exclude each other. An
- * array that is to end begins nothing new, and its end waits for what is under way; that asks {@link mustGoOn} after each of
- * its awaits.
+ * A start that fails or is cancelled leads back to `configuring`; all other transitions lead forward. Transitions exclude each
+ * other. An array that is ending begins nothing new, and its end waits for work in progress, which must call {@link mustGoOn}
+ * after each await.
  */
 export class Lifecycle {
   readonly #name: string;

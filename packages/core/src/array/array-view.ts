@@ -23,11 +23,13 @@ export interface ArrayView {
   readonly uuid: string;
   /** Uuid of the array that uses this array's volume as a member; the null uuid if there is none. Null if unknown. */
   readonly outerUuid: string | null;
+  /** The level's module. */
   readonly module: RaidModule;
   /** The level's options as given at creation, completed by the level. */
   readonly options: LevelOptions;
   /** How reads choose among copies. */
   readonly readPolicy: ReadPolicy;
+  /** Strip size in KiB; 0 if the level has no strips. */
   readonly stripSizeKb: number;
   readonly state: RaidState;
   /** Being created or started: the volume does not exist yet. */
@@ -36,6 +38,7 @@ export interface ArrayView {
   readonly isReadOnly: boolean;
   /** Made from superblocks, so its members are identified by uuid rather than by name. */
   readonly isAssembled: boolean;
+  /** Whether its members have superblocks, so that it can be assembled from them. */
   readonly hasSuperblock: boolean;
   /** Whether members' blocks have checksums. For an assembled array this is known once its start has begun. */
   readonly hasIntegrity: boolean;
@@ -67,7 +70,9 @@ export interface ArrayView {
    * none.
    */
   readonly waitsFor: string | null;
+  /** All slots, in order, including empty ones. */
   readonly slots: readonly SlotView[];
+  /** Number of slots, including empty ones. */
   readonly numSlots: number;
   /** Number of members that are in sync or being filled. */
   readonly numDiscovered: number;
@@ -99,8 +104,11 @@ export interface ArrayView {
   readonly resizing: Promise<void>;
   /** Null for an array without a write-intent bitmap. */
   readonly bitmap: BitmapView | null;
+  /** The list of bad blocks of its members. */
   readonly badBlocks: BadBlocksView;
+  /** Counters of writes that were merged. */
   readonly gatheredWrites: Readonly<GatheredWrites>;
+  /** The registry that its members and its volume belong to. */
   readonly registry: BdevRegistry;
   /** Devices, by uuid, whose superblocks say that they are members, while the array's members do not know them. */
   readonly strangers: ReadonlyMap<string, { readonly message: string }>;

@@ -447,8 +447,8 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
   }
 
   /**
-   * Fewest members with which the array can be online, if they are the right ones. For display; decisions use {@link
-   * canRunWith}.
+   * Fewest members with which the array can be online, if they are the right ones. For display; decisions use
+   * {@link canRunWith}.
    */
   get minOperational(): number {
     return minOperational(this.module, this.slots.length, this.options);

@@ -31,7 +31,7 @@ export class Discards {
     this.#writtenAt = new Float64Array(regions.numGroups);
   }
 
-  /** The array has grown. */
+  /** Makes room for the regions of an array that has grown. */
   grow(): void {
     const { numGroups } = this.#regions;
     this.#from = copyInto(new Float64Array(numGroups), this.#from);

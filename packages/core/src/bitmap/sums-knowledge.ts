@@ -6,7 +6,7 @@ import type { RegionStates } from './region-state.js';
 
 /** The state that {@link knowledgeOf} depends on. It is read at each call. */
 export interface KnownRegions {
-  /** Bytes. */
+  /** Block size in bytes. */
   readonly blockSize: number;
   readonly bitmap: Pick<RegionStates, 'regionBlocks' | 'states'>;
   readonly consistency: Pick<Consistency, 'isUnstable'>;

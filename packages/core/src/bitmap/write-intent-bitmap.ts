@@ -429,7 +429,7 @@ export class WriteIntentBitmap extends RegionStates {
       hasWritten = true;
       if (this.#waiting.length > 0 || this.#isStopped) break;
     }
-    // On record that all have these pages: a member that is found without them is an old image.
+    // Record that all members have these pages, so that a member found without them is recognised as an old image.
     if (hasWritten) await this.#array.metadata.saveHeaders();
   }
 

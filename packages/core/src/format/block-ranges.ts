@@ -27,7 +27,7 @@ export class BlockRanges {
   }
 
   add(start: number, end: number): void {
-    // One that ends where this begins is joined too.
+    // A range that ends where this one begins is joined with it too.
     const first = firstEndingAfter(this.#ranges, start - 1);
     let last = first;
     let joined = { start, end };

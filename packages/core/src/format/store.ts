@@ -5,7 +5,9 @@ import type { ReadPolicy, ReadPreference } from './read-policy.js';
 export interface SlotRecord {
   /** Uuid of the member bdev; the null uuid for an empty slot. */
   uuid: string;
+  /** First block of the data area on the member. */
   dataOffsetBlocks: number;
+  /** Size of the data area in blocks. */
   dataSizeBlocks: number;
   /**
    * `configured`: the member is current. `missing`: it was removed on request or its device disappeared. `failed`: it was taken
@@ -16,16 +18,21 @@ export interface SlotRecord {
 
 /** The superblock's record of an array, which each of its members has. */
 export interface ArrayRecord {
+  /** Uuid of the array. */
   uuid: string;
+  /** Name of the array: 1 to 63 bytes of UTF-8. */
   name: string;
   /** Numeric code of the level. */
   level: number;
+  /** Block size of the array and its members in bytes. */
   blockSize: number;
   /** 0 if the level has no strips. */
   stripSizeBlocks: number;
+  /** Size of the array in blocks. */
   numBlocks: number;
   /** Increases with every write. */
   seqNumber: number;
+  /** One record for each slot, in order. */
   slots: SlotRecord[];
 }
 
@@ -52,7 +59,9 @@ export type ReadResult =
 export interface ExtensionHeader {
   /** Increases with every write. Of the copies that belong to the superblock, the one with the higher generation is valid. */
   generation: number;
+  /** Uuid of the array. */
   arrayUuid: string;
+  /** Uuid of the member that this header was written to. */
   memberUuid: string;
   /** The incarnation of the map: see {@link MapLife}. */
   incarnation: string;
@@ -96,6 +105,7 @@ export interface ExtensionHeader {
   levelOptions: string;
   /** Which copies are read; the default in headers from before it was recorded. */
   readPolicy: ReadPolicy;
+  /** One record for each slot, in order. */
   slots: ExtensionSlot[];
 }
 
@@ -145,6 +155,7 @@ export interface ExtensionSlot {
   isRemovedByHand: boolean;
   /** `normal` in headers from before it was recorded. */
   readPreference: ReadPreference;
+  /** Error counters of the slot's member: failed reads, failed writes, and blocks rewritten from redundancy. */
   readErrors: number;
   writeErrors: number;
   repairedBlocks: number;
@@ -152,6 +163,7 @@ export interface ExtensionSlot {
 
 /** A page of the write-intent bitmap. */
 export interface RegionPage {
+  /** Index of the page: it has the states of regions from `index * regionsPerPage` on. */
   index: number;
   /** Increases with every write. Of the two copies, the one with the higher generation is valid. */
   generation: number;
@@ -161,7 +173,9 @@ export interface RegionPage {
 
 /** A range of bad blocks in a slot's data area. */
 export interface BadRange {
+  /** Index of the slot. */
   slot: number;
+  /** First block, in the slot's data area. */
   offsetBlocks: number;
   numBlocks: number;
 }
@@ -170,6 +184,7 @@ export interface BadRange {
 export interface BadBlockList {
   /** Increases with every write. The list with the highest generation is valid. */
   generation: number;
+  /** The bad blocks of all slots. */
   ranges: BadRange[];
 }
 
@@ -203,6 +218,7 @@ export interface JournalEntry {
   epoch: number;
   /** Increases from entry to entry of an epoch. */
   id: number;
+  /** First block, of the array. */
   offsetBlocks: number;
   numBlocks: number;
   /** The blocks hold zeros; the entry has no data. */
@@ -217,11 +233,13 @@ export interface JournalEntry {
 
 /** An entry as it was found, with its data, which is empty for zeros. */
 export interface FoundEntry extends JournalEntry {
+  /** The data for the array blocks, `numBlocks` blocks long; empty if they hold zeros. */
   data: Uint8Array;
 }
 
 /** The journal area of a member: a ring of places, each of which has room for one entry (header and data). */
 export interface JournalStore {
+  /** Number of places in the ring. */
   readonly places: number;
   /** Size of a place in bytes. */
   readonly placeBytes: number;
@@ -237,6 +255,7 @@ export interface JournalStore {
 
 /** One member in one incarnation of an array's map. */
 export interface MemberLife extends MapLife {
+  /** Uuid of the member. */
   readonly memberUuid: string;
 }
 
@@ -259,6 +278,7 @@ export interface ChecksumPageCodec {
 
 /** Layout of pages of checksums, in memory and on disk. A page consists of records, each with a checksum of its own. */
 export interface ChecksumPages {
+  /** Size of a page in bytes. */
   readonly pageBytes: number;
   readonly recordsPerPage: number;
   readonly sumsPerRecord: number;
@@ -267,6 +287,7 @@ export interface ChecksumPages {
    * are contiguous.
    */
   sumAt(index: number): number;
+  /** Returns the codec for the pages of one member. */
   codecFor(life: MemberLife): ChecksumPageCodec;
 }
 

@@ -43,7 +43,7 @@ export interface PlainLevel {
 export interface RedundantLevel extends PlainLevel {
   /** As {@link PlainLevel.resize}; the geometry has a stripe. */
   resize(capacities: readonly number[], current: RaidGeometry | null): RedundantGeometry;
-  /** Fills buffers with what slots' members must hold, from the members of other slots alone. */
+  /** Fills buffers with the data that members of the requested slots must hold, using members of other slots only. */
   submitProcessRequest(request: ProcessRequest): void;
 }
 

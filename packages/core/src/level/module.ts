@@ -64,9 +64,9 @@ export interface ModuleBase {
   /** Options that an array of the level may have. A name is a letter a to z, then a to z, 0 to 9 and _. Absent: no options. */
   readonly options?: Readonly<Record<string, OptionSchema>>;
   /**
-   * Returns the options to record for a new array of this many slots that was given these options; called if the level {@link
-   * ModuleBase.acceptsSlots}. It adds what must be recorded at creation because the number of slots may change. Not called if
-   * the superblock store does not store options. Absent: the given options are recorded.
+   * Returns the options to record for a new array of this many slots that was given these options; called if the level
+   * {@link ModuleBase.acceptsSlots}. It adds what must be recorded at creation because the number of slots may change. Not
+   * called if the superblock store does not store options. Absent: the given options are recorded.
    */
   completeOptions?(numSlots: number, options: LevelOptions): LevelOptions;
   /**

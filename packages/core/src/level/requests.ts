@@ -139,9 +139,9 @@ export interface ReadRequest extends UserRequest {
   /** Byte address of the buffer to fill, which is `numBlocks` blocks long. */
   readonly addr: number;
   /**
-   * Turns the read into one that makes redundancy agree with what it read: the level then writes copies or parity with {@link
-   * writePart}, to stable media, and the request's status is determined as for a write. It must be called right after {@link
-   * hasMember}: from then on, a member's departure waits for this request.
+   * Turns the read into one that makes redundancy agree with what it read: the level then writes copies or parity with
+   * {@link writePart}, to stable media, and the request's status is determined as for a write. It must be called right after
+   * {@link hasMember}: from then on, a member's departure waits for this request.
    */
   writeBack(): void;
   /** Whether {@link writeBack} was called. */

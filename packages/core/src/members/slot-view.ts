@@ -13,7 +13,9 @@ export type MemberRole = 'empty' | 'opening' | 'inSync' | 'rebuilding' | 'leavin
 
 /** Error counters of a slot's member. */
 export interface SlotErrors {
+  /** Reads that failed. */
   read: number;
+  /** Writes that failed. */
   write: number;
   /** Blocks that could not be read and were rewritten from redundancy. */
   repaired: number;
@@ -31,6 +33,7 @@ export interface LastMember {
 
 /** Read-only view of a slot. All numbers of blocks are in blocks of the array. */
 export interface SlotView {
+  /** Index of the slot, from 0. It can change when a slot is removed. */
   readonly index: number;
   /** Name of the member bdev; null if the slot is empty. */
   readonly name: string | null;
@@ -73,6 +76,7 @@ export interface SlotView {
   readonly capacity: number;
   /** Whether reads prefer or avoid the member, if a level can choose among copies. */
   readonly readPreference: ReadPreference;
+  /** Error counters of the member; they are reset when another device becomes the member. */
   readonly errors: Readonly<SlotErrors>;
 }
 
@@ -82,6 +86,7 @@ export interface BadBlocksView {
   readonly size: number;
   /** Whether any of these blocks of the slot's data area is on the list. */
   has(slot: number, offset: number, numBlocks: number): boolean;
+  /** Returns the slot's ranges on the list, sorted, in blocks of its data area. */
   rangesOf(slot: number): readonly BlockRange[];
   /** Number of blocks of the slot that are on the list. */
   countOf(slot: number): number;

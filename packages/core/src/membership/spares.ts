@@ -10,6 +10,7 @@ import type { Slot } from '../members/slot.js';
 
 /** A device that can replace a failed member. */
 export interface Spare {
+  /** Name of the bdev. */
   bdev: string;
   /** Name of the array that may use it; null for any array. */
   array: string | null;

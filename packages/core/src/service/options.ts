@@ -7,7 +7,9 @@ import type { MemberOptions } from '../members/host.js';
 
 /** Parameters of `RaidArrays`. */
 export interface RaidArraysOptions {
+  /** The registry of bdevs that members come from and volumes are registered in. */
   registry: BdevRegistry;
+  /** The levels that arrays can be created with or assembled for. */
   modules: RaidModuleRegistry;
   /** Reads and writes superblocks. Without a store, arrays have no superblocks and none is assembled. */
   store?: SuperblockStore;
@@ -22,6 +24,7 @@ export interface RaidArraysOptions {
   checksumCacheBytes?: number;
   /** Detects data of other software on devices. Absent: none is detected. */
   findSignature?: SignatureFinder;
+  /** How arrays are assembled. See {@link AssemblyOptions} for the defaults. */
   assembly?: Partial<AssemblyOptions>;
   /**
    * Whether to read a new device to look for a superblock; called for each device. A device that is not read can still join an

@@ -44,10 +44,13 @@ const maxTimeoutMs = 3_600_000;
  * `ERR_RAID_NOT_FOUND` if there is none of that name.
  */
 export class RaidArrays {
+  /** The registry of bdevs that members come from and volumes are registered in. */
   readonly registry: BdevRegistry;
+  /** The levels that arrays can be created with or assembled for. */
   readonly modules: RaidModuleRegistry;
   /** Limits of background processes. Changes also apply to running processes. */
   readonly processOptions: ProcessOptions;
+  /** I/O timeout and grace period of members; {@link setMemberOptions} changes them. */
   readonly memberOptions: Readonly<MemberOptions>;
   /** How arrays are assembled. Changes apply to devices that appear later. */
   readonly assemblyOptions: AssemblyOptions;
@@ -92,14 +95,17 @@ export class RaidArrays {
     }
   }
 
+  /** Adds a listener, which is called for every event until {@link off}. It must not throw. */
   on(listener: RaidEventListener): void {
     this.#listeners.add(listener);
   }
 
+  /** Removes a listener. */
   off(listener: RaidEventListener): void {
     this.#listeners.delete(listener);
   }
 
+  /** Returns the array of this name. */
   get(name: string): ArrayView | undefined {
     return this.#ctx.arrays.get(name);
   }
@@ -110,6 +116,7 @@ export class RaidArrays {
     return state === undefined ? all : all.filter((array) => array.state === state);
   }
 
+  /** Returns the array as `bdev_raid_get_bdevs` shows it. */
   describe(array: ArrayView): JsonObject {
     return describeArray(array);
   }
@@ -332,6 +339,7 @@ export class RaidArrays {
     await this.#taking([bdevName], () => this.#spares.add(bdev, arrayName));
   }
 
+  /** Releases a spare. Throws `ERR_RAID_NOT_FOUND` if there is none of this name. */
   removeSpare(bdevName: string): void {
     this.#spares.remove(bdevName);
   }

@@ -7,6 +7,7 @@ import type { Slot } from '../members/slot.js';
 
 /** How reads choose among copies. An absent field is left unchanged. */
 export interface ReadOptions {
+  /** How reads choose among copies with the same preference. */
   readonly policy?: ReadPolicy;
   /** Read preferences by name of the member. */
   readonly members?: Readonly<Record<string, ReadPreference>>;
@@ -51,7 +52,7 @@ export async function setReads(array: RaidArray, options: ReadOptions): Promise<
   try {
     await array.lifecycle.whileBusy(array.metadata.update());
   } catch (error) {
-    // Unless another request has changed it meanwhile.
+    // Restore the former values, unless another request has changed them meanwhile.
     if (array.readPolicy === options.policy) array.setReadPolicy(policyBefore);
     for (const [index, [slot, preference]] of wanted.entries())
       if (slot.readPreference === preference) slot.readPreference = before[index] ?? 'normal';

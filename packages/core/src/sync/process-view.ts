@@ -15,6 +15,7 @@ export interface ProcessView {
   readonly windowBlocks: number;
   /** Progress through the array in percent, 0 to 100. */
   readonly percent: number;
+  /** No new window begins until the process is resumed. */
   readonly isPaused: boolean;
   /** Number of blocks where redundancy disagreed, and the first few ranges. */
   readonly mismatchBlocks: number;

@@ -23,7 +23,9 @@ export interface ProcessOptions {
 
 /** Limits of one process in MiB of array space per second, 0 for no limit. Null to use the shared limit. */
 export interface OwnLimits {
+  /** Upper limit, as `ProcessOptions.maxBandwidthMbSec`. */
   maxBandwidthMbSec: number | null;
+  /** Lower limit, as `ProcessOptions.minBandwidthMbSec`. */
   minBandwidthMbSec: number | null;
 }
 
@@ -144,11 +146,14 @@ export interface ProcessRecord {
   targets: readonly string[];
   /** First entry of `targets`; null if it is empty. */
   target: string | null;
+  /** Wall-clock time of its start in milliseconds since 1970. */
   startedAt: number;
+  /** Running time in seconds, including that before a restart. */
   seconds: number;
   /** The array block at which it began, and the block up to which it got. */
   fromBlock: number;
   blocks: number;
+  /** Number of member blocks where redundancy disagreed. */
   mismatchBlocks: number;
   /** The first few mismatches. */
   mismatches: readonly Mismatch[];
@@ -162,6 +167,7 @@ export interface ProcessRecord {
   unreadable: UnreadableRange[];
   /** Number of member blocks that got checksums of their present data, which may not be what was written. */
   unprovenBlocks: number;
+  /** Why it failed or was stopped; null if it was completed. */
   error: string | null;
 }
 
