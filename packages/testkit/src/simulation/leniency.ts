@@ -6,7 +6,7 @@ import type { SimPlan } from '../plan-items.js';
 import type { SimDisk } from '../sim-disk.js';
 import type { World } from '../world.js';
 
-/** The run of which it is kept. */
+/** The parts of a run that are needed here. */
 export interface LenientRun {
   readonly world: World;
   readonly plan: SimPlan;
@@ -16,22 +16,23 @@ export interface LenientRun {
   array(): RaidArray | undefined;
 }
 
-/** So long after the last of it errors may still be answered, in milliseconds. */
+/** Milliseconds after its end during which errors are still allowed. */
 const aftermathMs = 1000;
 
-/** Blocks of the volume. */
+/** A range of volume blocks. */
 export interface Range {
   start: number;
   end: number;
 }
 
 /**
- * Where errors are right although an array is up: while more is broken than redundancy covers, and, for good, in the blocks
- * that were being written then, or of which redundancy was in doubt when a member was lost. Nowhere else, and never wrong data.
+ * Tracks where errors are allowed although the array is online: while more is broken than redundancy covers and, permanently,
+ * in blocks that were being written then or whose redundancy was in doubt when a member was lost. Nowhere else, and wrong data
+ * never.
  */
 export class Leniency {
   readonly #run: LenientRun;
-  /** Disks that fail although the array cannot do without them. */
+  /** Failing disks that the array cannot do without. */
   readonly #beyond = new Set<SimDisk>();
   #endedAt = -Infinity;
   #wasBeyond = false;
@@ -42,18 +43,18 @@ export class Leniency {
     this.#run = run;
   }
 
-  /** The disk begins to fail, and the array cannot do without it. */
+  /** A disk that the array cannot do without begins to fail. */
   exceed(disk: SimDisk): void {
     this.#beyond.add(disk);
     this.#wasBeyond = true;
     this.#wasEver = true;
     this.#run.coverage.mark('beyond redundancy');
-    // What is under way now may be torn.
+    // Writes in flight may be torn.
     for (const { firstSector, numSectors } of this.#run.model.pending)
       this.#add(firstSector / this.#perBlock, (firstSector + numSectors) / this.#perBlock);
   }
 
-  /** More is broken than redundancy covers, or was until just now. */
+  /** Whether more is broken than redundancy covers, or was until just now. */
   get isBeyond(): boolean {
     const { standing, world } = this.#run;
     if (this.#beyond.size > 0) {
@@ -63,22 +64,22 @@ export class Leniency {
     return this.#beyond.size > 0 || world.now <= this.#endedAt + aftermathMs;
   }
 
-  /** It was so since the array last came up: a flush that failed then is not made up for by a later one. */
+  /** Whether this was so since the array last started: a flush that failed then is not made up for by a later one. */
   get wasBeyond(): boolean {
     return this.#wasBeyond;
   }
 
-  /** The array has come up: what it knew of flushes that had failed is gone. */
+  /** The array has started, and knows nothing of earlier failed flushes. */
   startAgain(): void {
     this.#wasBeyond = this.isBeyond;
   }
 
-  /** Something is written: if more is broken now than redundancy covers, its stripes may be left torn. */
+  /** Notes a write: if more is broken now than redundancy covers, its stripes may be torn. */
   noteWrite(offset: number, count: number): void {
     if (this.isBeyond) this.#add(offset, offset + count);
   }
 
-  /** A member is lost, or counted out, where redundancy is in doubt, or listed as bad: what it held there cannot be told. */
+  /** A member is lost or removed: what it held where redundancy is in doubt or blocks are listed as bad is unknown. */
   forgiveUnprotected(): void {
     const array = this.#run.array();
     if (array?.currentGeometry?.stripe === undefined) return;
@@ -89,7 +90,7 @@ export class Leniency {
         this.#add((start / memberBlocks) * arrayBlocks, (end / memberBlocks) * arrayBlocks);
       }
     }
-    // A copy that is left is a whole one, whatever the others held.
+    // A remaining copy is complete, whatever the others held.
     if (bitmap === null || array.module.redundancy !== 'parity') return;
     const { regionBlocks, states } = bitmap;
     for (let region = 0; region < states.length; region++) {
@@ -101,8 +102,7 @@ export class Leniency {
 
   /**
    * An array that lacks a member crashes, and another program will run it that does not know the journal: where that program
-   * leaves other data than an entry has, nothing tells any more which of both is right. Gives these stripes, as blocks of the
-   * volume.
+   * leaves other data than an entry has, it cannot be told which is right. Returns these stripes as blocks of the volume.
    */
   forgiveJournaled(): Range[] {
     const array = this.#run.array();
@@ -127,17 +127,17 @@ export class Leniency {
     this.#add(start, end);
   }
 
-  /** What was forgiven so far: whole stripes, as blocks of the volume. */
+  /** Blocks of the volume where errors are allowed, in whole stripes. */
   get ranges(): readonly Range[] {
     return this.#ranges;
   }
 
-  /** Anything was ever forgiven: redundancy may have come to be in doubt for a good reason. */
+  /** Whether errors were ever allowed, so that redundancy may be in doubt for a good reason. */
   get hasForgiven(): boolean {
     return this.#ranges.length > 0 || this.#wasEver;
   }
 
-  /** Whether a request of these blocks that was made at `askedAt` may have been answered an error. */
+  /** Whether a request for these blocks that was sent at `askedAt` may fail. */
   mayFail(offset: number, count: number, askedAt: number): boolean {
     if (this.isBeyond || askedAt <= this.#endedAt + aftermathMs) return true;
     return this.#ranges.some(({ start, end }) => start < offset + count && offset < end);

@@ -11,16 +11,16 @@ import { addMember, endHoard, whenBack } from './trouble.js';
 import { ViolationError, describeArray, describeError } from './violation.js';
 import { hasNoJournal } from '../slots.js';
 
-/** Faults stop, and an operator looks after what they have left. */
+/** Ends all faults; an operator then looks after their consequences. */
 export async function heal(run: SimRun): Promise<void> {
   const { stack } = run;
   calm(run);
   await run.inTime('devices coming back', Promise.all(run.disks.map((disk) => whenBack(run, disk))));
-  // The process may have ended meanwhile: its successor is not looked after before it has found its devices.
+  // The process may have ended meanwhile; its successor must find its devices first.
   if (stack === run.stack) await lookAfter(run);
 }
 
-/** Faults stop. */
+/** Ends all faults. */
 export function calm(run: SimRun): void {
   run.world.trace('== faults stop');
   endHoard(run);
@@ -31,11 +31,11 @@ export function calm(run: SimRun): void {
   }
 }
 
-/** An operator looks after what faults have left. */
+/** An operator looks after the consequences of faults. */
 export async function lookAfter(run: SimRun): Promise<void> {
   const { stack } = run;
   await run.world.sleep(1000);
-  // What could not be read or started because of an error, an operator has looked at, and started, now.
+  // The operator examines and starts what could not be read or started because of an error.
   for (const disk of run.disks) {
     if (stack !== run.stack) return;
     const bdev = stack?.bdevOf(disk);
@@ -46,16 +46,16 @@ export async function lookAfter(run: SimRun): Promise<void> {
     await run.call('starting', stack?.arrays.startDegraded(arrayName) ?? Promise.resolve());
 }
 
-/** A start by force is about to begin: what redundancy does not know then is forgiven before anything is answered. */
+/** Before a forced start: excludes what redundancy does not know then, before any request completes. */
 export function forgiveWhenUp(run: SimRun): void {
   void run.up().then(() => run.leniency.forgiveUnprotected());
 }
 
-/** Everything must come to rest, with redundancy complete. False if it cannot, and need not. */
+/** Waits until everything is at rest with complete redundancy. Returns false if that is impossible and need not happen. */
 export async function settle(run: SimRun): Promise<boolean> {
   const { stack: booted } = run;
   if (run.volume === null && booted !== null && run.array()?.state === 'configuring' && hasNoJournal(run.module)) {
-    // What it lacks is not known: a person says that it is to go on with what there is.
+    // What it lacks is unknown, so the user must confirm that it goes on with what there is.
     run.coverage.mark('parity without a journal: started by force');
     forgiveWhenUp(run);
     await run.call('a forced start', booted.arrays.startDegraded(arrayName, { force: true }));
@@ -70,9 +70,9 @@ export async function settle(run: SimRun): Promise<boolean> {
     if (array?.state === 'online' && run.volume !== null) {
       if ((!run.isRedundant && !array.hasIntegrity) || isSettled(run, array)) return true;
       const free = run.disks.filter((disk) => stack?.bdevOf(disk)?.claimedBy === null);
-      // One may be too small for what the array has become: then it is the next one's turn.
+      // A disk may be too small for the array by now; then the next one is tried.
       const first = tries++ % Math.max(1, free.length);
-      // Where several are missing, as many at once: they may be filled in one pass.
+      // If several members are missing, several disks are added, which may be rebuilt in one pass.
       for (const disk of [...free.slice(first), ...free.slice(0, first)].slice(0, Math.max(1, numEmpty(array))))
         if (run.isRedundant) addMember(run, disk);
       if ((array.process?.targets.length ?? 0) > 1) run.coverage.mark('two members filled in one pass');
@@ -95,12 +95,12 @@ export async function settle(run: SimRun): Promise<boolean> {
   return false;
 }
 
-/** Redundancy is in doubt, and a member is missing: the operator writes those blocks anew, or decides to trust parity. */
+/** Redundancy is in doubt while a member is missing: the operator rewrites those blocks or decides to trust parity. */
 async function decide(run: SimRun): Promise<void> {
   const volume = await run.up();
   const { ranges } = run.leniency;
   const perBlock = volume.blockSize / sectorBytes;
-  // A rebuild has no room on the list for what its source has lost: only a write of these blocks makes some.
+  // A rebuild has no room on the list for what its source has lost; only writing these blocks makes some.
   const isFull = run.plan.shape.integrity?.mostBadRanges !== undefined && (run.array()?.badBlocks.size ?? 0) > 0;
   if (run.random.chance(0.5) || isFull) {
     run.mark('blocks in doubt are written');
@@ -131,7 +131,7 @@ function isSettled(run: SimRun, array: RaidArray): boolean {
   return !run.can.resync || (array.bitmap?.regionsToResync ?? 0) === 0;
 }
 
-/** Everything is read, members are compared, and copies of it all are put to the test. */
+/** Reads everything, compares members, and tests copies of all disks further. */
 export async function lookAtRest(run: SimRun): Promise<void> {
   await run.readAll('at rest');
   await run.readAll('at rest, again');
@@ -143,7 +143,7 @@ export async function lookAtRest(run: SimRun): Promise<void> {
   if (!run.isTolerant) await probeAll(run);
 }
 
-/** At rest, what the members hold agrees. */
+/** Checks that members are consistent at rest. */
 export async function checkRest(run: SimRun): Promise<void> {
   const array = run.array();
   if (array === undefined || !run.isRedundant) return;
@@ -155,7 +155,7 @@ export async function checkRest(run: SimRun): Promise<void> {
   await Promise.resolve();
 }
 
-/** After a stop nothing is in use. */
+/** Checks that nothing is in use after a stop. */
 export function checkLeaks(run: SimRun): void {
   const { stack } = run;
   if (stack === null) return;

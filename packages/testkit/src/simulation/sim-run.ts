@@ -24,46 +24,48 @@ import { MetadataLies } from './metadata-lies.js';
 import { SumLies } from './sum-lies.js';
 import { ViolationError, describeArray, describeError } from './violation.js';
 
-/** What the code under test is able to do: checks that need more are left out. */
+/** What the code under test can do; checks that need more are left out. */
 export interface Capabilities {
-  /** After an unclean stop redundancy is made to agree again, by itself. */
+  /** After an unclean stop redundancy is resynced automatically. */
   resync: boolean;
-  /** A device that does not answer is failed by itself. */
+  /** A device that does not respond is failed automatically. */
   timeouts: boolean;
-  /** After a crash, what was read once stays, even if the member that it came from is lost before a resync. */
+  /** After a crash, data that was read once stays the same, even if the member that it came from is lost before a resync. */
   settledReads: boolean;
-  /** Beyond redundancy, errors are answered only where something was under way, and everything comes to rest afterwards. */
+  /**
+   * Beyond what redundancy covers, errors occur only where something was in flight, and everything comes to rest afterwards.
+   */
   narrow: boolean;
 }
 
-/** What core does today. */
+/** The capabilities of core. */
 export const defaultCapabilities: Capabilities = { resync: true, timeouts: true, settledReads: true, narrow: true };
 
-/** What a run is made of, apart from what happens in it. */
+/** What a run needs besides its plan. */
 export interface RunParts {
   module: RaidModule;
   store: SuperblockStore;
-  /** Options of the level, for arrays whose shape is not drawn. Default: none. */
+  /** Level options, for arrays whose shape is not drawn. Default: none. */
   levelOptions?: LevelOptions;
-  /** Default: {@link defaultCapabilities}. */
+  /** Capabilities that differ from {@link defaultCapabilities}. */
   capabilities?: Partial<Capabilities>;
 }
 
 export const arrayName = 'sim';
-/** Virtual time in which everything must come to an end once faults have stopped. */
+/** Virtual milliseconds within which everything must end once faults have stopped. */
 export const timeLimitMs = 10 * 60_000;
-/** Only samples of a larger volume are read. */
+/** Size in bytes above which only samples of a volume are read. */
 const largeBytes = 32 << 20;
-/** A piece, where only what was ever written and samples are read. */
+/** Size of a read in bytes, where only written blocks and samples are read. */
 const briefBytes = 16 * 1024;
 const mostSteps = 3_000_000;
-/** After so long `raidkitd` starts an array without members that have not come, in milliseconds. */
+/** Milliseconds after which `raidkitd` starts an array without absent members. */
 export const daemonWaitMs = 30_000;
 const longestMs = 24 * 3600_000;
 
 /**
- * One simulated array with its disks, its users and the model of what they may read: what is, and what is known of it. What
- * happens to it is in the files beside this one.
+ * A simulated array with its disks, its users and the model of what they may read: its present state and what is known of it.
+ * The files beside this one have what happens to it.
  */
 export class SimRun {
   readonly module: RaidModule;
@@ -80,61 +82,64 @@ export class SimRun {
   readonly sumLies: SumLies;
   readonly metadataLies: MetadataLies;
   readonly lostEntries: LostEntries;
-  /** Disks that have dropped their caches, as members, since the process began. */
+  /** Disks that have dropped their caches while they were members, since the process began. */
   readonly haveDropped = new Set<SimDisk>();
-  /** What was found not to match its checksum, without redundancy: blocks of a slot's data area, and when. */
+  /** Blocks of a slot's data area that were found not to match their checksums, without redundancy, and when. */
   readonly #damage: { slot: number; from: number; to: number; at: number }[] = [];
-  /** Old images of disks. */
+  /** Snapshots of disks from earlier times. */
   readonly snapshots = new Map<SimDisk, SimDisk['media']>();
-  /** What holds nearly all buffers; null if there are enough. */
+  /** Holds nearly all buffers during a shortage; null if there is none. */
   hoard: Hoard | null = null;
-  /** What all disks held at an earlier time: when the array was made, or at a rest. */
+  /** Images of all disks from an earlier time: when the array was made, or at a rest. */
   images = new Map<SimDisk, SimDisk['media']>();
   /** The process; null while there is none. */
   stack: Stack | null = null;
-  /** The volume while it is there. */
+  /** The volume; null while there is none. */
   volume: VolumeClient | null = null;
-  /** Errors may be answered: more is broken than redundancy covers. */
+  /** Errors are allowed, because more is broken than redundancy covers. */
   isTolerant = false;
-  /** A disk has lied: members may disagree. */
+  /** A disk was corrupted silently, so members may differ. */
   hasLied = false;
-  /** Redundancy disagrees somewhere because disks have lied, and it cannot be told which: after a crash it is not believed there. */
+  /**
+   * Redundancy is inconsistent somewhere because disks were corrupted, and it cannot be told which is right: after a crash it
+   * is not trusted there.
+   */
   isUndecided = false;
-  /** Nothing goes wrong any more. */
+  /** There are no more faults. */
   isCalm = false;
   isStopping = false;
-  /** The array was stopped uncleanly, at some time. */
+  /** The array has stopped uncleanly at some time. */
   wasUnclean = false;
-  /** Another program ran the array, at some time. */
+  /** Another program has run the array at some time. */
   wasForeign = false;
-  /** The array refuses to start, and is right. */
+  /** The array rightly refuses to start. */
   isRefused = false;
-  /** A device has failed while the array was being started: it need not come up before the device works again. */
+  /** A device has failed during a start, so the array need not start before the device works again. */
   hasFaultInStart = false;
   violation: string | null = null;
-  /** Requests and calls that have not been answered, by what they are. */
+  /** Pending requests and calls, by description. */
   readonly open = new Set<string>();
-  /** Called with its members when an array without superblocks goes offline: it does not come back by itself. */
+  /** Called with its members when an array without superblocks goes offline, since it does not come back by itself. */
   onGone: (members: readonly (string | null)[]) => Promise<void> = () => Promise.resolve();
-  /** Every volume of this process: one that went away may have requests that have not been answered. */
+  /** All volumes of this process: one that was removed may still have pending requests. */
   readonly #volumes: VolumeClient[] = [];
   readonly store: SuperblockStore;
-  /** Looks at copies so far. */
+  /** Number of checks on copies so far. */
   numProbes = 0;
-  /** Users ask for nothing: the simulation looks at what is there. */
+  /** Users are held while the simulation checks the state. */
   areUsersHeld = false;
-  /** Virtual time that went by while they were held: everything that was planned for later is later by so much. */
+  /** Virtual time for which users were held: everything planned for later is delayed by this. */
   heldMs = 0;
   #slots: readonly (string | undefined)[] = [];
   #whenUp: (() => void)[] = [];
-  /** When the process began, and when the array last came up. */
+  /** Virtual times at which the process began and the array last came online. */
   #bootedAt = 0;
   #onlineAt = 0;
-  /** So large the volume has been. Blocks. */
+  /** Largest size that the volume has had, in blocks. */
   #mostBlocks = 0;
   /** The size with which the array was created, in blocks. */
   firstBlocks = 0;
-  /** Regions that nothing was in when a user last asked for something; a growth makes more of them. */
+  /** Number of unwritten regions at a user's last request; a growth adds some. */
   #unwritten = { of: 0, count: 0 };
 
   constructor({ module, store, capabilities }: RunParts, plan: SimPlan, memory: SimMemory) {
@@ -159,7 +164,7 @@ export class SimRun {
     this.lostEntries = new LostEntries(this);
     if (plan.shape.integrity !== undefined) this.coverage.mark('shape: checksums');
     const { blockSize, hasWriteCache, hasForceUnitAccess, latencies, memberBlocks } = plan.shape;
-    // Without a map, or for a program that does not read it, what was never written holds whatever it held.
+    // Without a bitmap, or for a program that does not read it, unwritten blocks hold whatever was there.
     const isZero = !this.hasMap || plan.items.some(({ kind }) => kind === 'foreign');
     const fill = isZero ? 0 : 0xdb;
     this.disks = memberBlocks.map((numBlocks, index) => {
@@ -183,7 +188,7 @@ export class SimRun {
     });
   }
 
-  /** Runs the course to its end, or to the first violation. Resolves in every case. */
+  /** Runs the course to its end or to the first violation. Never rejects. */
   async go(course: (run: SimRun) => Promise<void>): Promise<void> {
     let isOver = false;
     course(this).then(
@@ -216,7 +221,7 @@ export class SimRun {
     this.leniency.forgiveJournaled();
   }
 
-  /** A disk has dropped its cache in this process, and is a member by what the others say. */
+  /** Whether a disk has dropped its cache in this process and is still recorded as a member. */
   get hasUnrecordedDrop(): boolean {
     return [...this.haveDropped].some((disk) => !this.standing.recordedOut.has(disk));
   }
@@ -229,12 +234,12 @@ export class SimRun {
     return this.module.redundancy !== 'none';
   }
 
-  /** What an absent member holds is worked out, from redundancy that may be in doubt. */
+  /** Whether an absent member's contents are reconstructed, from redundancy that may be in doubt. */
   get isParity(): boolean {
     return this.module.redundancy === 'parity';
   }
 
-  /** Whether all data is there with these members. */
+  /** Whether all data is present with these members. */
   canRunWith(members: readonly SimDisk[]): boolean {
     const slots = this.#membersBySlot();
     const hasRule = this.module.redundancy !== 'none' && this.module.canRun !== undefined;
@@ -243,23 +248,23 @@ export class SimRun {
     return canRun(this.module, slots.length, missing, this.recordedOptions);
   }
 
-  /** The member in each slot, or the last one; as it was when the process before died, until the array is known again. */
+  /** Present or last member of each slot; while the array is unknown, as when the previous process ended. */
   #membersBySlot(): readonly (string | undefined)[] {
     return this.array()?.slots.map(({ name, lastMember }) => name ?? lastMember?.name) ?? this.#slots;
   }
 
-  /** Slots of the array; as it was when the process before died, until the array is known again. */
+  /** Number of slots; while the array is unknown, as when the previous process ended. */
   get numSlots(): number {
     return this.array()?.numSlots ?? (this.#slots.length > 0 ? this.#slots.length : this.plan.shape.numSlots);
   }
 
-  /** The array's, as they are on record since its creation. */
+  /** Level options as recorded at the array's creation. */
   get recordedOptions(): LevelOptions {
     const { levelOptions = {}, numSlots } = this.plan.shape;
     return this.module.completeOptions?.(numSlots, levelOptions) ?? levelOptions;
   }
 
-  /** Fewest members with which all data is there. */
+  /** Minimum number of members with which all data is present. */
   get least(): number {
     return minOperational(this.module, this.numSlots, this.recordedOptions);
   }
@@ -276,7 +281,7 @@ export class SimRun {
 
   // Processes, and the volume in them.
 
-  /** A new process. */
+  /** Starts a new process. */
   boot(): Stack {
     this.#bootedAt = this.world.now;
     this.haveDropped.clear();
@@ -295,11 +300,11 @@ export class SimRun {
     return stack;
   }
 
-  /** What the program that composes the arrays decides. */
+  /** Options that the composing program chooses. */
   get stackOptions(): StackOptions {
     const { integrity, kind, regions = {} } = this.plan.shape;
     const sums = integrity === undefined ? {} : { checksumCacheBytes: integrity.cachePages * 4096 };
-    // A quarter of the seeds shows that the two ways of a read come to the same.
+    // A quarter of the seeds routes no reads, and a fifth gathers no writes, to show that the results are the same.
     const routesReads = this.plan.seed % 4 !== 0;
     const gathersWrites = this.plan.seed % 5 !== 0;
     return {
@@ -311,7 +316,7 @@ export class SimRun {
     };
   }
 
-  /** What the array is made of. */
+  /** Options with which the array is created. */
   creation(): CreateArrayOptions {
     const { integrity, levelOptions = {}, numSlots, stripSizeKb } = this.plan.shape;
     const baseBdevs = this.disks.slice(0, numSlots).map(({ name }) => name);
@@ -327,7 +332,7 @@ export class SimRun {
     };
   }
 
-  /** The process is dead: nothing that it was asked for will be answered. */
+  /** Ends the process: nothing that was requested of it completes any more. */
   bury(): void {
     this.#slots = this.#membersBySlot();
     this.stack?.die();
@@ -339,13 +344,13 @@ export class SimRun {
     this.model.readsForgotten();
   }
 
-  /** The volume, when it is there. */
+  /** Resolves with the volume as soon as it exists. */
   async up(): Promise<VolumeClient> {
     while (this.volume === null) await new Promise<void>((resolve) => this.#whenUp.push(resolve));
     return this.volume;
   }
 
-  /** The volume, when it is there and users may go on. */
+  /** Resolves with the volume as soon as it exists and users are not held. */
   async upForUsers(): Promise<VolumeClient> {
     while (this.areUsersHeld) await this.world.sleep(100);
     return this.up();
@@ -377,9 +382,9 @@ export class SimRun {
         break;
       }
       case 'arrayOffline':
-        // It can do without none of its members: with one that vanishes it ends as with a crash, and comes back in the same process.
+        // An array that can lose no member ends as in a crash when one vanishes, and comes back in the same process.
         if (!this.isRedundant && !event.isOrderly) this.sumLies.ended(this.array(), false);
-        // Nothing on the others says then that the one is out which has dropped what it was to flush.
+        // The others then have no record that the disk which dropped its cache is removed.
         if (!event.isOrderly && this.hasUnrecordedDrop) this.model.dropped();
         if (!this.hasSuperblock && !this.isStopping)
           void this.onGone(this.array()?.slots.map(({ name }) => name) ?? []).catch((error: unknown) => this.broken(error));
@@ -392,7 +397,7 @@ export class SimRun {
         break;
       }
       case 'processFinished':
-        // Its member counts when metadata says so, which is when all that the process leads to is done.
+        // The new member counts once metadata records it, which is when the process with all its consequences has ended.
         void this.array()?.processEnded.then(() => this.standing.noteCurrent());
         break;
       default:
@@ -400,7 +405,7 @@ export class SimRun {
     }
   }
 
-  /** Where checksums were, an array without redundancy has them for data when it has grown there: nothing gives it zeros. */
+  /** When an array without redundancy grows into space that checksums have used, that space does not read as zeros. */
   #noteSize(): void {
     const { blockSize = sectorBytes, numBlocks = 0 } = this.array() ?? {};
     const before = this.#mostBlocks;
@@ -415,7 +420,7 @@ export class SimRun {
   #onOnline(): void {
     const { stack } = this;
     if (stack === null || this.volume !== null) return;
-    // An array that is started anew knows nothing of flushes that failed: what they covered may be lost whatever it says.
+    // An array that was started again knows nothing of failed flushes: what they covered may be lost, whatever it reports.
     const wasNeeded = !this.isRedundant || this.leniency.wasBeyond;
     if (wasNeeded && this.disks.some(({ lastWriteErrorAt }) => lastWriteErrorAt >= this.#onlineAt)) this.model.doubt();
     this.leniency.startAgain();
@@ -442,7 +447,7 @@ export class SimRun {
 
   // Requests and calls.
 
-  /** A request of a user's; what it reads is checked, and so is whether it may fail. */
+  /** Sends a user's request, and checks what it reads and whether it may fail. */
   async io(volume: VolumeClient, type: IoType, offset: number, numBlocks: number, flags = 0): Promise<void> {
     const what = `${['read', 'write', 'unmap', 'flush', 'zero'][type] ?? 'io'} ${offset}+${numBlocks} (asked at ${this.world.now.toFixed(3)})`;
     this.open.add(what);
@@ -462,17 +467,17 @@ export class SimRun {
     this.coverage.mark(`io error ${statusName(status)}`);
     if (this.isTolerant || this.isStopping || volume !== this.volume) return;
     if (this.leniency.mayFail(offset, numBlocks, askedAt)) return;
-    // A write that came meanwhile may have struck them off.
+    // A write meanwhile may have removed them from the list.
     const isBad = wasBad || this.#mayBeBad(offset, numBlocks) || this.#wasDamaged(offset, numBlocks, askedAt);
     if (type !== IoType.Flush && (isBad || this.#mayBeUndecided(offset, numBlocks))) return;
-    // Without a map parity is never trusted, so what a write reads beforehand has no second source.
+    // Without a bitmap parity is never trusted, so a write that must read first has no alternative source.
     if (isWrite && this.array()?.bitmap === null && this.disks.some(({ lastErrorAt }) => lastErrorAt >= askedAt)) return;
     if (!this.isRedundant && this.disks.some(({ isPresent, lastErrorAt }) => !isPresent || lastErrorAt >= askedAt)) return;
     // A flush that failed cannot be made up for: later ones fail, too, until the array is started anew. A write that failed can.
     const isForStableMedia = type === IoType.Flush || flags !== 0;
     const mayNeverFlush = isForStableMedia && this.disks.some(({ lastFlushErrorAt }) => lastFlushErrorAt >= this.#bootedAt);
     if (mayNeverFlush && (this.leniency.wasBeyond || !this.isRedundant)) return;
-    // One that lost a flush while the array was being started is needed until redundancy is in sync.
+    // A member that lost a flush during a start is needed until redundancy is in sync.
     const isInDoubt = this.isParity && (this.array()?.bitmap?.regionsToResync ?? 0) > 0;
     if (mayNeverFlush && isInDoubt) return;
     throw new ViolationError(
@@ -480,7 +485,7 @@ export class SimRun {
     );
   }
 
-  /** Data of the disk is not what it should be. `isLost`: it is what it was. */
+  /** Records that data of the disk is wrong. `isLost`: it is the old data. */
   dataLied(disk: SimDisk, firstSector: number, numSectors: number, isLost: boolean): void {
     if (this.plan.shape.integrity !== undefined) this.sumLies.lied(disk, firstSector, numSectors, isLost);
     else if (this.isRedundant) doubt(this, disk, firstSector, numSectors);
@@ -491,19 +496,19 @@ export class SimRun {
     this.sumLies.noteWrite(offset, numBlocks);
   }
 
-  /** There was a reason to list blocks as bad. Without redundancy what a device has failed to read, or to keep, is one. */
+  /** Whether blocks may be listed as bad. Without redundancy a device's failed read or lost write is a reason. */
   get mayListBad(): boolean {
     if (this.leniency.hasForgiven || areBadInDoubt(this)) return true;
     return !this.isRedundant && this.disks.some(({ lastErrorAt }) => lastErrorAt >= 0);
   }
 
-  /** The array has come to list bad blocks in these stripes, and there was a reason for it: what needs them is answered an error. */
+  /** Whether the array lists bad blocks in these stripes with good reason, so that errors are allowed there. */
   #mayBeBad(offset: number, numBlocks: number): boolean {
     const array = this.array();
     return this.mayListBad && array !== undefined && hasBadBlock(array, offset, numBlocks);
   }
 
-  /** Without redundancy these blocks were found to be damaged since then, and there was a reason for it. */
+  /** Whether these blocks were found damaged since then, without redundancy and with good reason. */
   #wasDamaged(offset: number, numBlocks: number, since: number): boolean {
     const array = this.array();
     const found = this.#damage.filter(({ at }) => at >= since);
@@ -514,7 +519,7 @@ export class SimRun {
     );
   }
 
-  /** Disks have lied in these stripes, and of several parities that disagree after a crash none is believed. */
+  /** Whether disks were corrupted in these stripes: of several parities that disagree after a crash none is trusted. */
   #mayBeUndecided(offset: number, numBlocks: number): boolean {
     const array = this.array();
     if (!this.hasLied || !this.isParity || array === undefined || canCheckRedundancy(array)) return false;
@@ -538,7 +543,7 @@ export class SimRun {
     }
   }
 
-  /** What to read to have seen it all: the whole volume, or, of a large one, what was ever written, its ends, and samples. */
+  /** Ranges to read to check the volume: all of it or, if it is large, what was ever written, its ends, and samples. */
   toRead(volume: VolumeClient, isBrief = false): { offset: number; count: number }[] {
     const { blockSize, numBlocks } = volume;
     const most = Math.min(volume.mostBlocks, (isBrief ? briefBytes : 64 * 1024) / blockSize);
@@ -553,7 +558,7 @@ export class SimRun {
     return [...pieces].filter((at) => at < numBlocks).map((offset) => ({ offset, count: Math.min(most, numBlocks - offset) }));
   }
 
-  /** A control call that must come to an end, and whose failure, if it is one of the array's own, is an answer. */
+  /** Makes a control call. It must end; an error of the array's own is a valid result. */
   async call(what: string, promise: Promise<unknown>, then?: () => void): Promise<void> {
     const { stack } = this;
     this.open.add(what);
@@ -568,11 +573,11 @@ export class SimRun {
     }
   }
 
-  /** What must come to an end in bounded time. */
+  /** Waits for something that must end in bounded time. */
   async inTime<T>(what: string, promise: Promise<T>): Promise<T> {
     const { stack } = this;
     const timer = this.world.after(timeLimitMs, () => {
-      // The process that was to do it is dead.
+      // The process that should have done it is dead.
       if (this.stack !== stack) return;
       const array = this.array();
       this.violation ??= `G9: ${what} takes more than ${timeLimitMs / 1000} s; waiting: ${[...this.open].join(', ')}; array ${array === undefined ? 'gone' : describeArray(array)}`;
@@ -584,22 +589,25 @@ export class SimRun {
     }
   }
 
-  /** Keeps what all disks hold now, for later. */
+  /** Takes images of all disks. */
   takeImages(): void {
     this.images = new Map(this.isOneMember ? [] : this.disks.map((disk) => [disk, disk.media.clone()]));
   }
 
-  /** The disk may come back later as it is now. */
+  /** Takes a snapshot of the disk, as which it may come back later. */
   takeSnapshot(disk: SimDisk): void {
     if (!this.isOneMember) this.snapshots.set(disk, disk.media.clone());
   }
 
-  /** An image of a mirror from when it was of one member is all of an array: if it is found first it starts, and nothing can tell. */
+  /**
+   * Whether the array has a single member: an image of it would be a complete array, which starts if it is found first,
+   * undetectably.
+   */
   get isOneMember(): boolean {
     return this.array()?.numSlots === 1;
   }
 
-  /** Counts that something happened in the state in which the array is. */
+  /** Counts an occurrence together with the array's present state. */
   mark(what: string): void {
     this.coverage.mark(`${what} / ${this.#state()}`);
   }
@@ -616,17 +624,17 @@ export class SimRun {
     return this.plan.shape.kind !== 'no superblock';
   }
 
-  /** The level keeps a map of what was never written: it reads as zeros. */
+  /** Whether the array has a bitmap, which makes unwritten blocks read as zeros. */
   get hasMap(): boolean {
     return this.module.redundancy !== 'none' && this.hasSuperblock && this.store.extension !== undefined;
   }
 
-  /** Bytes at the start of a disk that are not data. */
+  /** Size of the area before the data on a disk, in bytes. */
   get reservedBytes(): number {
     return this.hasSuperblock ? this.store.reservedBytes : 0;
   }
 
-  /** What a read returns is what the sector holds from then on. */
+  /** Whether a sector keeps the value that a read has returned. */
   #mayHold(): boolean {
     return this.can.settledReads || (this.array()?.bitmap?.regionsToResync ?? 0) === 0;
   }
@@ -637,7 +645,7 @@ export class SimRun {
     this.violation ??= `${rule}: ${what}: sector ${sector} holds ${found < 0 ? 'what was never written' : `tag ${found}`}, allowed are ${allowed.join(', ')}`;
   }
 
-  /** What each member of a mirror holds there, for people. */
+  /** Traces what each member of a mirror holds there, for people. */
   #traceCopies(sector: number): void {
     const array = this.array();
     if (array?.module.redundancy !== 'copies') return;

@@ -17,20 +17,20 @@ import type { VolumeClient } from '../volume-client.js';
 import { addMember, giveFault, hoard, removeMember, vanish } from './trouble.js';
 import { ViolationError } from './violation.js';
 
-/** What to simulate. */
+/** Options of {@link simulate}. */
 export interface SimOptions extends RunParts {
   seed: number;
   /** Default: drawn from the seed. */
   plan?: SimPlan;
-  /** The memory of the simulated processes; nothing else may use it meanwhile. Default: one of its own. */
+  /** Memory of the simulated processes, which nothing else may use meanwhile. Default: a new one. */
   memory?: SimMemory;
 }
 
-/** How a simulation went. */
+/** Result of a simulation. */
 export interface SimResult {
   seed: number;
   level: string;
-  /** What rule was broken, and how; null if none was. */
+  /** Which rule was broken and how; null if none was. */
   violation: string | null;
   /** The last steps, for people. */
   trace: string[];
@@ -41,10 +41,10 @@ export interface SimResult {
   coverage: Coverage;
 }
 
-/** What the memory of simulated processes has to hold. */
+/** Size of the simulated processes' memory, in bytes. */
 export const memoryBytes = 64 * 1024 * 1024;
 
-/** Runs one simulation. Resolves in every case; what went wrong is in the result. */
+/** Runs one simulation. Never rejects; errors are in the result. */
 export async function simulate(options: SimOptions): Promise<SimResult> {
   const plan = options.plan ?? drawPlan(options.seed, options.module);
   const memory = options.memory ?? new SimMemory({ bytes: memoryBytes });
@@ -66,7 +66,7 @@ export async function simulate(options: SimOptions): Promise<SimResult> {
   };
 }
 
-/** An array is made, used and abused; then everything must come to rest and be right. */
+/** Creates an array, and uses it while faults happen; then everything must come to rest and be right. */
 async function course(run: SimRun): Promise<void> {
   await create(run);
   const startedAt = run.world.now;
@@ -108,10 +108,10 @@ async function runClient(run: SimRun, items: readonly PlanItem[], startedAt: num
     if (item.kind !== 'io') continue;
     await until(run, startedAt, item);
     let volume = await run.upForUsers();
-    // The process may have died between the two turns.
+    // The process may have ended meanwhile.
     while (volume !== run.volume) volume = await run.upForUsers();
     if (!volume.descriptor.bdev.supports(item.type)) {
-      // What all of its members can do, or the bdev layer makes up for, the array can do too.
+      // The volume must support what all members support or the bdev layer emulates.
       if (run.plan.shape.lacking?.some((types) => types.includes(item.type)) === true) continue;
       throw new ViolationError(`G8: the volume does not take I/O of type ${item.type}`);
     }
@@ -123,7 +123,7 @@ async function runClient(run: SimRun, items: readonly PlanItem[], startedAt: num
   }
 }
 
-/** So many writes at once, each behind the one before, as far as the volume goes. */
+/** Sends consecutive writes at once, up to the volume's end. */
 async function writeInRow(
   run: SimRun,
   volume: VolumeClient,
@@ -143,7 +143,7 @@ async function writeInRow(
   if (failed > (before.failed ?? 0)) run.coverage.mark('gathered writes are taken apart');
 }
 
-/** Resolves when it is the item's turn, and users are not held. */
+/** Resolves when the item is due and users are not held. */
 async function until(run: SimRun, startedAt: number, { at }: PlanItem): Promise<void> {
   for (;;) {
     const waitMs = startedAt + at + run.heldMs - run.world.now;
@@ -152,7 +152,7 @@ async function until(run: SimRun, startedAt: number, { at }: PlanItem): Promise<
   }
 }
 
-/** One thing of the plan happens. */
+/** Carries out one item of the plan. */
 async function happen(run: SimRun, item: PlanItem): Promise<void> {
   switch (item.kind) {
     case 'fault':

@@ -7,12 +7,12 @@ import { sectorBytes } from '../sector.js';
 import { arrayName } from './sim-run.js';
 import type { SimRun } from './sim-run.js';
 
-/** A disk gets a fault for a while, if the data survives it or the plan wants more than that. */
+/** Gives a disk a temporary fault, if the data survives it or the plan allows more than that. */
 export function giveFault(run: SimRun, { disk: index, fault, ms, amount }: PlanItem & { kind: 'fault' }): void {
   const disk = run.disk(index);
   const { world } = run;
   if (run.isCalm) return;
-  // Without timeouts a stuck device is a slow one.
+  // Without timeouts a stuck device is merely slow.
   const isStuck = fault === 'stuck' || fault === 'hung';
   const isHarmless = fault === 'slow' || fault === 'busy' || (isStuck && !run.can.timeouts);
   if (!isHarmless && !run.standing.mayLose(disk) && !run.standing.mayExceed(disk)) return;
@@ -70,7 +70,7 @@ function makeLatent(run: SimRun, disk: SimDisk, count: number): void {
   const perBlock = disk.blockSize / sectorBytes;
   const touched = [...run.model.touched];
   for (let i = 0; i < count && touched.length > 0; i++) {
-    // Near enough to where the level may have put it: members hold the volume's blocks in about their order.
+    // Close to where the level may have put it, since members hold the volume's blocks in about the same order.
     const share = run.random.pick(touched) / ((run.volume?.numBlocks ?? 1) * perBlock);
     const near = Math.floor(share * slot.dataSize * perBlock);
     const sector = Math.min(slot.dataSize * perBlock - 1, Math.max(0, near + run.random.int(-4, 4)));
@@ -78,7 +78,7 @@ function makeLatent(run: SimRun, disk: SimDisk, count: number): void {
   }
 }
 
-/** Others have nearly all buffers for a while. */
+/** Lets others hold nearly all buffers for a while. */
 export function hoard(run: SimRun, { ms, free }: PlanItem & { kind: 'hoard' }): void {
   const { stack } = run;
   if (stack === null || run.isCalm || run.areUsersHeld || run.hoard !== null) return;
@@ -91,18 +91,18 @@ export function hoard(run: SimRun, { ms, free }: PlanItem & { kind: 'hoard' }): 
   });
 }
 
-/** There are buffers again. */
+/** Ends a shortage of buffers. */
 export function endHoard(run: SimRun): void {
   run.hoard?.end();
   run.hoard = null;
 }
 
-/** A disk is pulled out, and comes back after a while. */
+/** Removes a disk, which returns after a while. */
 export function vanish(run: SimRun, { disk: index, ms, returns }: PlanItem & { kind: 'vanish' }): void {
   const disk = run.disk(index);
   const { stack, world } = run;
   if (run.isCalm || stack?.bdevOf(disk) === undefined || !run.standing.mayLose(disk)) return;
-  // What a device without redundancy loses is lost.
+  // Without redundancy, what a device loses is lost.
   const how = run.isRedundant ? returns : 'same';
   run.mark(`vanish ${how}`);
   world.trace(`== ${disk.name} vanishes for ${ms.toFixed(1)} ms, returns ${how}`);
@@ -111,16 +111,16 @@ export function vanish(run: SimRun, { disk: index, ms, returns }: PlanItem & { k
   world.after(ms, () => comeBack(run, disk, how));
 }
 
-/** A disk that was away is there again. */
+/** Returns a disk that was removed. */
 export function comeBack(run: SimRun, disk: SimDisk, how: 'same' | 'cut' | 'old'): void {
   if (disk.isPresent) return;
-  // The array must close it first.
+  // The array must have closed it.
   if (run.stack?.registry.get(disk.name) !== undefined) {
     run.world.after(10, () => comeBack(run, disk, how));
     return;
   }
   const old = run.snapshots.get(disk);
-  // What it loses must be known to be missing: the others' metadata says that it is out.
+  // It may lose only what is known to be missing, so the others' metadata must record that it is removed.
   const isOut = run.standing.recordedOut.has(disk);
   if (how === 'cut' && isOut) disk.loseCache(CutMode.Random);
   if (how === 'old' && old !== undefined && isOut) {
@@ -136,12 +136,12 @@ export function comeBack(run: SimRun, disk: SimDisk, how: 'same' | 'cut' | 'old'
   if (stack.bdevOf(disk) === undefined) void run.call(`plugging ${disk.name} in`, stack.plugIn(disk));
 }
 
-/** Resolves when the disk is there. */
+/** Resolves when the disk is present. */
 export async function whenBack(run: SimRun, disk: SimDisk): Promise<void> {
   while (!disk.isPresent) await run.world.sleep(50);
 }
 
-/** An operator takes a member out, if the data survives it. */
+/** An operator removes a member, if the data survives it. */
 export function removeMember(run: SimRun, disk: SimDisk): void {
   const array = run.array();
   if (run.stack === null || array?.state !== 'online' || !run.standing.mayLose(disk)) return;
@@ -154,7 +154,7 @@ export function removeMember(run: SimRun, disk: SimDisk): void {
   });
 }
 
-/** An operator puts a disk into an empty slot, if there is one. */
+/** An operator adds a disk to an empty slot, if there is one. */
 export function addMember(run: SimRun, disk: SimDisk): void {
   const array = run.array();
   const bdev = run.stack?.bdevOf(disk);
@@ -164,7 +164,7 @@ export function addMember(run: SimRun, disk: SimDisk): void {
   run.world.trace(`== add ${disk.name}`);
   const { arrays } = run.stack;
   const added = arrays.addBaseBdev(arrayName, disk.name).catch(async (error: unknown) => {
-    // A former member whose slot has gone needs the word of an operator.
+    // A former member whose slot was removed needs an operator to confirm.
     if (!RaidError.is(error) || error.code !== 'ERR_RAID_SUPERBLOCK_FOUND' || run.standing.good.has(disk)) throw error;
     run.coverage.mark('a former member is wiped');
     await arrays.wipe(disk.name);
