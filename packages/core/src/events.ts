@@ -7,8 +7,8 @@ export type RaidEvent =
   | { type: 'arrayResized'; array: string; numBlocks: number }
   | { type: 'memberAdded'; array: string; slot: number; member: string }
   /**
-   * `isRequested`: the operator removed it; otherwise its device disappeared. `goesWithSlot`: its slot is removed too, so the
-   * array is not degraded.
+   * `isRequested`: the operator removed it; otherwise its device disappeared. `goesWithSlot`: its slot is removed too, so it
+   * does not count as missing.
    */
   | {
       type: 'memberRemoved';

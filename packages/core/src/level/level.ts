@@ -27,8 +27,8 @@ export interface PlainLevel {
   /**
    * Returns true and fills in `route` if `submitRw` would answer the read with one `readPart` of all its blocks. Called only
    * while redundancy is in sync everywhere and no member has bad blocks; the slot's member must be in sync (`isMemberInSync`).
-   * It must be fast and have no side effects: core sends the read without a request. If that read fails, `submitRw` gets it.
-   * Absent: all reads go to `submitRw`.
+   * It must be fast and have no side effects: core sends the read without a request. If that read fails, `submitRw` gets it,
+   * unless it timed out or the level has no redundancy; then the user gets the error. Absent: all reads go to `submitRw`.
    */
   routeRead?(offsetBlocks: number, numBlocks: number, route: ReadRoute): boolean;
   /** An unmap or write zeroes of any range of array blocks. Present if and only if the manifest says `nullPayload`. */

@@ -9,7 +9,7 @@ const budgetBytes = 16 * 1024 * 1024;
 const opBytes = 1024 * 1024;
 const fewestOps = 4;
 const mostOps = 64;
-/** How often the pool may be doubled, by the initial number of operations, while timed-out devices hold buffers of it. */
+/** Most additional pools, each for the initial number of operations, while timed-out devices hold buffers. */
 const mostReserves = 3;
 
 /** The level's state of a request that is processing stripes. It is the request's `levelContext`. */
