@@ -1,20 +1,20 @@
 import type { RaidArrayInfo, StatusSnapshot } from '@raidkit/client';
 import { useLayoutEffect, useRef, useState } from 'preact/hooks';
 
-/** Has a call carried out; resolves with why it was not, or null. */
+/** Makes a call; resolves with the reason if it was refused, or null. */
 export type Act = (method: string, params: object) => Promise<string | null>;
 
-/** A call, for a person to agree to. */
+/** A call that the user can choose. */
 interface Plan {
-  /** On the button. */
+  /** Text of the button. */
   label: string;
   method: string;
   params: object;
-  /** What is asked first; null: nothing. */
+  /** Question to confirm first; null for none. */
   question: string | null;
 }
 
-/** Buttons of an array: its background work, and a check. */
+/** Shows an array's buttons: for its background process, or to start a check. */
 export function ArrayActions({ act, array }: { act: Act; array: RaidArrayInfo }) {
   const plans = plansFor(array);
   if (plans.length === 0) return null;
@@ -32,7 +32,7 @@ function plansFor({ ext, name, state }: RaidArrayInfo): Plan[] {
   const control = (label: string, action: string, question: string | null = null): Plan => ({
     label,
     method: 'raidkit_control_process',
-    // What is seen may have ended since, and another one begun.
+    // The process that is shown may have ended since, and another one begun.
     params: { name, action, type: process?.type },
     question,
   });
@@ -42,7 +42,7 @@ function plansFor({ ext, name, state }: RaidArrayInfo): Plan[] {
       control(`Cancel ${process.type}`, 'cancel', `The ${process.type} of ${name} ends where it is.`),
     ];
   }
-  // Nothing to compare: the array has no redundancy, or serves nothing.
+  // There is nothing to compare: the array has no redundancy or is not online.
   if (state !== 'online' || ext.min_operational >= ext.members.length) return [];
   const start = (label: string, type: string, question: string | null): Plan => ({
     label,
@@ -66,7 +66,7 @@ function plansFor({ ext, name, state }: RaidArrayInfo): Plan[] {
   ];
 }
 
-/** A button that asks first, if there is something to ask, and says why not if it was refused. */
+/** A button that asks for confirmation if the plan has a question, and shows the reason if the call was refused. */
 function PlanButton({ act, plan }: { act: Act; plan: Plan }) {
   const [isBusy, setBusy] = useState(false);
   const [trouble, setTrouble] = useState<string | null>(null);
@@ -108,7 +108,7 @@ interface QuestionProps {
 
 function Question({ onNo, onYes, text, yes }: QuestionProps) {
   const dialog = useRef<HTMLDialogElement>(null);
-  // At once: a key that is pressed next is for the question.
+  // Opened before the next key press, which is then for the question.
   useLayoutEffect(() => dialog.current?.showModal(), []);
   return (
     <dialog ref={dialog} aria-label={yes} onClose={onNo}>
@@ -125,7 +125,7 @@ function Question({ onNo, onYes, text, yes }: QuestionProps) {
   );
 }
 
-/** A form to let a device stand by. */
+/** A form to add a spare. */
 export function SpareForm({ act, snapshot }: { act: Act; snapshot: StatusSnapshot }) {
   const [device, setDevice] = useState('');
   const [array, setArray] = useState('');
@@ -190,7 +190,7 @@ export function SpareForm({ act, snapshot }: { act: Act; snapshot: StatusSnapsho
   );
 }
 
-/** One button that ends a spare's standing by. */
+/** A button that removes a spare. */
 export function DropSpare({ act, device }: { act: Act; device: string }) {
   const plan = { label: 'Remove', method: 'raidkit_remove_spare', params: { bdev_name: device }, question: null };
   return <PlanButton act={act} plan={{ ...plan, label: `Remove ${device}` }} />;

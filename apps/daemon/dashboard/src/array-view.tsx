@@ -12,11 +12,11 @@ interface Props {
   array: RaidArrayInfo;
   snapshot: StatusSnapshot;
   samples: readonly LoadSample[];
-  /** Null: nothing can be changed. */
+  /** Makes calls; null if nothing may be changed. */
   act: Act | null;
 }
 
-/** An array with everything about it. */
+/** Shows an array with all details. */
 export function ArrayView({ act, array, samples, snapshot }: Props) {
   const { ext, name, num_base_bdevs: slots, raid_level: level, strip_size_kb: strip } = array;
   const { rank, word } = healthOf(array);
@@ -55,7 +55,7 @@ export function ArrayView({ act, array, samples, snapshot }: Props) {
   );
 }
 
-/** Who uses the array, and when it was checked. */
+/** Shows the users of an array, and its last check. */
 function Facts({ array, snapshot }: { array: RaidArrayInfo; snapshot: StatusSnapshot }) {
   const exports = snapshot.exports.filter(({ bdev_name: device }) => device === array.name);
   const check = array.ext.history.find(({ type }) => type === 'check' || type === 'repair');

@@ -6,7 +6,7 @@ import type { Rank } from './words.js';
 const fewEvents = 12;
 const ranks: Readonly<Record<string, Rank>> = { critical: 'bad', warning: 'poor' };
 
-/** What has happened, the newest first. */
+/** Lists events, the newest first. */
 export function EventsView({ events }: { events: readonly RaidkitEvent[] }) {
   const [isAll, setAll] = useState(false);
   const shown = isAll ? events : events.slice(0, fewEvents);

@@ -1,28 +1,28 @@
 import type { LoadPage, LoadSample, RaidkitEvent, StatusPage, StatusSnapshot } from '@raidkit/client';
 
-/** Between two looks, in milliseconds. */
+/** Milliseconds between two polls. */
 const pollMs = 2000;
 const answerMs = 10_000;
 const mostSamples = 300;
 const mostEvents = 200;
 
-/** What the page knows. */
+/** The data that the page shows. */
 export interface View {
   /** Null until the first answer. */
   status: StatusPage | null;
-  /** The newest that there was; it stays while the daemon does not answer. */
+  /** The latest snapshot; it stays while the daemon does not answer. */
   snapshot: StatusSnapshot | null;
-  /** The oldest first. */
+  /** Samples, the oldest first. */
   samples: readonly LoadSample[];
-  /** The newest first. */
+  /** Events, the newest first. */
   events: readonly RaidkitEvent[];
-  /** Why nothing new comes; null if it does. */
+  /** Why there is no new data; null if there is. */
   trouble: string | null;
   /** When the snapshot was made; milliseconds since 1970. */
   at: number;
 }
 
-/** An answer to a call, as the daemon gives it. */
+/** The daemon's answer to a call. */
 type CallAnswer = { result: unknown } | { error: { message: string; data?: { reason?: string } } };
 
 interface EventPage {
@@ -31,10 +31,10 @@ interface EventPage {
   events: RaidkitEvent[];
 }
 
-/** Asks the daemon again and again, as long as the page is visible. */
+/** Polls the daemon while the page is visible. */
 export class Feed {
   view: View = { status: null, snapshot: null, samples: [], events: [], trouble: null, at: 0 };
-  /** Told of every new view. */
+  /** Called with every new view. */
   onView: (view: View) => void = () => undefined;
   #token: string | null = null;
   #timer: number | undefined;
@@ -48,7 +48,7 @@ export class Feed {
     this.look();
   }
 
-  /** Looks now, unless the page is hidden or a look is under way. */
+  /** Polls now, unless the page is hidden or a poll is in progress. */
   look(): void {
     window.clearTimeout(this.#timer);
     if (document.hidden || this.#isAsking) return;
@@ -59,7 +59,7 @@ export class Feed {
     });
   }
 
-  /** Keeps the token as long as the page is open, if it is right. Resolves with why not, or null. */
+  /** Keeps the token for as long as the page is open, if it is right. Resolves with the reason if it is not, or null. */
   async unlock(token: string): Promise<string | null> {
     try {
       const answer = await ask('api/actions', { headers: { authorization: `Bearer ${token}` } });
@@ -75,7 +75,7 @@ export class Feed {
     this.#token = null;
   }
 
-  /** Has the daemon carry out a call. Resolves with why it did not, or null. */
+  /** Makes a call to the daemon. Resolves with the reason if it was refused, or null. */
   async call(method: string, params: object): Promise<string | null> {
     const headers = { authorization: `Bearer ${this.#token ?? ''}`, 'content-type': 'application/json' };
     try {
@@ -97,7 +97,7 @@ export class Feed {
         read<EventPage>(`api/events?since=${this.#lastEvent}`),
       ]);
       if (this.#instance !== '' && this.#instance !== load.instance) {
-        // Another daemon: its ids begin anew.
+        // The daemon was restarted, so its ids start again.
         this.#instance = '';
         this.#lastSample = this.#lastEvent = 0;
         this.#set({ samples: [], events: [] });

@@ -5,7 +5,7 @@ import type { Rank } from './words.js';
 const rankOf: Readonly<Record<Finding['severity'], Rank>> = { failed: 'bad', degraded: 'poor', notice: 'busy' };
 const words: Readonly<Record<Finding['severity'], string>> = { failed: 'Problem', degraded: 'Warning', notice: 'Note' };
 
-/** What is wrong, and what to do about it. */
+/** Shows what is wrong, and what to do about it. */
 export function FindingView({ finding }: { finding: Finding }) {
   const { action, commands, severity, what } = finding;
   return (

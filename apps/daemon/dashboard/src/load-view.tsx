@@ -2,11 +2,11 @@ import type { ArrayLoad, LoadSample } from '@raidkit/client';
 import { formatBytes } from '@raidkit/raidctl/findings';
 import { Plot } from './plot.js';
 
-/** Minutes that a plot can cover, and samples in one of them. */
+/** Minutes that a plot can cover, and samples per minute. */
 const spans = [1, 2, 5, 10] as const;
 const perMinute = 30;
 
-/** What an array has read and written, and how long that took. */
+/** Plots how much an array has read and written, and the latencies. */
 export function LoadView({ array, samples }: { array: string; samples: readonly LoadSample[] }) {
   const minutes = spans.find((span) => span * perMinute >= samples.length) ?? 10;
   const room = minutes * perMinute;

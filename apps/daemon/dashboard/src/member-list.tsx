@@ -7,7 +7,7 @@ interface Props {
   snapshot: StatusSnapshot;
 }
 
-/** The slots of an array, and what is in them. */
+/** Lists the slots of an array and their devices. */
 export function MemberList({ array, snapshot }: Props) {
   return (
     <ul class="members" aria-label={`Members of ${array.name}`}>
@@ -52,7 +52,7 @@ function MemberRow({ member, snapshot }: { member: RaidMember; snapshot: StatusS
   );
 }
 
-/** Of the file or block device, if it is one. */
+/** Shows the path of a file or block device. */
 function Path({ driver }: { driver: Record<string, unknown> }) {
   const { aio } = driver;
   const path = typeof aio === 'object' && aio !== null && 'filename' in aio ? aio.filename : null;

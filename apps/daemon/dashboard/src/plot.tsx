@@ -7,19 +7,19 @@ export interface Series {
 interface Props {
   title: string;
   series: readonly Series[];
-  /** Values that the width of the plot has room for. */
+  /** Number of values that fit in the plot's width. */
   room: number;
-  /** What the width is, in words. */
+  /** Time that the width stands for, in words. */
   span: string;
   format: (value: number) => string;
-  /** Of the units that `format` has: the top of the plot is a round number of these. */
+  /** Base of the units of `format`: the top of the plot is a round number of them. */
   base: 1000 | 1024;
 }
 
 const width = 300;
 const height = 64;
 
-/** Lines over time, from zero. What they show last is said in words beside them. */
+/** Plots lines over time, from zero. The latest values are also given in words. */
 export function Plot({ base, format, room, series, span, title }: Props) {
   const most = Math.max(0, ...series.flatMap(({ values }) => values.map((value) => value ?? 0)));
   const top = roundUp(most, base);
@@ -63,7 +63,7 @@ function say(value: number | null, format: (value: number) => string): string {
   return value === null ? '–' : format(value);
 }
 
-/** The least that is not below of 1, 2 or 5 times a power of ten of a unit. */
+/** Rounds up to 1, 2 or 5 times a power of ten of a unit. */
 function roundUp(value: number, base: number): number {
   if (value <= 0) return 0;
   const unit = base ** Math.floor(Math.log(value) / Math.log(base));
@@ -71,7 +71,7 @@ function roundUp(value: number, base: number): number {
   return Math.min([1, 2, 5, 10].map((step) => step * power).find((round) => round >= value) ?? Infinity, unit * base);
 }
 
-/** A line through the values, or the area below it; a gap ends one and begins another. */
+/** Returns the path of a line through the values, or of the area below it; a gap interrupts it. */
 function pathOf(values: readonly (number | null)[], room: number, top: number, isArea: boolean): string {
   const step = width / Math.max(1, room - 1);
   const shown = values.slice(-room);

@@ -1,7 +1,7 @@
 import type { RaidProcess } from '@raidkit/client';
 import { formatBytes, formatSeconds, plural } from '@raidkit/raidctl/findings';
 
-/** Background work: how far it is, how fast, and how long at most. */
+/** Shows a background process: its progress, rate and longest remaining time. */
 export function ProcessView({ process }: { process: RaidProcess }) {
   const { bytes_done: done, bytes_total: total, eta_sec: eta, paused, progress, target, type } = process;
   const of = target === null ? '' : ` of ${target}`;

@@ -6,7 +6,7 @@ interface Props {
   lock: () => void;
 }
 
-/** Where the token is entered. It is kept in this page's memory, and nowhere else. */
+/** The form for the token, which is only kept in the page's memory. */
 export function Unlock({ isUnlocked, lock, unlock }: Props) {
   const [trouble, setTrouble] = useState<string | null>(null);
   if (isUnlocked)

@@ -2,7 +2,7 @@ import type { RaidArrayInfo, StatusSnapshot } from '@raidkit/client';
 import { findingsOf, otherFindings, plural } from '@raidkit/raidctl/findings';
 import type { Finding } from '@raidkit/raidctl/findings';
 
-/** How bad something is, the worst first. */
+/** Ranks of health, the worst first. */
 export const ranks = ['bad', 'poor', 'busy', 'good'] as const;
 export type Rank = (typeof ranks)[number];
 
@@ -37,15 +37,15 @@ export function memberHealth(state: string): Health {
   return members[state] ?? { rank: 'poor', word: state };
 }
 
-/** A sign for a rank, for those who do not tell colours apart. */
+/** A sign for each rank, for people who cannot tell the colours apart. */
 export const signs: Readonly<Record<Rank, string>> = { bad: '✕', poor: '▲', busy: '↻', good: '✓' };
 
-/** The arrays, the worst first, else as they are. */
+/** Sorts arrays by rank, the worst first; arrays of equal rank keep their order. */
 export function byUrgency(arrays: readonly RaidArrayInfo[]): RaidArrayInfo[] {
   return arrays.toSorted((a, b) => ranks.indexOf(healthOf(a).rank) - ranks.indexOf(healthOf(b).rank));
 }
 
-/** How everything is, in a few words. */
+/** Summarizes the state of all arrays in a few words. */
 export function summaryOf({ arrays }: StatusSnapshot): { rank: Rank; text: string } {
   if (arrays.length === 0) return { rank: 'good', text: 'There are no arrays yet' };
   const all = plural(arrays.length, 'array');
@@ -57,7 +57,7 @@ export function summaryOf({ arrays }: StatusSnapshot): { rank: Rank; text: strin
   return { rank, text: `${all}: ${counts.join(', ')}` };
 }
 
-/** What a person should know of an array, and of everything else. */
+/** Findings about an array. */
 export function findings(snapshot: StatusSnapshot, array: RaidArrayInfo): Finding[] {
   return findingsOf(snapshot, array);
 }
@@ -66,17 +66,17 @@ export function otherwise(snapshot: StatusSnapshot): Finding[] {
   return otherFindings(snapshot);
 }
 
-/** A text as a sentence. */
+/** Makes a sentence of a text: a capital first, and a full stop. */
 export function sentence(text: string): string {
   return `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? '' : '.'}`;
 }
 
-/** The place of an array in the page. */
+/** The id of an array's element in the page. */
 export function placeOf(array: { uuid: string }): string {
   return `array-${array.uuid}`;
 }
 
-/** Time of day; with the date if it is another day. */
+/** Formats a time of day, with the date if it is another day. */
 export function formatTime(time: string | number, now = new Date()): string {
   const date = new Date(time);
   const isToday = date.toDateString() === now.toDateString();
