@@ -6,16 +6,16 @@ import { derivedUuid, givenUuid } from './uuid.js';
 /** SPDK's namespace for this kind of device, so that both derive the same uuid from the same base. */
 const uuidNamespace = '4009b574-6430-4f1b-bc40-ace811091027';
 
-/** One read, and one write, in this many takes the longer time. */
+/** One read and one write in this many has the longer delay. */
 const p99Every = 100;
 
 /** Delays in microseconds that are added to completions of the base. */
 export interface DelayLatencies {
   avgReadUs: number;
-  /** For one read in a hundred; not below `avgReadUs`. */
+  /** Delay of one read in a hundred; not below `avgReadUs`. */
   p99ReadUs: number;
   avgWriteUs: number;
-  /** For one write in a hundred; not below `avgWriteUs`. */
+  /** Delay of one write in a hundred; not below `avgWriteUs`. */
   p99WriteUs: number;
 }
 

@@ -11,7 +11,7 @@ export const clientErrorCodes = [
 ] as const;
 export type ClientErrorCode = (typeof clientErrorCodes)[number];
 
-/** What the daemon answered instead of a result. */
+/** The daemon's error answer to a call. */
 export interface RpcFailure {
   /** A negative errno number, or a code of JSON-RPC (docs/rpc.md). */
   readonly code: number;

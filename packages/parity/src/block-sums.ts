@@ -25,7 +25,7 @@ export function makeBlockSumKey(salt: Uint8Array, key: Uint8Array): void {
   }
 }
 
-/** Upper 32 bits of what a sum takes for the block's number: the numbering in the highest byte. */
+/** Returns the upper 32 bits of the block number that goes into a sum, with the numbering's tag in the highest byte. */
 export function upperHalf(block: number, tag: number): number {
   return tag * 2 ** 24 + Math.floor(block / 2 ** 32);
 }

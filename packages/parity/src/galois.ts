@@ -8,21 +8,21 @@ export function gfMultiply(a: number, b: number): number {
   return product;
 }
 
-/** 2^k for k of 0 to 254; it begins anew at 255. */
+/** Powers 2^k for k from 0 to 254; they repeat from 255 on. */
 const powers = new Uint8Array(255);
-/** The k of each 2^k. */
+/** Logarithms: the k of each 2^k. */
 const logarithms = new Uint8Array(256);
 for (let exponent = 0, power = 1; exponent < 255; exponent++, power = gfMultiply(power, 2)) {
   powers[exponent] = power;
   logarithms[power] = exponent;
 }
 
-/** 2^exponent: what source `exponent` of a Q is multiplied by. `exponent`: 0 or more. */
+/** Returns 2^exponent, the coefficient of source `exponent` in Q. `exponent` is 0 or more. */
 export function gfPower(exponent: number): number {
   return powers[exponent % 255] ?? 0;
 }
 
-/** The number by which `a`, 1 to 255, gives 1. */
+/** Returns the multiplicative inverse of `a`, 1 to 255. */
 export function gfInverse(a: number): number {
   return gfPower(255 - (logarithms[a] ?? 0));
 }

@@ -1,12 +1,12 @@
 /**
- * The part of WebAssembly that is used here. TypeScript declares it with the browser's library only, and who installs
- * this package should not need that.
+ * The part of WebAssembly that is used here. TypeScript declares it only in the browser's library, which users of this package
+ * should not need.
  */
 export interface WasmMemory {
   readonly buffer: ArrayBuffer;
 }
 
-/** A compiled module; nothing here looks inside. */
+/** A compiled module, used as an opaque value. */
 export type WasmModule = object;
 
 interface WebAssemblyApi {

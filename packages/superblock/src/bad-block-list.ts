@@ -16,7 +16,7 @@ import {
 
 /** Layout of the list of bad blocks; little-endian. docs/on-disk-format.md has the table. */
 export const badBlocksLayout = {
-  /** Byte offsets of the two copies. */
+  /** Byte offsets of the two places, which are written alternately. */
   at: [256 * 1024, 320 * 1024],
   /** Room for a list, in bytes. */
   bytes: 64 * 1024,
@@ -30,7 +30,7 @@ const entryBytes = 16;
 /** Largest number of slots of an array, and of blocks of a range, whose count has six bytes. */
 const mostSlots = 255;
 const mostBlocks = 2 ** 48 - 1;
-/** Most ranges of a list. */
+/** Largest number of ranges of a list. */
 export const mostBadRanges = (badBlocksLayout.bytes - fixedBytes) / entryBytes;
 
 const decoder = new TextDecoder('latin1');

@@ -20,7 +20,10 @@ export class RangeLock {
   isIndexed = false;
   prev: RangeLock | null = null;
   next: RangeLock | null = null;
-  /** The locks that wait for this one: a list through `nextWaiter`. Each waits for one lock at a time, the latest in its way. */
+  /**
+   * List of the locks that wait for this one, through `nextWaiter`. A lock waits for one other at a time: the latest that
+   * conflicts.
+   */
   firstWaiter: RangeLock | null = null;
   lastWaiter: RangeLock | null = null;
   nextWaiter: RangeLock | null = null;

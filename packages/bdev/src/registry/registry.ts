@@ -80,8 +80,8 @@ export class BdevRegistry {
   }
 
   /**
-   * Makes the device known and has it examined. Resolves when every examiner has looked at it; it can be opened at once.
-   * Throws EEXIST (at once) if a name, alias or uuid is taken, EINVAL if its limits are out of range.
+   * Registers a device and has it examined. It can be opened at once; resolves when every examiner has seen it. Throws EEXIST
+   * (at once) if a name, alias or uuid is taken, EINVAL if its limits are out of range.
    */
   register(bdev: Bdev): Promise<void> {
     checkShape(bdev);

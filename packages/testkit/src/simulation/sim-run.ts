@@ -205,8 +205,8 @@ export class SimRun {
   }
 
   /**
-   * The disk has dropped what it should have flushed. If the array can do without it, it is failed, and the others have
-   * everything; unless the process dies, or the array goes offline, before they say so.
+   * The disk has dropped writes that it should have flushed. If the array can do without it, it is failed and the others have
+   * everything, unless the process dies or the array goes offline before they record that.
    */
   #onDrop(disk: SimDisk): void {
     const array = this.array();
