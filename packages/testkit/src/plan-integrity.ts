@@ -7,7 +7,9 @@ import { Random } from './random.js';
 const summedBytes = 4096;
 const pageIsFor = 480 * summedBytes;
 
-/** In a fifth of the seeds the array has checksums, with little memory for them. Uses a random stream of its own. */
+/**
+ * In a fifth of the seeds the array has checksums, with little memory for them. Uses random stream 13, as `drawShortages` does.
+ */
 export function drawIntegrity(seed: number, shape: SimShape): SimShape {
   const random = new Random(seed, 13);
   if (!random.chance(0.2) || shape.kind === 'no superblock') return shape;

@@ -3,7 +3,8 @@ import { Random } from './random.js';
 
 /**
  * Draws shortages for a quarter of the seeds: other users hold all buffers for a while, and thin disks have no more space for
- * unwritten blocks: one disk, or all where errors are allowed. Uses a random stream of its own.
+ * unwritten blocks: one disk, or all where errors are allowed. Uses random stream 13, as `drawIntegrity` does, so that buffers
+ * run out only in arrays that have checksums or could not have them.
  */
 export function drawShortages(seed: number, shape: SimShape, totalMs: number): PlanItem[] {
   const random = new Random(seed, 13);

@@ -9,7 +9,7 @@ const mostStreamers = 2;
 
 /**
  * Draws, for half of the seeds of levels with parity, users who write sequentially with several writes in flight, and a user
- * who writes, zeroes or reads among them. Uses a random stream of its own.
+ * who writes, zeroes or reads among them. Uses random stream 12, as `drawDevices` does.
  */
 export function drawStreams(seed: number, module: RaidModule, { blockSize }: SimShape, totalMs: number): PlanItem[] {
   const random = new Random(seed, 12);
