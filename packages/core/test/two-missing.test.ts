@@ -1,6 +1,7 @@
 import { IoType, Status } from '@raidkit/bdev';
 import type { BdevIo, BlockClient } from '@raidkit/bdev';
 import { expect, it } from 'vitest';
+import { blocks, build } from '../../../test/support/array-on-disks.js';
 import { BlockModel, taggedBlocks, tagsOf } from '../../../test/support/block-model.js';
 import { plugIn } from '../../../test/support/ram-disk.js';
 import type { RamDisk } from '../../../test/support/ram-disk.js';
@@ -254,4 +255,77 @@ it.each([4, 5])('without a member an older entry for block %i, whose newer one i
   await settle(again, model);
   await until(() => arrayOf(again, 'a').bitmap?.regionsToResync === 0, 'it is in sync');
   await settle(again, model);
+});
+
+/** Of the first stripe of five: both with data, one with parity, both with parity. */
+const pairsOfFive = [
+  [0, 1],
+  [0, 3],
+  [3, 4],
+] as const;
+
+it.each(pairsOfFive)(
+  'a raid6 without members %i and %i that loses a flush has lost nothing at its next start',
+  async (...lost) => {
+    const { disks, rig, volume } = await build('raid6', 5);
+    const stripe = 3 * 32;
+    const stripes = 4;
+    const expected = new Uint8Array(stripes * stripe * blockSize);
+    const write = async (offset: number, count: number, fill: number): Promise<void> => {
+      const data = blocks(count, fill);
+      await volume.write(offset, data);
+      expected.set(data, offset * blockSize);
+    };
+    for (let at = 0; at < stripes * stripe; at += 32) await write(at, 32, 1 + at / 32);
+    for (const slot of lost) await rig.arrays.removeBaseBdev(`m${slot}`);
+    await write(3, 2, 60);
+    await write(stripe + 40, 5, 61);
+    await write(20, 60, 62);
+    await volume.flush();
+    const left = [...disks.entries()].filter(([slot]) => !(lost as readonly number[]).includes(slot));
+    // One error of one moment, of a member that cannot be spared.
+    let hasFailed = false;
+    left[0]![1].fault = ({ type }) => {
+      if (type !== IoType.Flush || hasFailed) return Status.Ok;
+      hasFailed = true;
+      return Status.IoError;
+    };
+    await expect(volume.flush()).rejects.toThrow(/EIO/);
+    // What is in doubt is on record by then.
+    await turns();
+    const again = await restart({ disks: new Map(left) });
+    const readAgain = openVolume(again, 'a');
+    expect(await readAgain.read(0, stripes * stripe)).toEqual(expected);
+    expect(arrayOf(again, 'a').bitmap?.regionsToResync).toBe(0);
+    readAgain.descriptor.close();
+  },
+);
+
+it('without a member a block that cannot be read is not worked out from what is in doubt when an entry is written again', async () => {
+  const bad = dataStart + 2;
+  for (const held of [0b010, 0b100]) {
+    const setup = await without(0);
+    await cutShort(setup, 4, 1, held);
+    for (let most = 1; most <= 20; most++) {
+      let failed = 0;
+      // Block 5 is beside it, on the member in slot 1.
+      const again = await restart(setup, undefined, ({ offsetBlocks, numBlocks: count, type }) =>
+        type === IoType.Read && offsetBlocks <= bad && bad < offsetBlocks + count && failed++ < most
+          ? Status.IoError
+          : Status.Ok,
+      );
+      const volume = openVolume(again, 'a');
+      for (const [block, allowed] of [
+        [4, [1, 2, 'EIO']],
+        [5, [1, 'EIO']],
+      ] as const) {
+        const seen = await volume.read(block, 1).then(
+          (bytes) => tagsOf(bytes, block, blockSize, 'after the crash')[0],
+          () => 'EIO',
+        );
+        expect(allowed, `block ${block}`).toContain(seen);
+      }
+      volume.descriptor.close();
+    }
+  }
 });

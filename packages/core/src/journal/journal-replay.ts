@@ -94,6 +94,8 @@ async function writeTogether(array: JournalHost, entry: FoundEntry, together: re
   const { from, to } = rangeOf(array, entry);
   const known = new BlockRanges();
   for (let block = from; block < to; block++) if (!consistency.isInconsistent(block, 1)) known.add(block, block + 1);
+  const told = rowsToldOf(array, together);
+  if (told !== null) known.add(told.start, told.end);
   await tryTwice(
     () => writeAgain(array, entry),
     async () => {
@@ -101,6 +103,23 @@ async function writeTogether(array: JournalHost, entry: FoundEntry, together: re
       for (const other of together) await writeAgain(array, other);
     },
   );
+}
+
+/**
+ * Returns the blocks of members for which the entries of one write say what every absent member with data there holds. Nothing of it
+ * has to be worked out from parity, which may be in doubt, as after a lost flush. Returns null if there are none.
+ */
+function rowsToldOf(array: JournalHost, together: readonly FoundEntry[]): BlockRange | null {
+  const { arrayBlocks, memberBlocks } = array.stripe();
+  const stripe = Math.floor((together[0]?.offsetBlocks ?? 0) / arrayBlocks);
+  const parity = array.level?.redundantSlots?.(stripe);
+  // With parity to spare another block that cannot be read would be worked out from what is in doubt.
+  if (parity === undefined || array.canLose > 0) return null;
+  const numAbsent = array.slots.filter(({ index, isInSync }) => !isInSync && !parity.includes(index)).length;
+  const starts = together.map(({ offsetBlocks }) => stripe * memberBlocks + (offsetBlocks % memberBlocks));
+  const ends = together.map(({ numBlocks }, index) => (starts[index] ?? 0) + numBlocks);
+  const told = { start: Math.max(...starts), end: Math.min(...ends) };
+  return together.length >= numAbsent && told.start < told.end ? told : null;
 }
 
 /** Returns all entries of the entry's write, in order. */
