@@ -3,7 +3,7 @@ import type { Status } from '@raidkit/bdev';
 import type { AnyWriteRequest, CopiesModule, ParityModule } from '@raidkit/core';
 import { raid1 } from '@raidkit/raid1';
 import { raid5f } from '@raidkit/raid5f';
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { blocks } from '../../../test/support/array-on-disks.js';
 import { plugIn } from '../../../test/support/ram-disk.js';
 import type { RamDisk } from '../../../test/support/ram-disk.js';
@@ -248,4 +248,86 @@ it('a level that journals what it must not has its request ended, and can be sto
   volume.descriptor.close();
   await rig.arrays.stop();
   expect(rig.arrays.iosOutstanding).toBe(0);
+});
+
+/** raid5f, whose `redundantSlots` is `answer` from its second call on in each start, or from the first. */
+function confused(answer: (() => unknown) | null, from = 1): ParityModule {
+  return {
+    ...raid5f,
+    level: 'confused',
+    aliases: [],
+    code: 0x1243,
+    start(context) {
+      const parity = raid5f.start(context);
+      let calls = 0;
+      return {
+        resize: (capacities, current) => parity.resize(capacities, current),
+        submitRw: (request) => parity.submitRw(request),
+        submitNullPayload: (request) => parity.submitNullPayload?.(request),
+        submitProcessRequest: (request) => parity.submitProcessRequest(request),
+        redundantSlots: (stripe) =>
+          answer === null || calls++ < from ? parity.redundantSlots(stripe) : (answer() as readonly number[]),
+        onJournaled: (request: AnyWriteRequest, status: Status) => parity.onJournaled(request, status),
+        stop: () => parity.stop?.(),
+      };
+    },
+  };
+}
+
+const wrongAnswers: [what: string, answer: () => unknown, reason: RegExp][] = [
+  [
+    'throws',
+    () => {
+      throw new Error('a slip of the author’s');
+    },
+    /a slip of the author’s$/,
+  ],
+  ['says nothing', () => undefined, /redundantSlots\(\d+\) is undefined, and must be 1 to 2 different slots of 0 to 2$/],
+  ['names no slot', () => [], /redundantSlots\(\d+\) is \[\]/],
+  ['names a slot that is not there', () => [3], /redundantSlots\(\d+\) is \[3\]/],
+  ['names a slot twice', () => [1, 1], /redundantSlots\(\d+\) is \[1, 1\]/],
+  ['names all slots', () => [0, 1, 2], /redundantSlots\(\d+\) is \[0, 1, 2\]/],
+];
+
+describe.each(wrongAnswers)('a level that %s, asked where its parity is', (_, answer, reason) => {
+  const create = { name: 'a', level: 'confused', baseBdevs: ['m0', 'm1', 'm2'], stripSizeKb: 16, superblock: true };
+  const empty = [0, 1, 2].map(() => new Uint8Array(3 * MiB));
+
+  it('is refused when an array is created', async () => {
+    const rig = newRig();
+    rig.arrays.modules.register(confused(answer, 0));
+    await plugInAll(rig, empty);
+    await expect(rig.arrays.create(create)).rejects.toThrow(reason);
+    expect(rig.arrays.list()).toEqual([]);
+  });
+
+  it('takes its array offline, and the resync is still to be done', async () => {
+    const rig = newRig();
+    rig.arrays.modules.register(confused(null));
+    const disks = await plugInAll(rig, empty);
+    await rig.arrays.create(create);
+    const volume = openVolume(rig, 'a');
+    await volume.write(0, blocks(64, 1));
+    // The machine stops while the region is being written.
+    const images = disks.map(({ bytes }) => bytes.slice());
+    volume.descriptor.close();
+    const second = newRig();
+    second.arrays.modules.register(confused(answer));
+    const copies = await plugInAll(second, images);
+    await until(
+      () => second.arrays.get('a') !== undefined && arrayOf(second, 'a').lifecycle.phase === 'offline',
+      'it is offline',
+    );
+    expect(second.events).toContainEqual(
+      expect.objectContaining({ type: 'arrayOffline', array: 'a', reason: expect.stringMatching(reason) as string }),
+    );
+    const third = newRig();
+    third.arrays.modules.register(confused(null));
+    await plugInAll(
+      third,
+      copies.map(({ bytes }) => bytes.slice()),
+    );
+    await until(() => third.arrays.get('a')?.state === 'online', 'it is online again');
+    expect(third.events).toContainEqual(expect.objectContaining({ type: 'processStarted', array: 'a', process: 'resync' }));
+  });
 });

@@ -242,4 +242,20 @@ export const levels = [
     loses: 'data is worked out from blocks of which some are newer than others',
     tests: ['test/levels.test.ts'],
   },
+  {
+    id: 'parity-slots-are-believed',
+    file: 'core/src/array/array.ts',
+    line: 'checkRedundantSlots(this, stripe, slots);',
+    becomes: '',
+    loses: 'a resync calls parity consistent that it has not looked at, where a level does not say which slots hold it',
+    suites: ['packages/core/test/throwing-level.test.ts'],
+  },
+  {
+    id: 'parity-slots-may-be-too-few',
+    file: 'core/src/level/geometry.ts',
+    line: 'slots.length >= least',
+    becomes: 'slots.length >= 0',
+    loses: 'a resync calls parity consistent that it has not looked at, where a level names too few slots',
+    suites: ['packages/core/test/throwing-level.test.ts'],
+  },
 ];

@@ -13,6 +13,7 @@ import { Lifecycle } from '../lifecycle.js';
 import type { RaidState } from '../lifecycle.js';
 import { listDamage } from '../metadata/damage.js';
 import { SuperblockWriter } from '../metadata/superblock-writer.js';
+import { checkRedundantSlots } from '../level/geometry.js';
 import { canLoseAny, canRun, minOperational, whyNot } from '../level/redundancy.js';
 import type { LevelOptions, RaidGeometry, RedundantContext } from '../level/context.js';
 import type { LevelDescription, RaidLevel } from '../level/level.js';
@@ -744,6 +745,19 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
       else this.consistency.doubtUnstable();
     }
     if (this.state === 'online') this.#host.onInconsistent(this);
+  }
+
+  redundantSlots(stripe: number): readonly number[] {
+    const { level } = this;
+    if (level?.redundantSlots === undefined) return [];
+    try {
+      const slots = level.redundantSlots(stripe);
+      checkRedundantSlots(this, stripe, slots);
+      return slots;
+    } catch (error) {
+      this.io.onLevelThrewElsewhere(error);
+      throw error;
+    }
   }
 
   onLevelThrew(error: unknown): void {

@@ -288,11 +288,11 @@ export class RequestPath implements BdevDriver, RequestSink {
 
   onLevelThrew(io: RaidIo, error: unknown): void {
     this.onLeftUndone(io);
-    this.onRouteThrew(error);
+    this.onLevelThrewElsewhere(error);
   }
 
   /** The level has thrown, though not at a request. */
-  onRouteThrew(error: unknown): void {
+  onLevelThrewElsewhere(error: unknown): void {
     const array = this.#array;
     this.#brokenLevel = array.level;
     array.onLevelThrew(error);

@@ -10,7 +10,7 @@ import type { Slot } from '../members/slot.js';
 interface OrdinaryPath {
   /** The level has thrown: it is asked for nothing more. */
   readonly hasLevelThrown: boolean;
-  onRouteThrew(error: unknown): void;
+  onLevelThrewElsewhere(error: unknown): void;
   /** `failedSlot`: its member has been asked, and has answered with an error; -1 if none has been. */
   submitUnrouted(parent: BdevIo, failedSlot: number, error: Status): void;
   countError(slot: Slot, part: BdevIo): void;
@@ -87,7 +87,7 @@ export class RoutedReads implements IoOwner {
     try {
       return level.routeRead?.(offsetBlocks, numBlocks, route) === true ? this.#array.slotAt(route.slot) : null;
     } catch (error) {
-      this.#path.onRouteThrew(error);
+      this.#path.onLevelThrewElsewhere(error);
       return null;
     }
   }

@@ -1,7 +1,8 @@
 import { RaidError } from '../errors.js';
-import type { RaidGeometry } from './context.js';
-import type { RaidLevel } from './level.js';
+import type { LevelOptions, RaidGeometry } from './context.js';
+import type { CopySet, RaidLevel } from './level.js';
 import type { RaidModule } from './module.js';
+import { maxMissing } from './redundancy.js';
 
 /** The array whose level is being checked. */
 export interface LevelSubject {
@@ -9,6 +10,7 @@ export interface LevelSubject {
   readonly module: RaidModule;
   readonly blockSize: number;
   readonly numSlots: number;
+  readonly options: LevelOptions;
   /** Size of the slot's data area in blocks: that of its member, or the recorded size if the member is missing. */
   availableBlocks(slot: number): number;
 }
@@ -49,10 +51,34 @@ function checkCopies(array: LevelSubject, { copyGroups, copySets }: RaidLevel): 
     refuse(array, `copyGroups must have each of the slots 0 to ${array.numSlots - 1} once`);
 }
 
+/** Throws `ERR_RAID_MODULE` if what the level says of its redundancy cannot be right for this geometry. */
+export function checkRedundancy(array: LevelSubject, level: RaidLevel, { numBlocks, stripe }: RaidGeometry): void {
+  if (stripe === undefined) return;
+  if (level.copySets !== undefined) checkCopySets(array, level.copySets, stripe.memberBlocks);
+  if (level.redundantSlots !== undefined && numBlocks > 0) checkRedundantSlots(array, 0, level.redundantSlots(0));
+}
+
+/**
+ * Throws `ERR_RAID_MODULE` unless these can be the slots that hold a stripe's parity. With too few of them, or wrong ones, a
+ * resync would call parity consistent that it has not looked at.
+ */
+export function checkRedundantSlots(array: LevelSubject, stripe: number, slots: unknown): void {
+  const { module, numSlots, options } = array;
+  const least = maxMissing(module, numSlots, options);
+  const isList =
+    Array.isArray(slots) &&
+    new Set(slots).size === slots.length &&
+    slots.every((slot) => Number.isInteger(slot) && slot >= 0 && slot < numSlots);
+  if (isList && slots.length >= least && slots.length < numSlots) return;
+  const given = Array.isArray(slots) ? `[${slots.join(', ')}]` : String(slots);
+  refuse(
+    array,
+    `redundantSlots(${stripe}) is ${given}, and must be ${least} to ${numSlots - 1} different slots of 0 to ${numSlots - 1}`,
+  );
+}
+
 /** Throws `ERR_RAID_MODULE` unless the sets contain each block of each slot's stripe exactly once. */
-export function checkCopySets(array: LevelSubject, { copySets }: RaidLevel, { stripe }: RaidGeometry): void {
-  if (copySets === undefined || stripe === undefined) return;
-  const { memberBlocks } = stripe;
+function checkCopySets(array: LevelSubject, copySets: readonly CopySet[], memberBlocks: number): void {
   const bySlot = Array.from({ length: array.numSlots }, (): [from: number, to: number][] => []);
   for (const { numBlocks, places } of copySets) {
     if (!Number.isSafeInteger(numBlocks) || numBlocks < 1) refuse(array, `a set of copySets has ${numBlocks} blocks`);

@@ -3,7 +3,7 @@ import type { RaidArray } from '../array/array.js';
 import type { RaidContext } from '../array/context.js';
 import { RaidError } from '../errors.js';
 import { quiesced } from '../io/quiesce.js';
-import { checkCopySets, checkGeometry, checkLevel } from '../level/geometry.js';
+import { checkGeometry, checkLevel, checkRedundancy } from '../level/geometry.js';
 import type { RaidGeometry } from '../level/context.js';
 import type { CopySet, RaidLevel } from '../level/level.js';
 import { doesNotTake } from '../level/options.js';
@@ -251,7 +251,7 @@ function planSlots(array: RaidArray, slots: readonly Slot[]): RaidGeometry {
     );
     checkLevel(array, level);
     checkGeometry(array, geometry);
-    checkCopySets(array, level, geometry);
+    checkRedundancy(array, level, geometry);
     checkSizes(array, before.slots, kept, geometry);
     checkMovesNothing(array, before, { slots, sets: setsOf(level) });
     return geometry;

@@ -11,7 +11,7 @@ import { replayJournal } from '../journal/journal-replay.js';
 import { Journal } from '../journal/journal.js';
 import { flushMember, onEveryMember, writeSums } from '../members/member-io.js';
 import { rewriteInPlace } from '../members/rewrite.js';
-import { checkCopySets, checkGeometry, checkLevel } from '../level/geometry.js';
+import { checkGeometry, checkLevel, checkRedundancy } from '../level/geometry.js';
 import { adoptRecord, loadBitmap } from '../bitmap/bitmap-load.js';
 import type { RegionOrigin } from '../bitmap/bitmap-load.js';
 import { describeStrangers, rivalsOf } from '../array/health.js';
@@ -56,7 +56,7 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
       null,
     );
     checkGeometry(array, geometry);
-    checkCopySets(array, level, geometry);
+    checkRedundancy(array, level, geometry);
     array.level = level;
     array.setGeometry(geometry);
     const { numBlocks, memberBlocks } = geometry;

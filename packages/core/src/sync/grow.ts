@@ -3,7 +3,7 @@ import type { GrowingSums, SyncHost } from './host.js';
 import { moveSums } from './move-sums.js';
 import { onEveryMember } from '../members/member-io.js';
 import type { RaidLevel } from '../level/level.js';
-import { checkCopySets, checkGeometry } from '../level/geometry.js';
+import { checkGeometry, checkRedundancy } from '../level/geometry.js';
 import type { Slot } from '../members/slot.js';
 
 /** Number of bytes that are zeroed on a grown member at a time, so that other I/O is not delayed. */
@@ -88,7 +88,7 @@ export async function grow(array: SyncHost): Promise<void> {
   if (geometry.numBlocks <= oldBlocks) return;
   try {
     checkGeometry(array, geometry);
-    checkCopySets(array, level, geometry);
+    checkRedundancy(array, level, geometry);
     array.setGeometry(geometry);
     array.slots.forEach((slot, index) => (slot.dataSize = geometry.memberBlocks[index] ?? slot.dataSize));
     await array.metadata.update();

@@ -68,7 +68,7 @@ export function apart(array: SyncHost, left: readonly Difference[]): { alone: Di
 /** Returns the slots that hold parity in the stripe of the differences. */
 function parityOf(array: SyncHost, differing: readonly Difference[]): Slot[] {
   const stripe = Math.floor((differing[0]?.[1] ?? 0) / array.stripe().memberBlocks);
-  const redundant = array.level?.redundantSlots?.(stripe) ?? [];
+  const redundant = array.redundantSlots(stripe);
   return array.slots.filter(({ index }) => redundant.includes(index));
 }
 

@@ -177,7 +177,7 @@ export class RebuildTask implements ProcessStep {
   #isUnknown({ index }: Slot, at: number): boolean {
     const array = this.#array;
     const stripe = Math.floor(at / array.stripe().memberBlocks);
-    if (!array.isInconsistent(at, 1) || array.level?.redundantSlots?.(stripe).includes(index) === true) return false;
+    if (!array.isInconsistent(at, 1) || array.redundantSlots(stripe).includes(index)) return false;
     // If more members could be lost, the level decides: it knows what both parities say.
     return array.canLose <= 0;
   }

@@ -280,8 +280,8 @@ export class ResyncTask implements ProcessStep {
   /** Returns the redundant places of current members. */
   #derivedIn({ at, sets }: Piece): Place[] {
     if (sets.length > 0) return sets.flatMap((set) => current(set).slice(1));
-    const { level, slots } = this.#array;
-    const indexes = level?.redundantSlots?.(Math.floor(at / this.#array.stripe().memberBlocks)) ?? [];
+    const { slots } = this.#array;
+    const indexes = this.#array.redundantSlots(Math.floor(at / this.#array.stripe().memberBlocks));
     return slots.filter((slot) => slot.isInSync && indexes.includes(slot.index)).map((slot) => ({ slot, at }));
   }
 
@@ -290,9 +290,9 @@ export class ResyncTask implements ProcessStep {
    * member can tell what that parity should be, but if there is more parity than needed, it may agree.
    */
   #workedOutIn({ at, count, sets }: Piece): number[] {
-    const { consistency, level, slots } = this.#array;
+    const { consistency, slots } = this.#array;
     if (!this.#isResync || sets.length > 0 || !consistency.isInconsistent(at, count)) return [];
-    const redundant = level?.redundantSlots?.(Math.floor(at / this.#array.stripe().memberBlocks)) ?? [];
+    const redundant = this.#array.redundantSlots(Math.floor(at / this.#array.stripe().memberBlocks));
     const absent = slots.filter((slot) => !slot.isInSync).map(({ index }) => index);
     return absent.some((index) => !redundant.includes(index)) ? absent : [];
   }
