@@ -3,27 +3,27 @@ import type { JournalHost } from '../journal/host.js';
 import type { Journal } from '../journal/journal.js';
 import type { IoTimeouts } from '../members/io-timeouts.js';
 
-/** An array that serves requests. */
+/** An array that processes requests. */
 export interface IoHost extends JournalHost {
-  /** The level has thrown: the array cannot go on with it. */
+  /** The level threw an exception, so the array must stop using it. */
   onLevelThrew(error: unknown): void;
-  /** Has blocks of the slot's member rewritten from redundancy. */
+  /** Requests a repair of blocks of the slot's member from redundancy. */
   requestRepair(slot: number, memberOffsetBlocks: number, numBlocks: number): void;
-  /** Something of these blocks of members is known to be damaged, and a crash now would forget it. */
+  /** Whether these blocks of members have known damage that a crash now would hide. */
   mustRecordDamage(memberOffset: number, numBlocks: number): boolean;
   readonly journal: Journal | null;
   readonly io: JournalHost['io'] & {
     physicalDevices(): readonly string[];
   };
   readonly answers: IoTimeouts;
-  /** Whether reads that lie wholly on one member may go there without a request of the level's. */
+  /** Whether core may send reads that lie on one member without a request to the level. */
   readonly routesReads: boolean;
-  /** Whether writes that follow one another may come to a level with parity as one. */
+  /** Whether core may merge consecutive writes for levels with parity. */
   readonly gathersWrites: boolean;
-  /** The volume's bdev while online. */
+  /** The volume's bdev while the array is online; else null. */
   readonly bdev: Bdev | null;
-  /** As `bdev_get_bdevs` shows the array under `raid`. */
+  /** Returns the value that `bdev_get_bdevs` shows under `raid`. */
   describe(): JsonObject;
-  /** The call that makes the array again; null if its superblocks do. */
+  /** Returns the RPC call that recreates the array; null if it is assembled from superblocks. */
   describeConfig(): { method: string; params: JsonObject } | null;
 }

@@ -8,11 +8,11 @@ import { withOwnBuffer } from '../members/own-buffer.js';
 import type { Slot } from '../members/slot.js';
 
 /**
- * Most repairs that wait. Of what is asked for beyond that the device itself says once more that it cannot read it, and is read
- * around until then; and what checksums say is known by the array, and looked after when these are done.
+ * Most repairs that can wait. A request beyond that is dropped: the device will report the error again, and reads use
+ * redundancy until then. Damage found by checksums is known to the array, and is processed when the queue is empty.
  */
 const queueLimit = 64;
-/** Bytes of it that are rewritten at a time. */
+/** Number of bytes that are rewritten at a time. */
 const pieceBytes = 64 * 1024;
 
 interface RepairRequest {
@@ -22,16 +22,17 @@ interface RepairRequest {
 }
 
 /**
- * Rewrites blocks that a member could not read with what redundancy says, and reads them back. One at a time, with the
- * stripes quiesced, so that no write is overtaken. A member that cannot be rewritten is failed, if the array can do without.
+ * Rewrites blocks that a member could not read, with data from redundancy, and reads them back. One repair runs at a time, with
+ * the stripes quiesced so that no write is overtaken. A member that cannot be rewritten is failed if the array can do without
+ * it.
  */
 export class ReadRepair {
   readonly #array: IoHost;
   readonly #queue: RepairRequest[] = [];
   #work: Promise<void> | null = null;
-  /** Some that were asked for do not wait any more, and were not begun. */
+  /** Repairs were requested that are not queued and have not begun. */
   #hasDropped = false;
-  /** By how many. */
+  /** Number of {@link hold} calls that have not been released. */
   #held = 0;
   #isStopped = false;
 
@@ -50,19 +51,22 @@ export class ReadRepair {
     this.#begin();
   }
 
-  /** What has come onto the list without having been asked for is healed, too. */
+  /** Repairs blocks that were added to the list of bad blocks without a repair request. */
   healListed(): void {
     if (this.#isStopped) return;
     this.#hasDropped = true;
     this.#begin();
   }
 
-  /** One is under way, or waits. */
+  /** A repair is running or queued. */
   get isBusy(): boolean {
     return this.#work !== null;
   }
 
-  /** None begins from now on, until it is released as often. What waits is dropped: slots may have other numbers then. */
+  /**
+   * Prevents repairs from beginning until {@link release} has been called as often. Queued ones are dropped, because slots may
+   * be renumbered meanwhile.
+   */
   hold(): void {
     this.#held++;
     this.#drop();
@@ -73,7 +77,7 @@ export class ReadRepair {
     if (this.#hasDropped) this.#begin();
   }
 
-  /** Resolves when none is under way. */
+  /** Resolves when no repair is running. */
   async whenIdle(): Promise<void> {
     await this.#work;
   }
@@ -93,7 +97,7 @@ export class ReadRepair {
     if (this.#isHeld) return;
     this.#work ??= this.#run().finally(() => {
       this.#work = null;
-      // Dropped after the last look.
+      // A repair was dropped after the last check.
       if (this.#hasDropped) this.#begin();
     });
   }
@@ -117,7 +121,7 @@ export class ReadRepair {
     if (!isHealed) await this.#recordLost(wish);
   }
 
-  /** What is known to be damaged of all members, and was not tried yet: it is repaired, or comes onto the list. */
+  /** Processes all known damage of members that was not tried yet: it is repaired, or added to the list of bad blocks. */
   async #healDamaged(): Promise<void> {
     const { badBlocks, blockSize, blocksTogether, slots } = this.#array;
     const most = Math.max(1, Math.floor(pieceBytes / blockSize));
@@ -130,7 +134,7 @@ export class ReadRepair {
             this.#hasDropped = true;
             return;
           }
-          // A request may have written it meanwhile.
+          // A request may have written the blocks meanwhile.
           const numBlocks = Math.min(most, end - at);
           if (badBlocks.unhealedIn(index, at, numBlocks).length === 0) continue;
           await this.#heal({ slot: index, offsetBlocks: at, numBlocks });
@@ -141,7 +145,7 @@ export class ReadRepair {
     await this.#recordDamage(0, Infinity);
   }
 
-  /** False: what they should hold is not known, or they cannot be written. */
+  /** Resolves to false if redundancy does not have the data, or the blocks cannot be written. */
   async #heal(wish: RepairRequest): Promise<boolean> {
     if (this.#array.currentGeometry?.stripe === undefined) return false;
     try {
@@ -154,7 +158,10 @@ export class ReadRepair {
     }
   }
 
-  /** The blocks may be known to no member, or to none that is there: the record of that must not depend on checksums any more. */
+  /**
+   * Records the blocks as bad, because perhaps no member that is present has the data, and the checksums that show it may
+   * become invalid.
+   */
   async #recordLost({ offsetBlocks, numBlocks }: RepairRequest): Promise<void> {
     const array = this.#array;
     const stripe = array.currentGeometry?.stripe;
@@ -185,7 +192,7 @@ export class ReadRepair {
     const range = await quiesced(bdev, first * stripe.arrayBlocks, (last - first + 1) * stripe.arrayBlocks);
     try {
       await array.bitmap?.whenZeroed(offsetBlocks, numBlocks);
-      // What was unmapped meanwhile is not what redundancy remembers.
+      // Blocks that were unmapped meanwhile differ from what redundancy has.
       if (array.bitmap?.has(RegionState.Unwritten, offsetBlocks, numBlocks) === true) return;
       await rewriteUnreadable(array, slot, offsetBlocks, numBlocks);
     } finally {
@@ -195,9 +202,9 @@ export class ReadRepair {
 }
 
 /**
- * Gives a member blocks `[offset, +count)` of its data area, which it cannot read, from redundancy, and reads them back. The
- * stripes must be quiesced. Rejects if redundancy does not know them, or they cannot be written: then the member is failed, if
- * the array can do without it.
+ * Rewrites blocks `[offset, +count)` of a slot's data area, which the member cannot read, from redundancy, and reads them back.
+ * The stripes must be quiesced. Rejects if redundancy does not have the data or the blocks cannot be written; in the latter
+ * case the member is failed if the array can do without it.
  */
 export async function rewriteUnreadable(array: IoHost, slot: Slot, offset: number, count: number): Promise<void> {
   const data = await readReconstructed(array, slot.index, offset, count);
@@ -222,12 +229,12 @@ export async function rewriteUnreadable(array: IoHost, slot: Slot, offset: numbe
   }
 }
 
-/** The slot's member is not, or no longer, one that may be repaired. */
+/** Whether the slot has no member in sync that could be repaired. */
 function hasLeft(slot: Slot): boolean {
   return !slot.isInSync;
 }
 
-/** What the slot's member must hold in these blocks of its data area. The stripes must be quiesced. */
+/** Returns what the slot's member must hold in these blocks of its data area. The stripes must be quiesced. */
 async function readReconstructed(array: IoHost, slot: number, offset: number, count: number): Promise<Uint8Array> {
   const most = Math.max(1, Math.floor(65_536 / array.blockSize));
   const data = new Uint8Array(count * array.blockSize);

@@ -1,7 +1,7 @@
 import { BdevError, IoType, Status } from '@raidkit/bdev';
 import type { RaidIo, RaidIoPool } from '../level/raid-io.js';
 
-/** An array that can be asked what a member must hold. */
+/** An array that can reconstruct the data of a member. */
 export interface Reconstructible {
   readonly name: string;
   readonly ios: RaidIoPool;
@@ -9,8 +9,8 @@ export interface Reconstructible {
 }
 
 /**
- * Fills the buffer at `addr` with what the slot's member must hold in blocks `[offset, +count)` of its data area. The
- * stripes must be quiesced, or not yet in use. `excluded`: other slots that must not be read.
+ * Reconstructs blocks `[offset, +count)` of the slot's data area into the buffer at `addr`. The stripes must be quiesced, or
+ * not be in use yet. `excluded`: other slots that must not be read. Rejects with a `BdevError`.
  */
 export function reconstructInto(
   array: Reconstructible,
@@ -23,7 +23,10 @@ export function reconstructInto(
   return reconstructAll(array, [slot], offset, count, [addr], excluded);
 }
 
-/** As {@link reconstructInto}, of several slots at once, in ascending order: of a level with parity, as many as may be missing. */
+/**
+ * As {@link reconstructInto}, for several slots at once, in ascending order. Only for levels with parity, and at most as many
+ * as may be missing.
+ */
 export function reconstructAll(
   array: Reconstructible,
   slots: readonly number[],

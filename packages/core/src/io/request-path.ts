@@ -11,12 +11,12 @@ import type { GatheredWrites } from './write-gather.js';
 import { RegionState } from '../bitmap/region-state.js';
 import type { Slot } from '../members/slot.js';
 
-/** Flag of a part that never came to its device: whatever it was to do there, nothing is lost on it. */
+/** Flag of a part that was not sent to its device, so that its failure means no loss on the device. */
 const wasNotSubmitted = 1 << 30;
 
 /**
- * The way of an I/O from the bdev layer through the level to the members and back: the driver of an array's volume. What a
- * failed part means for the request and for the member is decided here.
+ * The path of an I/O from the bdev layer through the level to the members and back; it is the driver of an array's volume. This
+ * class decides what a failed part means for the request and the member.
  */
 export class RequestPath implements BdevDriver, RequestSink {
   readonly kind = 'raid';
@@ -26,11 +26,11 @@ export class RequestPath implements BdevDriver, RequestSink {
   readonly #gate: CommitBarrier;
   readonly #routed: RoutedReads;
   readonly #gather: WriteGather;
-  /** The instance of the level that has thrown; it is told of nothing new. */
+  /** The instance of the level that threw an exception; it gets no new requests. */
   #brokenLevel: RaidLevel | null = null;
-  /** Reads of members so far. */
+  /** Number of reads of members so far. */
   #readTurns = 0;
-  /** Requests of users' that the level, or what comes before and behind it, still has. */
+  /** Number of users' requests that are in progress at the level or waiting in core. */
   #begun = 0;
   #idleWaiters: (() => void)[] = [];
 
@@ -45,14 +45,14 @@ export class RequestPath implements BdevDriver, RequestSink {
     return this.#gather.counts;
   }
 
-  // The bdev driver.
+  // Methods of the bdev driver.
 
   supports(type: IoType): boolean {
-    // A device that cannot be written to is no member. This is asked for each I/O.
+    // A device that cannot be written is not accepted as a member. This method is called for each I/O.
     if (type === IoType.Read || type === IoType.Write || type === IoType.Flush) return true;
     if (type === IoType.Unmap || type === IoType.WriteZeroes) {
       if (this.#array.level?.submitNullPayload === undefined) return false;
-      // With redundancy, unmapping is writing zeroes that may deallocate: every member must read the same afterwards.
+      // With redundancy, an unmap is a write of zeros that may deallocate, because all members must read the same afterwards.
       if (type === IoType.Unmap && this.#array.module.redundancy !== 'none') return this.#allSupport(IoType.WriteZeroes);
     }
     return this.#allSupport(type);
@@ -73,29 +73,35 @@ export class RequestPath implements BdevDriver, RequestSink {
     return false;
   }
 
-  /** For the gather: begins one write, no part of which lies where a rebuild has been. `owner` is told of its end, then the caller. */
+  /**
+   * For the gather: begins one write, which lies completely outside of what a rebuild has filled. `owner` is notified when it
+   * is done, before the caller.
+   */
   startWrite(parent: BdevIo, owner: RaidIoOwner): void {
     parent.driverTag = 1;
     const { addr, flags, numBlocks, offsetBlocks } = parent;
     this.#writeFor(parent, owner, flags, offsetBlocks, numBlocks, addr);
   }
 
-  /** For the gather: begins one write for several. */
+  /** For the gather: begins one write that merges several. */
   startGathered(flags: number, offsetBlocks: number, numBlocks: number, addr: number, owner: RaidIoOwner): void {
     this.#writeFor(null, owner, flags, offsetBlocks, numBlocks, addr);
   }
 
-  /** Resolves when no request is under way, not even one that its caller has given up. */
+  /** Resolves when no request is in progress, including requests whose callers have given them up. */
   async whenIdle(): Promise<void> {
     while (this.#begun > 0) await new Promise<void>((resolve) => this.#idleWaiters.push(resolve));
   }
 
-  /** No request is under way, and none will come. */
+  /** Frees the memory. No request may be in progress, and none may follow. */
   close(): void {
     this.#gather.close();
   }
 
-  /** The way of all requests but reads that {@link RoutedReads} answers; of those too whose member `failedSlot` has not. */
+  /**
+   * Processes any request except reads that {@link RoutedReads} answers; also a routed read for which the member of
+   * `failedSlot` returned `error`.
+   */
   submitUnrouted(parent: BdevIo, failedSlot: number, error: Status): void {
     if (this.#array.state === 'offline') {
       parent.complete(Status.NoDevice);
@@ -104,7 +110,9 @@ export class RequestPath implements BdevDriver, RequestSink {
     this.#submitParts(parent, failedSlot, error);
   }
 
-  /** The way of a write that came while the array was online, and was held back here: it is made also while the array stops. */
+  /**
+   * Processes a write that arrived while the array was online and was held here. It is executed even if the array is stopping.
+   */
   submitHeld(parent: BdevIo): void {
     this.#submitParts(parent, -1, Status.Ok);
   }
@@ -138,7 +146,7 @@ export class RequestPath implements BdevDriver, RequestSink {
     return this.#array.describeConfig();
   }
 
-  // The level's side of an I/O, through RaidIo.
+  // Methods that RaidIo calls for the level.
 
   isMemberFor(io: RaidIo, slotIndex: number): boolean {
     const slot = this.#array.slotAt(slotIndex);
@@ -178,15 +186,15 @@ export class RequestPath implements BdevDriver, RequestSink {
     data.submit(part);
   }
 
-  /** The part is counted in the write-intent bitmap by itself. */
+  /** The part itself is counted in the write-intent bitmap, rather than its request. */
   #isMarked({ type }: BdevIo): boolean {
     return this.#array.bitmap?.isOfParts === true && type !== IoType.Read && type !== IoType.Flush;
   }
 
-  /** For the map: hands the member a part of a write that has waited for its bits. */
+  /** For the bitmap: submits a part of a write that waited for its bits. */
   resumePart(part: BdevIo): void {
     const { data, isRemoving } = this.#array.slotAt(part.tag);
-    // Asked again: it has waited. An array that stops ends what has begun.
+    // Checked again after the wait. A stopping array still completes writes that have begun.
     if (data === null || isRemoving || !this.#array.hasEnough) this.failPart(part, Status.NoDevice);
     else data.submit(part);
   }
@@ -197,7 +205,7 @@ export class RequestPath implements BdevDriver, RequestSink {
     part.owner.onIoDone(part);
   }
 
-  /** So many blocks are about to be read from the slot's member: what the next read costs depends on it. */
+  /** Counts a read of this many blocks from the slot's member, which changes the cost of further reads. */
   beginRead(slot: Slot, numBlocks: number): void {
     slot.readBlocksInFlight += numBlocks;
     slot.readTurn = ++this.#readTurns;
@@ -217,7 +225,7 @@ export class RequestPath implements BdevDriver, RequestSink {
     const array = this.#array;
     const slot = array.slotAt(part.tag);
     if (part.type === IoType.Read) slot.readBlocksInFlight -= part.numBlocks;
-    // Once more: it may have been copied while this was under way.
+    // Marked again, because the block may have been copied while this was in flight.
     else if (slot.replacement !== null && part.type !== IoType.Flush)
       slot.replacement.mark(part.offsetBlocks - slot.dataOffset, part.numBlocks);
     if (part.context === io) {
@@ -226,24 +234,24 @@ export class RequestPath implements BdevDriver, RequestSink {
     }
     const hasBad = !array.badBlocks.isEmpty;
     if (hasBad && part.status === Status.Ok && (part.type === IoType.Write || part.type === IoType.WriteZeroes)) {
-      // What stays on the list could not be read again.
+      // The blocks would stay on the list and could not be read.
       if (!array.noteWritten(part.tag, part.offsetBlocks - slot.dataOffset, part.numBlocks)) part.status = Status.NoSpace;
     }
     if (part.status !== Status.Ok && part.flags !== wasNotSubmitted) {
       const isBad =
         part.type === IoType.Read && array.badBlocks.has(part.tag, part.offsetBlocks - slot.dataOffset, part.numBlocks);
-      // A process counts itself what it cannot read, block by block; and what is known to be bad was counted when it was found.
+      // Processes count the blocks that they cannot read themselves, and blocks on the list were counted when they were found.
       if (!isBad && (part.type !== IoType.Read || io.slot < 0)) this.countError(slot, part);
-      // A device that cannot read what it has just been given is none; and what it holds the others know. A block that is known
-      // to be bad it was not given.
+      // A rebuild target that cannot read what it was just given is defective, and the other members have its data. Blocks on
+      // the list were never given to it.
       if (part.type === IoType.Read && slot.isRebuilding && !isBad)
         array.failMember(slot.index, `${statusName(part.status)} on read while it was being filled`);
-      // At once: another flush that is under way on the member may succeed without having kept anything.
+      // Without delay: another flush in flight on the member may succeed without having kept the data.
       if (part.type === IoType.Flush && slot.isOperational) {
         const canGo = array.module.redundancy !== 'none' && array.failMember(slot.index, `${statusName(part.status)} on flush`);
         if (!canGo) array.noteLostFlush(slot, part.status);
       }
-      // Where there is redundancy it depends on who else has failed.
+      // With redundancy it depends on which other members failed.
       const isForced = part.type !== IoType.Read && (part.flags & IoFlag.ForceUnitAccess) !== 0;
       if (isForced && array.module.redundancy === 'none' && slot.isInSync) array.noteLostFlush(slot, part.status);
     }
@@ -256,7 +264,7 @@ export class RequestPath implements BdevDriver, RequestSink {
     this.#array.requestRepair(slot, offset, numBlocks);
   }
 
-  /** The parts of a request are done: decides what their failures mean, and fails members for them. */
+  /** Determines the status of a request whose parts are done, and fails members as needed. */
   judge(io: RaidIo): Status {
     const array = this.#array;
     if (io.type === IoType.Read && io.failed.length === 0) return io.stepStatus;
@@ -266,21 +274,22 @@ export class RequestPath implements BdevDriver, RequestSink {
     const canLose = array.canRunWith((slot) => slot.isInSync && !losers.has(slot.index));
     const reason = `${statusName(io.writeStatus)} on ${io.type === IoType.Flush ? 'flush' : 'write'}`;
     for (const slot of new Set(io.failed)) if (array.slotAt(slot).isRebuilding) array.failMember(slot, reason);
-    // With copies, all that failed go but the last copy of each block, so that no two readers see different data.
+    // With copies, all members that failed are taken out except the last copy of each block, so that no two reads return
+    // different data.
     const areCopies = array.module.redundancy === 'copies';
     if (canLose || areCopies) for (const slot of losers) array.failMember(slot, reason);
-    // The last copy has not taken the write, and a copy that is being filled from it may have: they must not both be read.
+    // The last copy has not been written, and a copy that is being filled may have been. They must not both be read.
     const hasDiverged = areCopies && [...losers].some((slot) => array.slotAt(slot).isInSync);
     for (const { index, isRebuilding } of array.slots)
       if (hasDiverged && isRebuilding && io.filler?.isFilling(index) === true)
         array.failMember(index, 'it differs from the last copy');
     this.#noteLostFlush(io);
-    // A start in doubt lets go of no member: one that stays, and has not taken the write, would be believed.
+    // A start with inconsistent redundancy takes no member out. One that stays without the write would be believed.
     const isAnyLeft = !areCopies && [...losers].some((slot) => array.slotAt(slot).isInSync);
     return io.partsDone > 0 && canLose && !isAnyLeft ? Status.Ok : io.writeStatus;
   }
 
-  /** The level is through with a request: it is acknowledged at once, or when metadata allows. */
+  /** The level is done with a request. It is acknowledged at once, or when the superblocks allow it. */
   onLevelDone(io: RaidIo, status: Status): void {
     if (io.isAtLevel) this.#array.journal?.left(io);
     this.#acknowledge(io, status);
@@ -291,7 +300,7 @@ export class RequestPath implements BdevDriver, RequestSink {
     this.onLevelThrewElsewhere(error);
   }
 
-  /** The level has thrown, though not at a request. */
+  /** The level threw an exception outside of a request. */
   onLevelThrewElsewhere(error: unknown): void {
     const array = this.#array;
     this.#brokenLevel = array.level;
@@ -307,7 +316,7 @@ export class RequestPath implements BdevDriver, RequestSink {
       (io.type !== IoType.Read || io.writesBack) &&
       array.currentGeometry?.stripe !== undefined
     ) {
-      // What it has left undone of a write makes redundancy wrong, also at the next start.
+      // The unfinished part of the write makes redundancy inconsistent, also for the next start.
       const { from, to } = array.memberRange(io.offsetBlocks, io.offsetBlocks + io.numBlocks);
       array.consistency.markInconsistent(from, to - from);
     }
@@ -318,8 +327,8 @@ export class RequestPath implements BdevDriver, RequestSink {
   }
 
   #acknowledge(io: RaidIo, status: Status): void {
-    // A client is told nothing that rests on what checksums alone have found, before the record of it does not depend on them
-    // any more.
+    // An answer that depends on damage which only checksums show must wait until the damage is recorded without relying on
+    // them.
     if (io.isUsers && io.type !== IoType.Flush && this.#mustRecord(io, status)) {
       this.#recordLost(io.offsetBlocks, io.numBlocks, () => {
         if (status === Status.Ok) this.#acknowledgeRecorded(io, status);
@@ -328,7 +337,10 @@ export class RequestPath implements BdevDriver, RequestSink {
     } else this.#acknowledgeRecorded(io, status);
   }
 
-  /** What is answered as lost stays lost until it is written. What was read around must not be taken for good after a crash. */
+  /**
+   * Blocks that were answered as lost must stay lost until they are written, and damage that a read avoided must not count as
+   * good data after a crash.
+   */
   #mustRecord(io: RaidIo, status: Status): boolean {
     const { badBlocks } = this.#array;
     if (status !== Status.Ok) return !badBlocks.isSettled;
@@ -340,7 +352,7 @@ export class RequestPath implements BdevDriver, RequestSink {
   #acknowledgeRecorded(io: RaidIo, status: Status): void {
     const { journal } = this.#array;
     if (status === Status.Ok && journal?.mustSaveDoubt === true && this.#isForStableMedia(io)) {
-      // What was in doubt, and has been written since, must be readable after the next start.
+      // Blocks that were inconsistent and have been written since must be readable after the next start.
       journal.doubt.save().then(
         () => this.#acknowledgeRecorded(io, status),
         () => this.finish(io, Status.IoError),
@@ -349,12 +361,12 @@ export class RequestPath implements BdevDriver, RequestSink {
     }
     const mayMissMember = io.type !== IoType.Read || io.writesBack;
     if (status !== Status.Ok || !mayMissMember) this.finish(io, status);
-    // A member may have left since the level looked who is there: passed over, it has not got what would be acknowledged.
+    // A member may have left since the level checked its members. It was skipped, and lacks what would be acknowledged.
     else if (!this.#array.hasEnough) this.finish(io, Status.NoDevice);
     else if (!this.#gate.holds(io)) this.finish(io, Status.Ok);
   }
 
-  /** A read that one part was to answer cannot be had from others: nothing but its error is left to be told. */
+  /** Completes a routed read that no other member can answer with its error. */
   completeLost(parent: BdevIo, status: Status): void {
     if (this.#array.badBlocks.isSettled) parent.complete(status);
     else this.#recordLost(parent.offsetBlocks, parent.numBlocks, () => parent.complete(status));
@@ -363,7 +375,7 @@ export class RequestPath implements BdevDriver, RequestSink {
   #recordLost(offsetBlocks: number, numBlocks: number, then: () => void): void {
     const array = this.#array;
     const isRedundant = array.module.redundancy !== 'none';
-    // Only the level knows where the blocks lie; without redundancy it does not say, and the whole member is recorded.
+    // Only the level knows where the blocks lie. Without redundancy it cannot be asked, so all damage is recorded.
     const { from, to } = isRedundant ? array.memberRange(offsetBlocks, offsetBlocks + numBlocks) : { from: 0, to: Infinity };
     array.recordDamage(from, to - from).then(then, (error: unknown) => {
       array.log.error({ ...array.logFields(), err: error }, 'damaged blocks could not be recorded');
@@ -371,23 +383,26 @@ export class RequestPath implements BdevDriver, RequestSink {
     });
   }
 
-  /** Hands a write of any kind to the level; its bits in the write-intent bitmap are set. */
+  /** Submits a write of any kind to the level. Its bits in the write-intent bitmap are set. */
   resume(io: RaidIo): void {
     const { level, journal } = this.#array;
-    // Asked again, as it may have waited for its region's bit, or for a departure to be recorded.
+    // Checked again, because the write may have waited for bits or for a departure to be recorded.
     if (level === null || this.hasLevelThrown || !this.#array.hasEnough) {
       this.finish(io, Status.NoDevice);
       return;
     }
     if (journal !== null) {
-      // What a member's absence asks for is known when it is recorded.
+      // The departure must be recorded before the level can know what to journal.
       if (this.#gate.delays(io)) return;
       journal.entered(io);
     }
     io.start(level);
   }
 
-  /** Hands the level a request of core's own, which needs no bits in the write-intent bitmap. `io.owner` is told. */
+  /**
+   * Submits a request of core to the level; it needs no bits in the write-intent bitmap. `io.owner` is notified when it is
+   * done.
+   */
   submitOwn(io: RaidIo): void {
     const { level } = this.#array;
     io.sink = this;
@@ -395,7 +410,7 @@ export class RequestPath implements BdevDriver, RequestSink {
     else io.start(level);
   }
 
-  /** For the gate: tells the caller. */
+  /** Completes the request with this status. Also called by the commit barrier. */
   finish(io: RaidIo, status: Status): void {
     const { isUsers, parent, owner } = io;
     io.status = status;
@@ -425,7 +440,7 @@ export class RequestPath implements BdevDriver, RequestSink {
     else this.#startPart(parent, from, to - from, failedSlot, error);
   }
 
-  /** What is unwritten needs no unmapping: that would be its first write. */
+  /** Skips unwritten regions, which need no unmap: it would be their first write. */
   #unmapWritten(parent: BdevIo, from: number, to: number): void {
     let at = from;
     while (at < to) {
@@ -491,7 +506,7 @@ export class RequestPath implements BdevDriver, RequestSink {
     this.resume(io);
   }
 
-  /** Hands the level what has been written, and answers the rest with zeros. */
+  /** Submits the written part of a read to the level, and answers the rest with zeros. */
   #read(io: RaidIo, parent: BdevIo): void {
     const { level, bitmap, blockSize, memory } = this.#array;
     if (level === null) {
@@ -517,7 +532,7 @@ export class RequestPath implements BdevDriver, RequestSink {
     this.finish(io, Status.Ok);
   }
 
-  /** Flush goes to every member that gets writes, a rebuild's target included: it holds acknowledged data too. */
+  /** A flush goes to every member that gets writes. That includes rebuild targets, which hold acknowledged data too. */
   #flush(io: RaidIo): void {
     if (this.#hasLostFlush(io)) {
       this.onLevelDone(io, Status.IoError);
@@ -533,8 +548,8 @@ export class RequestPath implements BdevDriver, RequestSink {
   }
 
   /**
-   * A flush that failed is reported once by most devices, which may have dropped what it was to keep. A member that the array
-   * can do without is failed for it; of another one no later flush is believed.
+   * Most devices report a failed flush only once, and may have dropped the data. A member that the array can do without is
+   * failed; for any other, later flushes do not count as successful.
    */
   #noteLostFlush(io: RaidIo): void {
     if (io.type !== IoType.Flush && (io.flags & IoFlag.ForceUnitAccess) === 0) return;
@@ -548,12 +563,12 @@ export class RequestPath implements BdevDriver, RequestSink {
     return io.type === IoType.Flush || (io.flags & IoFlag.ForceUnitAccess) !== 0;
   }
 
-  /** The request asks for stable media, and a member has lost what it should have kept there; perhaps just now. */
+  /** Whether the request must reach stable media although a member has lost a flush, perhaps just now. */
   #hasLostFlush(io: RaidIo): boolean {
     return this.#isForStableMedia(io) && this.#array.slots.some((slot) => slot.hasLostFlush && slot.isInSync);
   }
 
-  /** Array blocks, from the start, that a rebuild's targets hold; 0 without one. */
+  /** Returns the number of array blocks, from the start, that a rebuild has filled; 0 if there is none. */
   #rebuiltBlocks(): number {
     const { process } = this.#array;
     return process === null || process.targets.length === 0 ? 0 : process.offsetBlocks;
@@ -564,7 +579,7 @@ export class RequestPath implements BdevDriver, RequestSink {
     return true;
   }
 
-  /** A part has failed: counts it, and says so. */
+  /** Counts and logs a failed part. */
   countError(slot: Slot, part: BdevIo): void {
     if (part.status === Status.NoDevice && slot.isRemoving) return;
     if (part.type === IoType.Read) slot.errors.read++;

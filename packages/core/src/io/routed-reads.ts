@@ -6,23 +6,23 @@ import { RegionState } from '../bitmap/region-state.js';
 import type { RaidLevel, ReadRoute } from '../level/level.js';
 import type { Slot } from '../members/slot.js';
 
-/** What takes the reads that cannot be routed, or whose member did not give all of it. */
+/** Handles the reads that cannot be routed, or whose member returned an error. */
 interface OrdinaryPath {
-  /** The level has thrown: it is asked for nothing more. */
+  /** The level threw an exception, so it must not be called any more. */
   readonly hasLevelThrown: boolean;
   onLevelThrewElsewhere(error: unknown): void;
-  /** `failedSlot`: its member has been asked, and has answered with an error; -1 if none has been. */
+  /** `failedSlot`: slot of the member that returned `error` for the read; -1 if none was asked. */
   submitUnrouted(parent: BdevIo, failedSlot: number, error: Status): void;
   countError(slot: Slot, part: BdevIo): void;
   beginRead(slot: Slot, numBlocks: number): void;
-  /** The read has failed, with this status, where no other member could answer it. */
+  /** The read failed with this status, and no other member can answer it. */
   completeLost(parent: BdevIo, status: Status): void;
 }
 
 /**
- * Reads that lie wholly on one member, while nothing special goes on: they need no request of the level's, and so most of what
- * core does for one. All others, and those that fail, take the ordinary path from its start: errors, repair, and blocks that
- * are in doubt, unwritten or bad are dealt with there alone.
+ * Sends reads that lie on one member directly to it while nothing special goes on. That saves the request to the level and most
+ * of core's work for it. All other reads, and those that fail, take the ordinary path from its start, which alone handles
+ * errors, repairs, and blocks that are inconsistent, unwritten or bad.
  */
 export class RoutedReads implements IoOwner {
   readonly #array: IoHost;
@@ -69,7 +69,7 @@ export class RoutedReads implements IoOwner {
     if (status !== Status.Ok) this.#path.countError(slot, part);
     this.#array.registry.ios.put(part);
     slot.partEnded();
-    // A device that was given up may still fill the buffer, so nothing else may be read into it.
+    // A timed-out device may still write to the buffer, so nothing else may be read into it.
     if (status === Status.Ok || status === Status.TimedOut) parent.complete(status);
     else if (this.#array.module.redundancy === 'none') this.#path.completeLost(parent, status);
     else this.#path.submitUnrouted(parent, tag, status);

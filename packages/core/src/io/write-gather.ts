@@ -5,45 +5,45 @@ import type { RaidGeometry } from '../level/context.js';
 import type { RaidIo, RaidIoOwner } from '../level/raid-io.js';
 import type { IoHost } from './host.js';
 
-/** Most bytes of one gathered write. */
+/** Most bytes of one merged write. */
 const mostBytes = 1024 * 1024;
-/** Gathered writes of an array that are under way at a time. */
+/** Most merged writes of an array that are in progress at a time. */
 const mostGathered = 8;
-/** A stream with less than this part of a stripe in flight is one of few, small writes. */
+/** A stream with less than this fraction (1/8) of a stripe in flight has few, small writes. */
 const fewShare = 8;
-/** `driverTag` of a write in a run: something else has been begun for blocks of it since the run was. */
+/** `driverTag` of a write in a run if another request for some of its blocks began after the run. */
 const overtaken = 1;
-/** Streams are found by where they go on; so many lists of them. */
+/** Number of lists of streams. A stream is found by the block at which it continues. */
 const lists = 64;
 
-/** Writes of users that came to the level together with others; counted since the array was made known. */
+/** Counters of users' writes that were merged, since the array became known. */
 export interface GatheredWrites {
-  /** Writes of users. */
+  /** Users' writes that were merged. */
   requests: number;
-  /** What the level was handed for them. */
+  /** Requests to the level that they became. */
   operations: number;
-  /** How many of these failed, so that their writes were made one by one. */
+  /** Merged requests that failed, so that their writes were sent one by one. */
   failed: number;
 }
 
-/** What takes writes to the level. */
+/** Submits writes to the level. */
 interface WritePath {
-  /** Begins one write; `owner` is told of its end before the caller. */
+  /** Begins one write. `owner` is notified when it is done, before the caller. */
   startWrite(parent: BdevIo, owner: RaidIoOwner): void;
-  /** Begins one write for several; only `owner` is told of its end. */
+  /** Begins one write that merges several. Only `owner` is notified when it is done. */
   startGathered(flags: number, offsetBlocks: number, numBlocks: number, addr: number, owner: RaidIoOwner): void;
-  /** The way of a write that has waited and is not gathered, whatever the array is at. */
+  /** Submits a write that has waited and is not merged, in any state of the array. */
   submitHeld(parent: BdevIo): void;
 }
 
-/** Writes each of which begins where the one before it ends, while one of them is under way. */
+/** Consecutive writes, each beginning where the one before it ends, while one of them is in progress. */
 class Stream implements RaidIoOwner {
-  /** The block behind the last of them. */
+  /** The block after the last write. */
   to = 0;
-  /** Blocks that the level has been handed. */
+  /** Number of blocks in progress at the level. */
   atWork = 0;
   waiting: Run | null = null;
-  /** How many keep it: writes at the level, the run that waits, a call that is at it. */
+  /** Number of references: writes in progress, the waiting run, and a call that is using the stream. */
   users = 0;
   next: Stream | null = null;
   readonly #gather: WriteGather;
@@ -52,22 +52,22 @@ class Stream implements RaidIoOwner {
     this.#gather = gather;
   }
 
-  /** A write of it alone is done. */
+  /** A single write of the stream is done. */
   onRaidIoDone(io: RaidIo): void {
     this.#gather.onWritten(this, io.numBlocks);
   }
 }
 
-/** Writes of a stream that the level is to be handed as one. */
+/** Consecutive writes of a stream that will be one request to the level. */
 class Run implements RaidIoOwner {
   stream: Stream | null = null;
   offsetBlocks = 0;
   numBlocks = 0;
   flags = 0;
-  /** The writes, in order, linked by their `driverContext`. */
+  /** The writes in order, linked by their `driverContext`. */
   first: BdevIo | null = null;
   last: BdevIo | null = null;
-  /** Where their data has been put together; -1 before. */
+  /** Address of the merged data; -1 while it has not been copied. */
   addr = -1;
   prev: Run | null = null;
   next: Run | null = null;
@@ -83,9 +83,9 @@ class Run implements RaidIoOwner {
 }
 
 /**
- * Makes one write of several that follow one another in a stripe with parity. A write that begins where another one ends which is
- * under way waits: until that is done, or what waits reaches the stripe's end. Any other write goes at once. To all below, what
- * has been gathered is one write; if it fails, its writes are made one by one, so that each has an outcome of its own.
+ * Merges consecutive writes within a stripe of a level with parity. A write that begins at the end of another one in progress
+ * waits until that one is done, or until the waiting writes reach the end of the stripe. Other writes are sent at once. The
+ * layers below see one write; if it fails, its writes are sent one by one, so that each gets a status of its own.
  */
 export class WriteGather {
   readonly counts: GatheredWrites = { requests: 0, operations: 0, failed: 0 };
@@ -95,13 +95,13 @@ export class WriteGather {
   readonly #idleStreams: Stream[] = [];
   readonly #idleRuns: Run[] = [];
   #firstWaiting: Run | null = null;
-  /** Begun: with the level, or failed and not taken apart yet. */
+  /** Runs that have begun: in progress at the level, or failed and not yet split. */
   readonly #atWork: Run[] = [];
   #pool: BufferPool | null = null;
-  // What the array was like when it was last looked at.
+  // State of the array when it was last examined.
   #membership = -1;
   #geometry: RaidGeometry | null = null;
-  /** Blocks of the array that one write may cover; 0: nothing is gathered. */
+  /** Number of array blocks that one write must not cross a multiple of; 0 if no writes are merged. */
   #unit = 0;
   #strip = 0;
   #mostBlocks = 0;
@@ -111,7 +111,7 @@ export class WriteGather {
     this.#path = path;
   }
 
-  /** Takes a write that may be gathered; false for one that goes its own way. */
+  /** Returns true if it accepted the write, which may then be merged; false if the caller must send it. */
   submit(parent: BdevIo): boolean {
     const { offsetBlocks, numBlocks } = parent;
     this.letGo(offsetBlocks, numBlocks);
@@ -130,7 +130,7 @@ export class WriteGather {
     stream.to = offsetBlocks + numBlocks;
     this.#add(stream);
     if (stream.waiting !== null && !this.#fits(stream.waiting, parent)) this.#start(stream, stream.waiting);
-    // The client of the write that has just been started may have been told at once, and may have gone on behind this one.
+    // The client of the write that was just started may have been notified at once, and may have continued the stream.
     if (stream.waiting !== null && stream.waiting.offsetBlocks + stream.waiting.numBlocks !== offsetBlocks)
       this.#startAlone(stream, parent);
     else {
@@ -141,9 +141,9 @@ export class WriteGather {
     return true;
   }
 
-  /** Before blocks are changed that writes which wait are to change: these go first. */
+  /** Called before blocks are changed. Starts waiting writes that overlap them, so that these come first. */
   letGo(offsetBlocks: number, numBlocks: number): void {
-    // What waits is told of that when what it waits for is over.
+    // While the array is stopping, waiting writes are processed when the writes in progress end.
     if (this.#array.state !== 'online') return;
     const end = offsetBlocks + numBlocks;
     let run = this.#firstWaiting;
@@ -161,14 +161,14 @@ export class WriteGather {
     }
   }
 
-  /** No write is under way, and none will come. */
+  /** Frees the memory. No write may be in progress, and none may follow. */
   close(): void {
     this.#pool?.close();
     this.#pool = null;
     this.#geometry = null;
   }
 
-  /** For {@link Stream}: so many blocks that the level had been handed are done. */
+  /** For {@link Stream}: this many blocks in progress at the level are done. */
   onWritten(stream: Stream, numBlocks: number): void {
     stream.atWork -= numBlocks;
     const run = stream.waiting;
@@ -181,7 +181,8 @@ export class WriteGather {
     const { numBlocks, stream } = run;
     this.#pool?.put(run.addr);
     if (status === Status.Ok) this.#acknowledge(run);
-    // What has failed is perhaps not each of them. In a later turn: this may be the call that brought one of them.
+    // Not every write of the run need have failed. They are retried in a later turn, because this may run within the call that
+    // submitted one of them.
     else {
       this.counts.failed++;
       this.#array.registry.runtime.soon(() => this.#takeApart(run, status));
@@ -203,7 +204,7 @@ export class WriteGather {
     this.#geometry = geometry;
     this.#unit = 0;
     if (!array.gathersWrites || geometry?.stripe === undefined || geometry.gathersWrites === false) return;
-    // With nothing to lose, a part that fails leaves what absent members hold in doubt, in all columns of the write.
+    // If no member can be lost, a failed part makes the data of absent members inconsistent in all columns of the write.
     if (array.module.redundancy !== 'parity' || array.canLose < 1) return;
     const { optimalIoBoundary = 0, splitOnBoundary = false, splitOnWriteUnit = false, stripe, writeUnitSize = 1 } = geometry;
     const unit = splitOnWriteUnit ? writeUnitSize : splitOnBoundary ? optimalIoBoundary : stripe.arrayBlocks;
@@ -213,7 +214,7 @@ export class WriteGather {
     this.#mostBlocks = Math.min(unit, mostBytes / array.blockSize);
   }
 
-  /** The stream that goes on at this block, out of its list; null if there is none. */
+  /** Returns the stream that continues at this block, removed from its list; null if there is none. */
   #take(to: number): Stream | null {
     const list = to % lists;
     let before: Stream | null = null;
@@ -246,7 +247,7 @@ export class WriteGather {
     this.#idleStreams.push(stream);
   }
 
-  /** Whether the write can be one with the run, at whose end it begins. */
+  /** Whether the write, which begins at the end of the run, can be merged with it. */
   #fits(run: Run, { flags, numBlocks }: BdevIo): boolean {
     return run.flags === flags && run.numBlocks + numBlocks <= this.#mostBlocks;
   }
@@ -256,8 +257,8 @@ export class WriteGather {
   }
 
   /**
-   * Nothing is at work. Or little is in flight, and half of it waits: two small writes side by side take members as long as one
-   * does, unless they have columns of the stripe in common.
+   * Whether the run can start. It can if nothing is in progress. It also can if little is in flight and half of that is
+   * waiting, because two small writes take members no longer than one, unless they share columns of the stripe.
    */
   #canStart(stream: Stream, run: Run): boolean {
     const { atWork } = stream;
@@ -299,7 +300,7 @@ export class WriteGather {
     this.#path.startWrite(parent, stream);
   }
 
-  /** Hands what waits to the level. */
+  /** Submits the waiting run to the level. */
   #start(stream: Stream, run: Run): void {
     stream.waiting = null;
     if (run.prev === null) this.#firstWaiting = run.next;
@@ -309,7 +310,7 @@ export class WriteGather {
     run.next = null;
     const { first } = run;
     this.#atWork.push(run);
-    // Asked again: it has waited.
+    // Checked again after the wait.
     if (first === null || !this.#mayGather() || isAnyUnwanted(run)) this.#takeApart(run);
     else if (first === run.last) {
       this.#put(run);
@@ -323,7 +324,7 @@ export class WriteGather {
     this.#leave(stream);
   }
 
-  /** Copies the data of the writes to where they follow one another; false if there is no buffer. */
+  /** Copies the data of the writes into one buffer. Returns false if there is none. */
   #gatherData(run: Run): boolean {
     const { blockSize, memory } = this.#array;
     const slotBytes = this.#mostBlocks * blockSize;
@@ -355,15 +356,15 @@ export class WriteGather {
     }
   }
 
-  /** Each write goes on its own. `status` is how they have failed together, if they have. */
+  /** Sends each write separately. `status` is the status of the merged write if it failed. */
   #takeApart(run: Run, status: Status = Status.IoError): void {
-    // A client that is told at once may begin a write that overlaps those that are left.
+    // A client that is notified at once may begin a write that overlaps the remaining ones.
     for (let io = run.first; io !== null; io = run.first) {
       run.first = nextOf(io);
       io.driverContext = null;
-      // The client has been told that it timed out, and may have written something else since.
+      // The write has timed out for the client, which may have written something else since.
       if (io.isUnwanted) io.complete(Status.Cancelled);
-      // Made now, it would lie over what was begun after it and may have been acknowledged.
+      // Sending it now would overwrite a later write that may have been acknowledged.
       else if (io.driverTag === overtaken) io.complete(status);
       else this.#path.submitHeld(io);
     }
