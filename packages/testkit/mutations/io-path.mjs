@@ -292,16 +292,16 @@ export const ioPath = [
   {
     id: 'routed-to-unwritten',
     file: 'core/src/io/routed-reads.ts',
-    line: 'if (bitmap !== null && bitmap.count(RegionState.Unwritten) > 0 && !this.#isWritten(parent)) return false;',
+    line: 'if (isAnyUnwritten(this.#array, parent.offsetBlocks, parent.offsetBlocks + parent.numBlocks)) return false;',
     becomes: '',
     loses: 'what was never written is read as what the disk held before',
     tests: ['packages/core/test/arrays.test.ts'],
   },
   {
     id: 'routed-across-the-written',
-    file: 'core/src/io/routed-reads.ts',
-    line: 'return !isUnwritten(this.#array, offsetBlocks) && endOfExtent(this.#array, offsetBlocks, end) === end;',
-    becomes: 'return !isUnwritten(this.#array, offsetBlocks);',
+    file: 'core/src/bitmap/extents.ts',
+    line: 'const last = Math.floor((to - 1) / regionBlocks);',
+    becomes: 'const last = Math.floor(from / regionBlocks);',
     loses: 'behind the end of what was written a read finds what the disk held before',
   },
   {

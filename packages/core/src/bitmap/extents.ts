@@ -14,6 +14,18 @@ export function isUnwritten(array: MappedHost, block: number): boolean {
   );
 }
 
+/** Returns whether any of the blocks was never written, or not since it was unmapped. Routed reads ask this, each of them. */
+export function isAnyUnwritten(array: MappedHost, from: number, to: number): boolean {
+  const { bitmap } = array;
+  if (bitmap === null || bitmap.isOfParts || bitmap.count(RegionState.Unwritten) === 0) return false;
+  const { arrayBlocks, memberBlocks } = array.stripe();
+  const regionBlocks = (bitmap.regionBlocks / memberBlocks) * arrayBlocks;
+  const last = Math.floor((to - 1) / regionBlocks);
+  for (let region = Math.floor(from / regionBlocks); region <= last; region++)
+    if (bitmap.states[region] === RegionState.Unwritten) return true;
+  return false;
+}
+
 /** Returns the end of the run of blocks from `from` on that are all unwritten or all written, at most `to`. */
 export function endOfExtent(array: MappedHost, from: number, to: number): number {
   const { bitmap } = array;

@@ -1,8 +1,7 @@
 import { IoType, Status } from '@raidkit/bdev';
 import type { BdevIo, IoOwner } from '@raidkit/bdev';
 import type { IoHost } from './host.js';
-import { endOfExtent, isUnwritten } from '../bitmap/extents.js';
-import { RegionState } from '../bitmap/region-state.js';
+import { isAnyUnwritten } from '../bitmap/extents.js';
 import type { RaidLevel, ReadRoute } from '../level/level.js';
 import type { Slot } from '../members/slot.js';
 
@@ -36,11 +35,11 @@ export class RoutedReads implements IoOwner {
 
   /** False if the read is none of these: nothing has been done then. */
   submit(parent: BdevIo): boolean {
-    const { badBlocks, bitmap, consistency, level, process, routesReads, state } = this.#array;
+    const { badBlocks, consistency, level, process, routesReads, state } = this.#array;
     if (!routesReads || state !== 'online' || level?.routeRead === undefined || this.#path.hasLevelThrown) return false;
     // A process fills a member, or is about to write where copies differ.
     if (process !== null || badBlocks.size > 0 || !consistency.isAllInSync) return false;
-    if (bitmap !== null && bitmap.count(RegionState.Unwritten) > 0 && !this.#isWritten(parent)) return false;
+    if (isAnyUnwritten(this.#array, parent.offsetBlocks, parent.offsetBlocks + parent.numBlocks)) return false;
     const slot = this.#slotFor(level, parent);
     const path = slot?.data ?? null;
     if (slot === null || !slot.isInSync || path === null) return false;
@@ -73,12 +72,6 @@ export class RoutedReads implements IoOwner {
     if (status === Status.Ok || status === Status.TimedOut) parent.complete(status);
     else if (this.#array.module.redundancy === 'none') this.#path.completeLost(parent, status);
     else this.#path.submitUnrouted(parent, tag, status);
-  }
-
-  /** Whether none of the blocks reads as zeros because nothing was ever written there. */
-  #isWritten({ offsetBlocks, numBlocks }: BdevIo): boolean {
-    const end = offsetBlocks + numBlocks;
-    return !isUnwritten(this.#array, offsetBlocks) && endOfExtent(this.#array, offsetBlocks, end) === end;
   }
 
   /** The slot whose member has all of the read; null if there is none. */
