@@ -110,14 +110,9 @@ export class BufferPool {
     const index = Math.floor(offsetBytes / this.#strideBytes);
     // Written so that NaN fails.
     if (!(index >= 0 && index < this.count && index * this.#strideBytes === offsetBytes)) {
-      throw new BufferMemoryError(
-        'ERR_BUFFER_MISUSE',
-        `address ${addr} is not a buffer of this pool of ${this.count} x ${this.slotBytes} bytes`,
-      );
+      notOfPool(addr, this.count, this.slotBytes);
     }
-    if (this.#state[index] !== SlotState.Out) {
-      throw new BufferMemoryError('ERR_BUFFER_MISUSE', `the buffer at address ${addr} was put twice`);
-    }
+    if (this.#state[index] !== SlotState.Out) wasPutTwice(addr);
     if (this.#pins[index] === 0) {
       this.#release(index);
     } else {
@@ -192,6 +187,20 @@ export class BufferPool {
   #indexContaining(addr: number): number {
     return Math.floor((addr - this.#firstAddr + this.headerBytes) / this.#strideBytes);
   }
+}
+
+// These are functions of their own because V8 would otherwise make a string of the address at each `put`, error or not: it
+// makes what several texts have in common once, before the checks.
+
+function notOfPool(addr: number, count: number, slotBytes: number): never {
+  throw new BufferMemoryError(
+    'ERR_BUFFER_MISUSE',
+    `address ${addr} is not a buffer of this pool of ${count} x ${slotBytes} bytes`,
+  );
+}
+
+function wasPutTwice(addr: number): never {
+  throw new BufferMemoryError('ERR_BUFFER_MISUSE', `the buffer at address ${addr} was put twice`);
 }
 
 function roundUpToPage(bytes: number): number {

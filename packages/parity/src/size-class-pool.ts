@@ -116,7 +116,7 @@ export class SizeClassPool {
 
   #poolOf(addr: number): BufferPool {
     for (const pool of this.#pools) if (pool.contains(addr)) return pool;
-    throw new BufferMemoryError('ERR_BUFFER_MISUSE', `address ${addr} is not a buffer of this pool`);
+    return notOfPool(addr);
   }
 
   #canGet(bytes: number): boolean {
@@ -160,4 +160,9 @@ export class SizeClassPool {
     for (let i = index; i < this.#waiting; i++) this.#waiters[i] = this.#waiters[i + 1] ?? null;
     this.#waiters[this.#waiting] = null;
   }
+}
+
+/** This is a function of its own for the reason that `pool.ts` gives. */
+function notOfPool(addr: number): never {
+  throw new BufferMemoryError('ERR_BUFFER_MISUSE', `address ${addr} is not a buffer of this pool`);
 }

@@ -49,8 +49,7 @@ function splitBoundary(bdev: IoTarget, type: IoType): number {
 }
 
 function crosses(io: BdevIo, boundary: number): boolean {
-  const last = io.offsetBlocks + io.numBlocks - 1;
-  return Math.floor(io.offsetBlocks / boundary) !== Math.floor(last / boundary);
+  return io.offsetBlocks + io.numBlocks > (Math.floor(io.offsetBlocks / boundary) + 1) * boundary;
 }
 
 function makePart(

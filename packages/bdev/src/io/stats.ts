@@ -104,6 +104,8 @@ export class BdevStats {
   }
 
   #advance(now: number): void {
+    // All requests that begin or end in one turn do so at one time.
+    if (now === this.#since) return;
     if (this.inFlight > 0) {
       const elapsed = now - this.#since;
       this.busyMs += elapsed;

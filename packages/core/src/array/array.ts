@@ -876,8 +876,11 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
   }
 
   slotAt(index: number): Slot {
-    const slot = this.slots[index];
-    if (slot === undefined) throw new RangeError(`array ${this.name} has no slot ${index}`);
-    return slot;
+    return this.slots[index] ?? noSlot(this.name, index);
   }
+}
+
+/** This is a function of its own because V8 would otherwise make a string of the number at each call, error or not. */
+function noSlot(name: string, index: number): never {
+  throw new RangeError(`array ${name} has no slot ${index}`);
 }

@@ -73,8 +73,8 @@ export class NbdConnection implements RequestConnection, ExportUser, HandshakeTa
   readonly #transport: Transport;
   #handshake: Handshake<NbdExport> | null;
   #transmission: Transmission | null = null;
-  /** Handshake output that did not fit into the send queue yet. */
-  #handshakeOutput: Buffer = Buffer.alloc(0);
+  /** Handshake output that did not fit into the send queue yet. Null if there is none: each request asks that. */
+  #handshakeOutput: Buffer | null = null;
   /** Bytes in the staging area that have not been looked at: from `head` to `tail`. */
   #head = 0;
   #tail = 0;
@@ -161,7 +161,7 @@ export class NbdConnection implements RequestConnection, ExportUser, HandshakeTa
   get wantedBytes(): number {
     if (this.#isDraining || this.#isClosed) return 0;
     // The client must hear the end of the handshake before any reply.
-    if (this.#handshakeOutput.length > 0 || this.#turn === 'awaited') return 0;
+    if (this.#handshakeOutput !== null || this.#turn === 'awaited') return 0;
     const have = this.#tail - this.#head;
     if (this.#transmission !== null) return Math.max(0, this.#transmission.wantedBytes - have);
     return Math.max(0, (this.#handshake?.wantedBytes ?? 0) - have);
@@ -243,7 +243,7 @@ export class NbdConnection implements RequestConnection, ExportUser, HandshakeTa
     this.#isClosed = true;
     this.#host.handshakeTurns.leave(this);
     this.sendQueue.clear();
-    this.#handshakeOutput = Buffer.alloc(0);
+    this.#handshakeOutput = null;
     this.#handshake = null;
     this.#transmission?.close();
     if (this.slots === 0) this.#host.onGone(this);
@@ -306,7 +306,7 @@ export class NbdConnection implements RequestConnection, ExportUser, HandshakeTa
   /** False if nothing more can be done with what has been received. */
   #step(): boolean {
     // What is in flight of one that was dropped goes on to end, and each end would take what is staged for the next request.
-    if (this.#isFinished || this.#handshakeOutput.length > 0) return false;
+    if (this.#isFinished || this.#handshakeOutput !== null) return false;
     if (this.#transmission !== null) {
       const taken = this.#transmission.step(this.addr + this.#head, this.#tail - this.#head);
       if (taken < 0 || this.#isDraining) return false;
@@ -365,7 +365,7 @@ export class NbdConnection implements RequestConnection, ExportUser, HandshakeTa
   #continueAfterFlush(): void {
     const todo = this.#afterFlush;
     const handshake = this.#handshake;
-    if (todo === null || handshake === null || this.#isDraining || !this.sendQueue.isEmpty || this.#handshakeOutput.length > 0)
+    if (todo === null || handshake === null || this.#isDraining || !this.sendQueue.isEmpty || this.#handshakeOutput !== null)
       return;
     this.#afterFlush = null;
     if (todo.type === 'leave') {
@@ -390,18 +390,20 @@ export class NbdConnection implements RequestConnection, ExportUser, HandshakeTa
 
   #say(bytes: Buffer): void {
     this.#host.handshakeTurns.end(bytes.length);
-    this.#handshakeOutput = Buffer.concat([this.#handshakeOutput, bytes]);
+    if (bytes.length > 0) this.#handshakeOutput = Buffer.concat([this.#handshakeOutput ?? Buffer.alloc(0), bytes]);
   }
 
   #flushHandshake(): void {
-    const queued = this.sendQueue.pushBytes(this.#handshakeOutput, handshakeReplyBytes);
+    const output = this.#handshakeOutput;
+    if (output === null) return;
+    const queued = this.sendQueue.pushBytes(output, handshakeReplyBytes);
     if (queued === 0) return;
-    this.#handshakeOutput = this.#handshakeOutput.subarray(queued);
+    this.#handshakeOutput = queued < output.length ? output.subarray(queued) : null;
     this.onReply();
   }
 
   #finishIfDone(): void {
-    if (!this.#isDraining || this.#isFinished || this.slots > 0 || !this.sendQueue.isEmpty || this.#handshakeOutput.length > 0)
+    if (!this.#isDraining || this.#isFinished || this.slots > 0 || !this.sendQueue.isEmpty || this.#handshakeOutput !== null)
       return;
     this.#isFinished = true;
     this.#transport.onFinish();

@@ -28,6 +28,8 @@ export interface QuotaSource {
 export class ConnectionQuota implements BufferWaiter, QuotaUser {
   slots = 0;
   heldBytes = 0;
+  /** Bytes of the buffer that {@link takeBuffer} gave last. */
+  takenBytes = 0;
   /** For the waiting queues: bytes of buffer, or 0 for a slot. */
   bytesWanted = 0;
   readonly shares: readonly QuotaShare[];
@@ -86,8 +88,10 @@ export class ConnectionQuota implements BufferWaiter, QuotaUser {
   /** The address of a buffer of at least `bytes`; -1 if there is none for the moment. */
   takeBuffer(bytes: number): number {
     const addr = this.#reservedAddr;
+    if (addr < 0) return this.#getBuffer(bytes);
+    this.takenBytes = this.#source.buffers.slotBytesOf(addr);
     // It was asked for by a request that may have ended meanwhile, and this one may need more.
-    if (addr < 0 || this.#source.buffers.slotBytesOf(addr) < bytes) {
+    if (this.takenBytes < bytes) {
       this.dropReserved();
       return this.#getBuffer(bytes);
     }
@@ -180,6 +184,7 @@ export class ConnectionQuota implements BufferWaiter, QuotaUser {
 
   #hold(addr: number): void {
     const { budget, buffers } = this.#source;
-    budget.takeBytes(this, buffers.slotBytesOf(addr));
+    this.takenBytes = buffers.slotBytesOf(addr);
+    budget.takeBytes(this, this.takenBytes);
   }
 }

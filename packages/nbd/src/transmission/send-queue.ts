@@ -35,6 +35,7 @@ export class SendQueue {
   #first = 0;
   #count = 0;
   #sending = 0;
+  #sendingBytes = 0;
 
   /** `ringBytes` must suffice for all small replies that can wait at a time; `maxRanges` likewise. */
   constructor(memory: BufferMemory, owner: SendQueueOwner, ringAddr: number, ringBytes: number, maxRanges: number) {
@@ -54,9 +55,7 @@ export class SendQueue {
 
   /** Bytes of the send that is under way. */
   get sendingBytes(): number {
-    let bytes = 0;
-    for (let i = 0; i < this.#sending; i++) bytes += this.rangeBytes(i);
-    return bytes;
+    return this.#sendingBytes;
   }
 
   /** Bytes of buffers that wait to be sent. */
@@ -122,6 +121,7 @@ export class SendQueue {
       bytes += this.rangeBytes(this.#sending);
       if (this.#sending > 0 && bytes > maxBytes) break;
       this.#sending++;
+      this.#sendingBytes = bytes;
     }
     return this.#sending;
   }
@@ -172,7 +172,7 @@ export class SendQueue {
     }
     this.#first = (this.#first + ranges) & this.#mask;
     this.#count -= ranges;
-    this.#sending = 0;
+    this.#sending = this.#sendingBytes = 0;
     this.bufferedBytes -= heldBytes;
     // Sends lag behind by at most the ring, so an empty queue is the moment to start over at its beginning.
     if (this.#count === 0) this.#ringHead = this.#ringTail = 0;

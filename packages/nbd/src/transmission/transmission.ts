@@ -405,7 +405,7 @@ export class Transmission {
     const addr = this.quota.takeBuffer(bytes);
     if (addr < 0) return false;
     request.addr = addr;
-    request.heldBytes = this.#host.buffers.slotBytesOf(addr);
+    request.heldBytes = this.quota.takenBytes;
     request.coverBlocks(this.target.blockSize);
     return true;
   }

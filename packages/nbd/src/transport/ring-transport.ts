@@ -162,8 +162,8 @@ export class RingTransport implements Transport, RingOwner, RingFlush {
     const { sendQueue: sendQueue } = connection;
     this.#ranges = sendQueue.beginSend(mostRanges, mostBytes);
     if (this.#ranges === 0) return;
-    this.#sentBytes = this.#sendBytes = 0;
-    for (let i = 0; i < this.#ranges; i++) this.#sendBytes += sendQueue.rangeBytes(i);
+    this.#sentBytes = 0;
+    this.#sendBytes = sendQueue.sendingBytes;
     this.#send(connection);
   }
 
