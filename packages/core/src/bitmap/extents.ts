@@ -14,7 +14,7 @@ export function isUnwritten(array: MappedHost, block: number): boolean {
   );
 }
 
-/** Returns whether any of the blocks was never written, or not since it was unmapped. Routed reads ask this, each of them. */
+/** Whether any of the array blocks was never written, or not since it was unmapped. Called for each routed read. */
 export function isAnyUnwritten(array: MappedHost, from: number, to: number): boolean {
   const { bitmap } = array;
   if (bitmap === null || bitmap.isOfParts || bitmap.count(RegionState.Unwritten) === 0) return false;

@@ -33,11 +33,11 @@ export class RoutedReads implements IoOwner {
     this.#path = path;
   }
 
-  /** False if the read is none of these: nothing has been done then. */
+  /** Returns false, having done nothing, if the read cannot be routed. */
   submit(parent: BdevIo): boolean {
     const { badBlocks, consistency, level, process, routesReads, state } = this.#array;
     if (!routesReads || state !== 'online' || level?.routeRead === undefined || this.#path.hasLevelThrown) return false;
-    // A process fills a member, or is about to write where copies differ.
+    // A process is filling a member or is about to write where copies differ.
     if (process !== null || badBlocks.size > 0 || !consistency.isAllInSync) return false;
     if (isAnyUnwritten(this.#array, parent.offsetBlocks, parent.offsetBlocks + parent.numBlocks)) return false;
     const slot = this.#slotFor(level, parent);
@@ -74,7 +74,7 @@ export class RoutedReads implements IoOwner {
     else this.#path.submitUnrouted(parent, tag, status);
   }
 
-  /** The slot whose member has all of the read; null if there is none. */
+  /** Returns the slot whose member has all of the read; null if there is none. */
   #slotFor(level: RaidLevel, { offsetBlocks, numBlocks }: BdevIo): Slot | null {
     const route = this.#route;
     try {

@@ -106,14 +106,14 @@ async function writeTogether(array: JournalHost, entry: FoundEntry, together: re
 }
 
 /**
- * Returns the blocks of members for which the entries of one write say what every absent member with data there holds. Nothing of it
- * has to be worked out from parity, which may be in doubt, as after a lost flush. Returns null if there are none.
+ * Returns the blocks of members for which the entries of one write contain the data of all absent members that have data there,
+ * so that no parity is needed, which may be inconsistent (as after a lost flush). Returns null if there are none.
  */
 function rowsToldOf(array: JournalHost, together: readonly FoundEntry[]): BlockRange | null {
   const { arrayBlocks, memberBlocks } = array.stripe();
   const stripe = Math.floor((together[0]?.offsetBlocks ?? 0) / arrayBlocks);
   const parity = array.level?.redundantSlots?.(stripe);
-  // With parity to spare another block that cannot be read would be worked out from what is in doubt.
+  // If more members could be lost, another unreadable block would be reconstructed from inconsistent parity.
   if (parity === undefined || array.canLose > 0) return null;
   const numAbsent = array.slots.filter(({ index, isInSync }) => !isInSync && !parity.includes(index)).length;
   const starts = together.map(({ offsetBlocks }) => stripe * memberBlocks + (offsetBlocks % memberBlocks));
