@@ -87,6 +87,8 @@ export type PlanItem =
   | { kind: 'grow'; at: number; numBlocks: number }
   /** Turns checksums on, as soon as there is room, or off. */
   | { kind: 'integrity'; at: number; isOn: boolean }
+  /** All disks fail writes, and perhaps flushes, for a while. */
+  | { kind: 'outage'; at: number; ms: number; failsFlushes: boolean }
   /** Others have all common buffers, but so many, for a while. */
   | { kind: 'hoard'; at: number; ms: number; free: number }
   /** Faults stop and users wait until everything is at rest; then the array is checked, and copies of it are tested further. */

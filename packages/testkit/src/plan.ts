@@ -2,6 +2,7 @@ import { IoType } from '@raidkit/bdev';
 import type { LevelOptions, RaidModule } from '@raidkit/core';
 import { drawExtras } from './plan-extras.js';
 import { drawDevices } from './plan-devices.js';
+import { drawOutages } from './plan-outages.js';
 import { drawShortages } from './plan-shortages.js';
 import { drawStreams } from './plan-streams.js';
 import { drawTrims } from './plan-trims.js';
@@ -36,6 +37,7 @@ export interface PlanOptions {
   hasShapes?: boolean;
   hasDevices?: boolean;
   hasShortages?: boolean;
+  hasOutages?: boolean;
   hasIntegrity?: boolean;
   /** Silent corruption that reads find, followed by a crash. */
   hasFoundLies?: boolean;
@@ -53,7 +55,7 @@ export interface PlanOptions {
 /** Draws a simulation for the level. Each seed selects its own operations and faults, and their rates. */
 export function drawPlan(seed: number, module: RaidModule, options: PlanOptions = {}): SimPlan {
   const { hasDevices = true, hasExtras = true, hasForeign = true, hasIntegrity = true } = options;
-  const { hasRests = true, hasShapes = true, hasShortages = true, hasSlots = true } = options;
+  const { hasOutages = true, hasRests = true, hasShapes = true, hasShortages = true, hasSlots = true } = options;
   const { hasFoundLies = true, hasMetadataLies = true, hasStreams = true, hasTrims = true } = options;
   const random = new Random(seed, 0);
   const given = options.levelOptions ?? [];
@@ -93,6 +95,7 @@ export function drawPlan(seed: number, module: RaidModule, options: PlanOptions 
   const mayLieOfRecords = slots.shape.numSlots > 1 || options.hasLoneMetadataLies === true;
   if (hasMetadataLies && mayLieOfRecords && foreign.length === 0)
     items.push(...drawMetadataLies(seed, module, slots.shape, totalMs, conversions.items.length > 0));
+  if (hasOutages) items.push(...drawOutages(seed, shape, items, totalMs));
   items.sort((a, b) => a.at - b.at);
   const isUsual = (item: PlanItem): boolean => mayUnmap || item.kind !== 'io' || item.type !== IoType.Unmap;
   return { seed, shape: slots.shape, items: items.filter(isUsual) };

@@ -77,6 +77,8 @@ export class SimDisk {
    * never drops it.
    */
   onDrop: (() => void) | null = null;
+  /** Called when a flush, or a write that was to reach stable media, has failed, before it completes. */
+  onLostFlush: (() => void) | null = null;
   /** Called with each read, write or other I/O as it is submitted, for scripted runs. May change faults, and says its fate. */
   onSubmit: ((io: BdevIo) => Fate | undefined) | null = null;
   /** Virtual time of the last error. */
@@ -244,7 +246,10 @@ export class SimDisk {
       // Without FUA the layer above follows the write with a flush, and does not know here which of the two failed.
       const isForced = (io.flags & IoFlag.ForceUnitAccess) !== 0 || !this.#options.hasForceUnitAccess;
       const isWrite = io.type === IoType.Write || io.type === IoType.WriteZeroes;
-      if (io.type === IoType.Flush || (isWrite && isForced)) this.lastFlushErrorAt = this.#world.now;
+      if (io.type === IoType.Flush || (isWrite && isForced)) {
+        this.lastFlushErrorAt = this.#world.now;
+        this.onLostFlush?.();
+      }
     }
     if (io.type === IoType.Read) {
       if (status === Status.Ok) driver.fill(io);

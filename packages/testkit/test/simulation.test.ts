@@ -7,7 +7,7 @@ import { raid5f } from '@raidkit/raid5f';
 import { raid6 } from '@raidkit/raid6';
 import { spdkSuperblockStore as store } from '@raidkit/superblock';
 import { SimMemory, drawPlan, shrink, simulate, sweep } from '@raidkit/testkit';
-import type { Capabilities } from '@raidkit/testkit';
+import type { Capabilities, PlanItem } from '@raidkit/testkit';
 import { describe, expect, it } from 'vitest';
 import regressions from './regressions.json' with { type: 'json' };
 import { mirror } from './support/mirror.js';
@@ -90,10 +90,12 @@ describe('no seed breaks a rule', () => {
             hasStreams: hasMore,
             hasMetadataLies: hasMore,
             hasFoundLies,
+            hasOutages: hasFoundLies,
           };
           const plan = drawPlan(seed, module, options);
           // It is as the one before.
-          if (hasFoundLies && plan.items.every((item) => item.kind !== 'lie' || item.crash === undefined)) continue;
+          const isNew = ({ kind, ...item }: PlanItem): boolean => kind === 'outage' || (kind === 'lie' && 'crash' in item);
+          if (hasFoundLies && !plan.items.some(isNew)) continue;
           const { violation } = await simulate({
             seed,
             module,
@@ -116,6 +118,7 @@ function marksOf(module: RaidModule): string[] {
     'restart kill / optimal',
     'a disk is absent at assembly',
     'fault latent / optimal',
+    'outage / optimal',
   ];
   if (module.redundancy === 'none') return always;
   const ofParity = ['writes are gathered / optimal'];

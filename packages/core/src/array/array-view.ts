@@ -104,6 +104,8 @@ export interface ArrayView {
   readonly resizing: Promise<void>;
   /** Null for an array without a write-intent bitmap. */
   readonly bitmap: BitmapView | null;
+  /** The journal; null for a level that keeps none. It is in force while a member is recorded as absent. */
+  readonly journal: { readonly isInForce: boolean } | null;
   /** The list of bad blocks of its members. */
   readonly badBlocks: BadBlocksView;
   /** Counters of writes that were merged. */

@@ -1,4 +1,5 @@
 import { CutMode } from '../disk-faults.js';
+import type { PlanItem } from '../plan-items.js';
 import { heal, lookAtRest, settle } from './rest.js';
 import { whenClean } from './probes.js';
 import { restart } from './restart.js';
@@ -31,7 +32,15 @@ async function noneOpen(run: SimRun): Promise<void> {
  * is, without it, and after another start, which rewrites it. Returns false if that is impossible and need not happen.
  */
 export async function comeToRest(run: SimRun): Promise<boolean> {
-  if (!(await settle(run))) return false;
+  const stop: PlanItem & { kind: 'restart' } = {
+    kind: 'restart',
+    at: 0,
+    how: 'stop',
+    mode: CutMode.KeepAll,
+    downMs: 1,
+    absent: -1,
+  };
+  if (!(await settle(run, () => restart(run, stop)))) return false;
   if (run.metadataLies.suspects.length === 0 || run.isTolerant) return true;
   run.coverage.mark('a member has lied about metadata: started anew');
   await run.sumLies.settle();

@@ -122,6 +122,27 @@ export class Leniency {
     return journaled;
   }
 
+  /**
+   * Allows errors where an array that lacks a member does not trust redundancy any more in this run, because a member that it cannot
+   * spare has lost a flush: in what has entries in the journal, or, while no journal is in force, in all dirty regions.
+   */
+  forgiveLostFlush(): void {
+    const array = this.#run.array();
+    if (array?.currentGeometry?.stripe === undefined || array.bitmap === null) return;
+    if (array.module.redundancy !== 'parity' || array.numInSync === array.numSlots) return;
+    if (array.journal?.isInForce === true) {
+      this.forgiveJournaled();
+      return;
+    }
+    const { arrayBlocks, memberBlocks } = array.stripe();
+    const { regionBlocks, states } = array.bitmap;
+    for (let region = 0; region < states.length; region++) {
+      if (states[region] !== RegionState.Dirty) continue;
+      const from = region * regionBlocks;
+      this.#add((from / memberBlocks) * arrayBlocks, ((from + regionBlocks) / memberBlocks) * arrayBlocks);
+    }
+  }
+
   /** Errors are right in these blocks of the volume from now on. */
   forgive(start: number, end: number): void {
     this.#add(start, end);

@@ -86,6 +86,9 @@ async function withRedundancy(run: SimRun, twin: Twin, probe: Probe): Promise<vo
   await twin.readAll();
   if (probe.isUsedAgain && !(await useAgain(run, twin, probe))) return;
   if (probe.fate === 'stay away' || probe.lost.length === 0) return;
+  // A rebuild ends early if it finds more lost blocks than a short list has room for, until users write them.
+  const isListShort = run.plan.shape.integrity?.mostBadRanges !== undefined && (twin.array?.badBlocks.size ?? 0) > 0;
+  if (isListShort && probe.fate !== 'come back') return;
   for (const lost of probe.lost) {
     const disk = twin.diskOf(lost);
     disk.isPresent = true;

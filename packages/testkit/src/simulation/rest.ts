@@ -3,6 +3,7 @@ import type { RaidArray } from '@raidkit/core';
 import { checkRedundancy } from '../redundancy.js';
 import { sectorBytes } from '../sector.js';
 import { checkAndRepair, checkByLevel } from './lies.js';
+import { makeRoom } from './make-room.js';
 import { probeAll } from './probes.js';
 import { corruptOne } from './wrong-member.js';
 import { arrayName, timeLimitMs } from './sim-run.js';
@@ -51,8 +52,11 @@ export function forgiveWhenUp(run: SimRun): void {
   void run.up().then(() => run.leniency.forgiveUnprotected());
 }
 
-/** Waits until everything is at rest with complete redundancy. Returns false if that is impossible and need not happen. */
-export async function settle(run: SimRun): Promise<boolean> {
+/**
+ * Waits until everything is at rest with complete redundancy. Returns false if that is impossible and need not happen. `startAnew`
+ * stops the array and starts it again, which the user does if it has lost a flush and does not come to rest without that.
+ */
+export async function settle(run: SimRun, startAnew: (() => Promise<void>) | null = null): Promise<boolean> {
   const { stack: booted } = run;
   if (run.volume === null && booted !== null && run.array()?.state === 'configuring' && hasNoJournal(run.module)) {
     // What it lacks is unknown, so the user must confirm that it goes on with what there is.
@@ -80,6 +84,11 @@ export async function settle(run: SimRun): Promise<boolean> {
     const waitedMs = run.world.now - startedAt;
     if (!isDecided && run.leniency.hasForgiven && waitedMs > 60_000) {
       isDecided = true;
+      if (startAnew !== null && run.isParity && run.hasLostFlush) {
+        run.coverage.mark('a flush was lost: started anew');
+        await startAnew();
+        return !run.isRefused && (await settle(run));
+      }
       await decide(run);
     }
     if (run.isTolerant && waitedMs > 60_000) {
@@ -104,9 +113,10 @@ async function decide(run: SimRun): Promise<void> {
   const isFull = run.plan.shape.integrity?.mostBadRanges !== undefined && (run.array()?.badBlocks.size ?? 0) > 0;
   if (run.random.chance(0.5) || isFull) {
     run.mark('blocks in doubt are written');
+    if (isFull) await makeRoom(run);
     for (const { start, end } of ranges) {
       const last = Math.min(end, volume.numBlocks);
-      // Whole stripes, as far as one request goes: a part of one would have to be read first.
+      // Whole stripes, as far as one request goes, because a part of one would have to be read first.
       const stripe = run.array()?.currentGeometry?.stripe?.arrayBlocks ?? 1;
       const step = Math.max(1, Math.floor(volume.mostBlocks / stripe)) * stripe;
       for (let at = start; at < last; at += step)

@@ -78,6 +78,7 @@ export async function end(run: SimRun, { how, mode, downMs }: Ending): Promise<v
   for (const disk of good) if (how === 'stop' && run.standing.hasTrouble(disk)) good.delete(disk);
   run.world.trace(`== ${how} (mode ${mode})`);
   const array = run.array();
+  const wasInDoubt = run.isParity && run.hasLostFlush && run.leniency.wasBeyond;
   if (how === 'stop') await stop(run);
   run.sumLies.ended(array, how === 'stop');
   run.lostEntries.beforeCrash(how);
@@ -99,6 +100,8 @@ export async function end(run: SimRun, { how, mode, downMs }: Ending): Promise<v
   run.memory.reset();
   if (how !== 'stop') run.metadataLies.atCrash();
   await run.world.sleep(downMs);
+  // What a flush has lost that could not be made good stays in doubt beyond a stop.
+  if (wasInDoubt) run.wasUnclean = true;
   if (how !== 'stop') {
     run.wasUnclean = true;
     // After a crash with a member absent or faulty, parity cannot say what the member's data is.

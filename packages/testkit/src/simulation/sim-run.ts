@@ -184,6 +184,7 @@ export class SimRun {
         fill,
       });
       disk.onDrop = () => this.#onDrop(disk);
+      disk.onLostFlush = () => this.#onLostFlush(disk);
       return disk;
     });
   }
@@ -219,6 +220,19 @@ export class SimRun {
     if (this.isRedundant && array.state === 'online' && array.numInSync > this.least) return;
     this.model.dropped();
     this.leniency.forgiveJournaled();
+  }
+
+  /** Handles a flush, or a write with FUA, that the disk has failed. */
+  #onLostFlush(disk: SimDisk): void {
+    const array = this.array();
+    const slot = array?.slots.find(({ name }) => name === disk.name);
+    if (array?.state !== 'online' || slot?.isInSync !== true || array.numInSync > this.least) return;
+    this.leniency.forgiveLostFlush();
+  }
+
+  /** Whether a disk has failed a flush, or a write with FUA, since the process began. */
+  get hasLostFlush(): boolean {
+    return this.disks.some(({ lastFlushErrorAt }) => lastFlushErrorAt >= this.#bootedAt);
   }
 
   /** Whether a disk has dropped its cache in this process and is still recorded as a member. */
@@ -475,8 +489,11 @@ export class SimRun {
     if (!this.isRedundant && this.disks.some(({ isPresent, lastErrorAt }) => !isPresent || lastErrorAt >= askedAt)) return;
     // A flush that failed cannot be made up for: later ones fail, too, until the array is started anew. A write that failed can.
     const isForStableMedia = type === IoType.Flush || flags !== 0;
-    const mayNeverFlush = isForStableMedia && this.disks.some(({ lastFlushErrorAt }) => lastFlushErrorAt >= this.#bootedAt);
+    const mayNeverFlush = isForStableMedia && this.hasLostFlush;
     if (mayNeverFlush && (this.leniency.wasBeyond || !this.isRedundant)) return;
+    // Nor does the journal use an entry's place again: once none is left, writes that need an entry fail.
+    const needsEntry = isWrite && this.isParity && (this.array()?.numInSync ?? 0) < this.numSlots;
+    if (needsEntry && this.hasLostFlush && this.leniency.wasBeyond) return;
     // A member that lost a flush during a start is needed until redundancy is in sync.
     const isInDoubt = this.isParity && (this.array()?.bitmap?.regionsToResync ?? 0) > 0;
     if (mayNeverFlush && isInDoubt) return;

@@ -14,7 +14,7 @@ import { remake, restart, stop } from './restart.js';
 import { SimRun } from './sim-run.js';
 import type { RunParts } from './sim-run.js';
 import type { VolumeClient } from '../volume-client.js';
-import { addMember, giveFault, hoard, removeMember, vanish } from './trouble.js';
+import { addMember, giveFault, hoard, outage, removeMember, vanish } from './trouble.js';
 import { ViolationError } from './violation.js';
 
 /** Options of {@link simulate}. */
@@ -197,6 +197,9 @@ async function happen(run: SimRun, item: PlanItem): Promise<void> {
       break;
     case 'process':
       controlProcess(run, item.action);
+      break;
+    case 'outage':
+      outage(run, item);
       break;
     case 'hoard':
       hoard(run, item);

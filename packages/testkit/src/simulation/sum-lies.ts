@@ -12,6 +12,7 @@ import type { Stack } from '../stack.js';
 import type { VolumeClient } from '../volume-client.js';
 import type { World } from '../world.js';
 import type { Range } from './leniency.js';
+import { makeRoom } from './make-room.js';
 import { ViolationError } from './violation.js';
 
 /** The parts of a run that are needed here. */
@@ -257,6 +258,7 @@ export class SumLies {
       // Blocks that do not fit on such a short list are known only by their checksums, and a rebuild would not fit them either:
       // the operator makes room.
       run.coverage.mark('a short list of bad blocks: what is on it is written anew');
+      await makeRoom(run);
       await this.#writeAnew(run.leniency.ranges);
       record = await this.#check();
     }

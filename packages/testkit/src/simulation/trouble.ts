@@ -62,6 +62,26 @@ export function giveFault(run: SimRun, { disk: index, fault, ms, amount }: PlanI
   });
 }
 
+/** All disks fail their writes for a while, as if they had one controller. Requests may fail until then, and no others. */
+export function outage(run: SimRun, { failsFlushes, ms }: PlanItem & { kind: 'outage' }): void {
+  if (run.isCalm || run.areUsersHeld) return;
+  run.mark(failsFlushes ? 'outage, of flushes too' : 'outage');
+  run.world.trace(`== all disks fail writes${failsFlushes ? ' and flushes' : ''} for ${ms.toFixed(1)} ms`);
+  for (const disk of run.disks) {
+    if (!disk.isPresent) continue;
+    if (!run.standing.mayLose(disk)) run.standing.mayExceed(disk);
+    const { faults } = disk;
+    faults.writeErrorRate = 1;
+    if (failsFlushes) faults.flushErrorRate = 1;
+  }
+  run.world.after(ms, () => {
+    for (const { faults } of run.disks) {
+      faults.writeErrorRate = 0;
+      if (failsFlushes) faults.flushErrorRate = 0;
+    }
+  });
+}
+
 /** Sectors where data was written become unreadable. */
 function makeLatent(run: SimRun, disk: SimDisk, count: number): void {
   const array = run.array();
