@@ -70,7 +70,8 @@ export class StripeWriter {
       }
       const stripeEnd = Math.min(end, (this.#map.stripeOf(op.doneTo) + 1) * stripeBlocks);
       if (io.kind !== 'unmap' && this.#nextRectangle(io, op, stripeEnd)) {
-        op.unreadable.length = 0;
+        // To set a length, also to what it is, is a call of V8's runtime.
+        if (op.unreadable.length > 0) op.unreadable.length = 0;
         op.isTorn = false;
         this.#chooseMode(io, op);
         return;
@@ -117,7 +118,7 @@ export class StripeWriter {
    */
   #chooseMode(io: AnyWriteRequest, op: StripeOp): void {
     const { dataChunks, members } = this.#map;
-    op.lost.length = 0;
+    if (op.lost.length > 0) op.lost.length = 0;
     for (let slot = 0; slot < members; slot++) if (!io.hasMember(slot) || op.unreadable.includes(slot)) op.lost.push(slot);
     op.numMissing = this.#countMissing(io);
     if (op.numMissing > mostLost) {
