@@ -10,6 +10,10 @@ import { runFaultLoop, runOnce, scenarios } from '@raidkit/testkit';
 import type { FaultRun } from '@raidkit/testkit';
 import { expect, it } from 'vitest';
 import { mirror } from './support/mirror.js';
+import { runSeed } from './support/run-seed.js';
+
+/** Which operations are tried, and what follows them: others with each commit. */
+const seed = runSeed();
 
 /** Every so many-th operation; `npm run sim -- --faults` goes through all, and with `--pairs` through those of two faults. */
 const sampled: [RaidModule, number, LevelOptions?][] = [
@@ -23,14 +27,15 @@ const sampled: [RaidModule, number, LevelOptions?][] = [
 
 for (const [module, every, levelOptions = {}] of sampled) {
   it(`whatever goes wrong at one operation of ${module.level}, nothing is lost or invented`, async () => {
-    const { failures, runs, scenarios } = await runFaultLoop({ module, store, every, levelOptions });
-    expect(failures.map(describe)).toEqual([]);
-    expect(runs).toBeGreaterThan(2 * scenarios);
+    const { failures, runs, scenarios } = await runFaultLoop({ module, store, every, seed, levelOptions });
+    expect(failures.map(describe), `with RAIDKIT_FAULT_SEED=${seed}`).toEqual([]);
+    // The first run of each scenario is without a fault.
+    expect(runs).toBeGreaterThan(scenarios);
   });
 
   it(`nor whatever goes wrong at ${module.level} after a first fault`, async () => {
-    const { coverage, failures } = await runFaultLoop({ module, store, every: 2 * every, pairs: true, levelOptions });
-    expect(failures.map(describe)).toEqual([]);
+    const { coverage, failures } = await runFaultLoop({ module, store, every: 2 * every, seed, pairs: true, levelOptions });
+    expect(failures.map(describe), `with RAIDKIT_FAULT_SEED=${seed}`).toEqual([]);
     expect(coverage.entries().filter(([name]) => name.includes(' after a fault /')).length).toBeGreaterThan(0);
   });
 }
