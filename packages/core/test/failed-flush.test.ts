@@ -452,3 +452,69 @@ it.concurrent.each(['a round of metadata', 'a resync', 'a replacement'])(
     if (arrayOf(before.rig, 'a').slots[0]!.name === 'm0') await expect(before.volume.flush()).rejects.toThrow(/EIO/);
   },
 );
+
+/** Chunk 1 of stripe 0, on m1. */
+const onM1 = (level: 'raid1' | 'raid5f'): number => (level === 'raid1' ? 0 : strip);
+
+describe.each(['raid1', 'raid5f'] as const)('a member of a %s that is removed on request', (level) => {
+  const members = level === 'raid1' ? 2 : 3;
+
+  it.concurrent.each(['at once', 'while it is being removed'])(
+    'stays if what another one has not flushed, written %s, is lost',
+    async (when) => {
+      const before = await build(level, members);
+      const { disks, rig, volume } = before;
+      const m1 = disks.get(1)!;
+      const write = (): Promise<void> => volume.write(onM1(level), blocks(strip, 2));
+      let written: Promise<void> | null = when === 'at once' ? write() : null;
+      await written;
+      let flushes = 0;
+      m1.onFailedFlush = 'drops it';
+      m1.fault = ({ type }) => {
+        if (type !== IoType.Flush) return Status.Ok;
+        if (written !== null) return Status.IoError;
+        // The write comes after the first flush, and before the second one.
+        if (++flushes === 1) written = write();
+        return Status.Ok;
+      };
+      await expect(rig.arrays.removeBaseBdev('m0')).rejects.toThrow(
+        /cannot do without m0 of slot 0 any more, since another member has failed or left/,
+      );
+      await written;
+      await until(() => arrayOf(rig, 'a').slots[1]!.name === null, 'm1 is out');
+      expect(arrayOf(rig, 'a').slots.map(({ name }) => name)).toEqual(['m0', null, 'm2'].slice(0, members));
+      expect(rig.events).toContainEqual(expect.objectContaining({ type: 'memberFailed', member: 'm1' }));
+      expect(arrayOf(rig, 'a').slots[0]!.isRemovedByHand).toBe(false);
+      expect(await first(volume, onM1(level))).toBe(2);
+      await volume.flush();
+      await stop(before);
+    },
+  );
+
+  // Not among the others: they would take from its time.
+  it('keeps no other request waiting while a write to it hangs', async () => {
+    const { disks, rig, volume } = await build(level, members);
+    const m0 = disks.get(0)!;
+    m0.fault = ({ type }) => (type === IoType.Write ? null : Status.Ok);
+    const hanging = volume.write(0, blocks(strip, 2));
+    await until(() => m0.held.length > 0, 'the write hangs');
+    let isOut = false;
+    const removal = rig.arrays.removeBaseBdev('m0').then(() => (isOut = true));
+    // Others are held for a moment only, and not until the write ends.
+    await until(() => arrayOf(rig, 'a').slots[0]!.isRemoving, 'it is leaving');
+    expect(await first(volume, 4 * strip)).toBe(1);
+    expect(isOut).toBe(false);
+    for (const io of m0.held.splice(0)) m0.finish(io, Status.Ok);
+    await Promise.all([removal, hanging]);
+  }, 25_000); // A member's time limit is 30 s.
+});
+
+it.concurrent('a slot stays if what another member has not flushed is lost when it is to go', async () => {
+  const { disks, rig, volume } = await build('raid1', 2);
+  await volume.write(0, blocks(strip, 2));
+  failFlushes(disks.get(1)!, 'drops it');
+  await expect(rig.arrays.removeSlot('a', 0)).rejects.toThrow(/cannot do without m0 of slot 0 any more/);
+  await until(() => arrayOf(rig, 'a').slots[1]!.name === null, 'm1 is out');
+  expect(arrayOf(rig, 'a').slots.map(({ name }) => name)).toEqual(['m0', null]);
+  expect(await first(volume, 0)).toBe(2);
+});

@@ -142,4 +142,28 @@ export const failedFlushes = [
     loses: 'nothing, but a member that takes nothing any more is written to without end',
     suites: ['packages/core/test/failed-flush.test.ts', 'packages/core/test/consistency.test.ts'],
   },
+  {
+    id: 'member-removed-before-others-flush',
+    file: 'core/src/membership/remove.ts',
+    line: 'await Promise.allSettled(others.map((other) => flushMember(array, other, why)));',
+    becomes: 'await Promise.allSettled([others, why]);',
+    loses: 'a member is removed on request that alone has what another one fails to flush just then',
+    suites: ['packages/core/test/failed-flush.test.ts'],
+  },
+  {
+    id: 'member-removed-while-writes-go-on',
+    file: 'core/src/membership/remove.ts',
+    line: 'held = await hold(bdev, ctx.registry.runtime);\n        await flushOthers(array, slot);',
+    becomes: '',
+    loses: 'what is acknowledged while a member is being removed is lost with it if another one fails to flush it',
+    suites: ['packages/core/test/failed-flush.test.ts'],
+  },
+  {
+    id: 'member-leaves-although-it-is-needed-now',
+    file: 'core/src/membership/remove.ts',
+    line: 'if (isNeeded()) {',
+    becomes: 'if (false) {',
+    loses: 'a removal on request takes an array offline of which another member has failed meanwhile',
+    suites: ['packages/core/test/failed-flush.test.ts'],
+  },
 ];

@@ -1,9 +1,81 @@
-import type { BdevDescriptor } from '@raidkit/bdev';
+import type { Bdev, BdevDescriptor, QuiesceRange, Runtime } from '@raidkit/bdev';
 import type { RaidArray } from '../array/array.js';
 import type { RaidContext } from '../array/context.js';
+import { RaidError } from '../errors.js';
+import { flushMember } from '../members/member-io.js';
 import { takeOffline } from '../start/start.js';
 import type { Slot } from '../members/slot.js';
 import type { SlotAbsence } from '../members/slot-view.js';
+
+/** Milliseconds for which users' I/O is held at most while I/O in flight ends, before a member is removed. */
+const longestHoldMs = 1000;
+
+/**
+ * Removes a member on request, as {@link removeMember} does. It is still good, and may be the only one to keep what the others
+ * have in their caches, so they are flushed before anything says that it is out. If the array cannot do without it any more
+ * after that, because another member has failed or left, rejects with `ERR_RAID_BUSY`, and the member stays.
+ */
+export async function removeOnRequest(
+  ctx: RaidContext,
+  array: RaidArray,
+  slot: Slot,
+  reason: string,
+  goesWithSlot = false,
+): Promise<void> {
+  const { bdev } = array;
+  const { descriptor, name } = slot;
+  const isNeeded = (): boolean => slot.descriptor === descriptor && slot.isInSync && !array.canDoWithout(slot);
+  let held: QuiesceRange | null = null;
+  let left: Promise<void>;
+  try {
+    if (bdev !== null && !array.isReadOnly && slot.isInSync && array.canDoWithout(slot)) {
+      await flushOthers(array, slot);
+      // It does not cover what was acknowledged meanwhile. The second flush has little to do.
+      if (!isNeeded()) {
+        held = await hold(bdev, ctx.registry.runtime);
+        await flushOthers(array, slot);
+      }
+      if (isNeeded()) {
+        const message = `array ${array.name}: it cannot do without ${String(name)} of slot ${slot.index} any more, since another member has failed or left`;
+        throw new RaidError('ERR_RAID_BUSY', 16, message);
+      }
+    }
+    // The member may have left by itself meanwhile, and another device may have its place.
+    if (slot.descriptor !== null && slot.descriptor !== descriptor) return;
+    slot.isRemovedByHand = true;
+    left = removeMember(ctx, array, slot, reason, goesWithSlot);
+  } finally {
+    if (held !== null) bdev?.unquiesce(held);
+  }
+  await left;
+}
+
+/**
+ * Flushes the other members. One that cannot be flushed is failed while the array still has `slot`; if the array cannot do
+ * without it even so, `slot` does not have its data, and flushes of users fail from then on.
+ */
+async function flushOthers(array: RaidArray, slot: Slot): Promise<void> {
+  const others = array.slots.filter((other) => other !== slot && other.isInSync);
+  const why = `a flush failed before ${String(slot.name)} was removed`;
+  await Promise.allSettled(others.map((other) => flushMember(array, other, why)));
+}
+
+/**
+ * Holds users' I/O. Resolves when none is in flight, or to null, without holding it, if that takes too long: the member that is
+ * to be removed may hang.
+ */
+function hold(bdev: Bdev, runtime: Runtime): Promise<QuiesceRange | null> {
+  return new Promise((resolve) => {
+    const timer = runtime.setTimer(() => {
+      bdev.unquiesce(range);
+      resolve(null);
+    }, longestHoldMs);
+    const range = bdev.quiesce(0, bdev.numBlocks, () => {
+      runtime.clearTimer(timer);
+      resolve(range);
+    });
+  });
+}
 
 /** The device of a slot has disappeared (hot remove). */
 export function onMemberRemoved(ctx: RaidContext, array: RaidArray, slot: Slot): void {

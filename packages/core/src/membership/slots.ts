@@ -12,7 +12,7 @@ import { Slot } from '../members/slot.js';
 import { nullUuid } from '@raidkit/bdev';
 import { startSumIfDue } from '../sync/start-process.js';
 import { recordOuter } from './nesting.js';
-import { removeMember } from './remove.js';
+import { removeOnRequest } from './remove.js';
 
 /**
  * Changes of the number of slots of an online array (docs/decisions/slots-come-and-go.md). One superblock update records the
@@ -84,10 +84,10 @@ export async function removeSlot(ctx: RaidContext, array: RaidArray, slot: Slot)
   const bdev = slot.descriptor?.bdev ?? null;
   const { uuid } = array;
   const wasByHand = slot.isRemovedByHand;
-  // Prevents that a spare fills the slot.
-  slot.isRemovedByHand = true;
   try {
-    if (bdev !== null) await removeMember(ctx, array, slot, 'its slot is taken away on request', true);
+    if (bdev !== null) await removeOnRequest(ctx, array, slot, 'its slot is taken away on request', true);
+    // Prevents that a spare fills the slot.
+    slot.isRemovedByHand = true;
     await array.lifecycle.whileBusy(array.afterGrowth(() => dropSlot(array, slot)));
   } catch (error) {
     if (bdev === null) slot.isRemovedByHand = wasByHand;

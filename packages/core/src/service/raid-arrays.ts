@@ -12,7 +12,7 @@ import { RaidError } from '../errors.js';
 import type { RaidEventListener } from '../events.js';
 import { describeArray } from '../array/info.js';
 import { checkCanRepair, checkCanSync, checkFrom, checkLimits, startSync } from '../sync/start-process.js';
-import { closeArray, endArray, removeMember } from '../membership/remove.js';
+import { closeArray, endArray, removeOnRequest } from '../membership/remove.js';
 import { addCopy, addMember } from '../membership/add.js';
 import { disableIntegrity, enableIntegrity } from '../membership/integrity.js';
 import type { IntegrityOptions } from '../membership/integrity.js';
@@ -212,8 +212,7 @@ export class RaidArrays {
     for (const array of this.#ctx.arrays.values()) {
       const slot = array.slots.find(({ name, descriptor }) => name === bdevName && descriptor !== null);
       if (slot === undefined) continue;
-      slot.isRemovedByHand = true;
-      await removeMember(this.#ctx, array, slot, 'it was removed on request');
+      await removeOnRequest(this.#ctx, array, slot, 'it was removed on request');
       return;
     }
     throw new RaidError('ERR_RAID_NOT_FOUND', 19, `no array has a member ${bdevName}`);

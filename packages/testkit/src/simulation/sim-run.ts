@@ -481,6 +481,8 @@ export class SimRun {
     this.coverage.mark(`io error ${statusName(status)}`);
     if (this.isTolerant || this.isStopping || volume !== this.volume) return;
     if (this.leniency.mayFail(offset, numBlocks, askedAt)) return;
+    // A full member that the array cannot do without takes no record either, and without one nothing that changes is acknowledged.
+    if (type !== IoType.Read && (this.array()?.canLose ?? 0) < 1 && this.disks.some(({ faults }) => faults.isFull)) return;
     // A write meanwhile may have removed them from the list.
     const isBad = wasBad || this.#mayBeBad(offset, numBlocks) || this.#wasDamaged(offset, numBlocks, askedAt);
     if (type !== IoType.Flush && (isBad || this.#mayBeUndecided(offset, numBlocks))) return;
