@@ -6,7 +6,7 @@ import { checkAndRepair, checkByLevel } from './lies.js';
 import { makeRoom } from './make-room.js';
 import { probeAll } from './probes.js';
 import { corruptOne } from './wrong-member.js';
-import { arrayName, timeLimitMs } from './sim-run.js';
+import { arrayName } from './sim-run.js';
 import type { SimRun } from './sim-run.js';
 import { addMember, endHoard, whenBack } from './trouble.js';
 import { ViolationError, describeArray, describeError } from './violation.js';
@@ -96,7 +96,7 @@ export async function settle(run: SimRun, startAnew: (() => Promise<void>) | nul
       await run.readAll('as far as possible');
       return false;
     }
-    if (waitedMs > timeLimitMs) {
+    if (waitedMs > run.timeLimitMs) {
       throw new ViolationError(`G9: the array does not come to rest: ${array === undefined ? 'gone' : describeArray(array)}`);
     }
     await run.world.sleep(100);

@@ -54,6 +54,8 @@ export interface RunParts {
 export const arrayName = 'sim';
 /** Virtual milliseconds within which everything must end once faults have stopped. */
 export const timeLimitMs = 10 * 60_000;
+/** Number of passes over the array that may follow one another: a resync, and rebuilds of two members or more. */
+const mostPasses = 4;
 /** Size in bytes above which only samples of a volume are read. */
 const largeBytes = 32 << 20;
 /** Size of a read in bytes, where only written blocks and samples are read. */
@@ -592,14 +594,26 @@ export class SimRun {
     }
   }
 
+  /**
+   * Virtual milliseconds within which everything must end by now: an operator or the plan may have limited processes to a
+   * bandwidth at which a pass over a large array takes longer than all else.
+   */
+  get timeLimitMs(): number {
+    const { blockSize = 0, numBlocks = 0 } = this.array() ?? {};
+    const mbSec = this.stack?.arrays.processOptions.maxBandwidthMbSec ?? 0;
+    const passMs = mbSec > 0 ? (numBlocks * blockSize * 1000) / (mbSec * (1 << 20)) : 0;
+    return timeLimitMs + mostPasses * passMs;
+  }
+
   /** Waits for something that must end in bounded time. */
   async inTime<T>(what: string, promise: Promise<T>): Promise<T> {
     const { stack } = this;
-    const timer = this.world.after(timeLimitMs, () => {
+    const limitMs = this.timeLimitMs;
+    const timer = this.world.after(limitMs, () => {
       // The process that should have done it is dead.
       if (this.stack !== stack) return;
       const array = this.array();
-      this.violation ??= `G9: ${what} takes more than ${timeLimitMs / 1000} s; waiting: ${[...this.open].join(', ')}; array ${array === undefined ? 'gone' : describeArray(array)}`;
+      this.violation ??= `G9: ${what} takes more than ${limitMs / 1000} s; waiting: ${[...this.open].join(', ')}; array ${array === undefined ? 'gone' : describeArray(array)}`;
     });
     try {
       return await promise;
