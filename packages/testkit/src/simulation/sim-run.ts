@@ -482,6 +482,8 @@ export class SimRun {
     if (status === Status.Ok || status === died || status === notAsked) return;
     this.coverage.mark(`io error ${statusName(status)}`);
     if (this.isTolerant || this.isStopping || volume !== this.volume) return;
+    // The array reports a member that has left only when that is on record.
+    this.standing.noteLoss();
     if (this.leniency.mayFail(offset, numBlocks, askedAt)) return;
     // A full member that the array cannot do without takes no record either, and without one nothing that changes is acknowledged.
     if (type !== IoType.Read && (this.array()?.canLose ?? 0) < 1 && this.disks.some(({ faults }) => faults.isFull)) return;

@@ -1,4 +1,5 @@
 import type { RaidArray } from '@raidkit/core';
+import type { Coverage } from '../coverage.js';
 import type { SimPlan } from '../plan-items.js';
 import type { SimDisk } from '../sim-disk.js';
 import type { World } from '../world.js';
@@ -7,11 +8,13 @@ import type { World } from '../world.js';
 export interface StandingRun {
   readonly world: World;
   readonly plan: SimPlan;
+  readonly coverage: Coverage;
   readonly disks: readonly SimDisk[];
   readonly can: { readonly narrow: boolean; readonly timeouts: boolean };
   readonly isRedundant: boolean;
   readonly isParity: boolean;
   readonly metadataLies: { isSuspect(disk: SimDisk): boolean };
+  readonly sumLies: { hasLostWrite(disk: SimDisk): boolean };
   readonly leniency: { exceed(disk: SimDisk): void; forgiveUnprotected(): void };
   isTolerant: boolean;
   /** Whether all data is present with these members. */
@@ -41,6 +44,7 @@ export class Standing {
     this.#count();
     // After a crash redundancy cannot cover members that already fail.
     if ([...this.good].some((disk) => this.hasTrouble(disk))) this.#forgiveUnprotected();
+    this.noteLoss();
   }
 
   noteCurrent(): void {
@@ -53,6 +57,22 @@ export class Standing {
     // A good member may have been replaced by a failing disk: that is one too many, even before metadata records it.
     const joined = this.#run.disks.filter((disk) => this.#isCurrent(disk) && !this.good.has(disk));
     for (const disk of joined) if (this.hasTrouble(disk) && !this.mayLose(disk)) this.#exceed(disk);
+    this.noteLoss();
+  }
+
+  /**
+   * Under checksums disks lie whatever else fails. A member that lost the write that was to heal it is failed, and faults of the
+   * others that redundancy covered until then may be one too many.
+   */
+  noteLoss(): void {
+    const run = this.#run;
+    if (!run.isRedundant || run.array()?.state !== 'online') return;
+    if (!run.disks.some((disk) => run.sumLies.hasLostWrite(disk) && !this.#isCurrent(disk))) return;
+    const current = [...this.good].filter((disk) => this.#isCurrent(disk));
+    const failing = current.filter((disk) => this.hasFault(disk));
+    if (run.canRunWith(current.filter((disk) => !failing.includes(disk)))) return;
+    if (failing.length > 0) run.coverage.mark('a member that lost its repair is out while others fail');
+    for (const disk of failing) this.#exceed(disk);
   }
 
   #count(): void {

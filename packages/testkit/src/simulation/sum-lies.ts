@@ -80,6 +80,8 @@ export class SumLies {
   #isCorrupting = false;
   /** Calls in progress that turn checksums off. */
   #endings = new Set<Promise<unknown>>();
+  /** Disks that have lost or misdirected a write since the last rest. */
+  readonly #losers = new Set<SimDisk>();
   /** When users last wrote to a region. */
   readonly #writtenAt = new Map<number, number>();
 
@@ -95,7 +97,10 @@ export class SumLies {
     const slot = array?.slots.find(({ name, isInSync }) => name === disk.name && isInSync);
     if (array?.state !== 'online' || slot === undefined) return;
     const perBlock = array.blockSize / sectorBytes;
-    disk.onLie = (first, count) => this.#lied(disk, first, count);
+    disk.onLie = (first, count) => {
+      if (!this.#isCorrupting) this.#losers.add(disk);
+      this.#lied(disk, first, count);
+    };
     disk.dataSector = slot.dataOffset * perBlock;
     disk.dataEndSector = (slot.dataOffset + slot.dataSize) * perBlock;
     run.mark(`lie under checksums: ${how}`);
@@ -112,6 +117,14 @@ export class SumLies {
       if (sector !== undefined) disk.corrupt(disk.dataSector + (sector % limit), Math.floor(place * 4096));
       this.#isCorrupting = false;
     }
+  }
+
+  /**
+   * Whether the disk has lost a write since the last rest. It may have been the write that was to heal a block: a member that
+   * reads back something else than was rewritten is failed.
+   */
+  hasLostWrite(disk: SimDisk): boolean {
+    return this.#losers.has(disk);
   }
 
   /** The latest corruption, unless it was healed. */
@@ -275,6 +288,7 @@ export class SumLies {
     const mayBeBack = ({ from, to }: Lie): boolean => array?.bitmap?.has(RegionState.Dirty, from, to - from) === true;
     const left = run.isRedundant ? [] : this.#lies.filter(mayBeBack);
     this.#lies.splice(0, this.#lies.length, ...left);
+    this.#losers.clear();
   }
 
   async #check(): Promise<ProcessRecord | undefined> {
