@@ -1,5 +1,6 @@
 import { IoType, Status } from '@raidkit/bdev';
 import type { BlockClient } from '@raidkit/bdev';
+import { seqStep } from '@raidkit/core';
 import { parseSuperblock } from '@raidkit/superblock';
 import { describe, expect, it } from 'vitest';
 import { BlockModel, taggedBlocks, tagsOf } from '../../../test/support/block-model.js';
@@ -434,4 +435,47 @@ it('a member that lost a flush has lost it still when its replacement could not 
   await rig.arrays.replaceBaseBdev('a', 'm0', 'new');
   await until(() => arrayOf(rig, 'a').history.some(({ type }) => type === 'replace'), 'the replacement has ended');
   expect(slot).toMatchObject({ name: 'm0', hasLostFlush: true });
+});
+
+/** The sequence number of the superblock on a member. */
+function numberOf(bytes: Uint8Array): number {
+  const found = parseSuperblock(bytes.subarray(0, 4096));
+  if (!found.ok) throw new Error('there is no superblock');
+  return found.superblock.seqNumber;
+}
+
+it('a device of which the exchange was cut short is older than what the array has written since', async () => {
+  const { rig, disks, volume } = await build('raid1', 2);
+  await volume.flush();
+  const isFor = (io: { type: IoType; offsetBlocks: number }): boolean => io.type === IoType.Write && io.offsetBlocks === 0;
+  // The machine stops when the new device alone has the superblock that names it.
+  const images = new Map<string, Uint8Array>();
+  disks.get('m0')!.fault = (io) => {
+    if (!isFor(io)) return Status.Ok;
+    if (images.size === 0) for (const [name, { bytes }] of disks) images.set(name, bytes.slice());
+    return null;
+  };
+  const replaced = rig.arrays.replaceBaseBdev('a', 'm1', 'new').catch(() => undefined);
+  await until(() => images.size > 0, 'the superblocks are being written');
+  const uuidOf = (name: string): string => memberUuid(name === 'new' ? 9 : Number(name.slice(1)));
+  expect(['new', 'm0'].map((name) => numberOf(images.get(name)!))).toEqual([2 * seqStep, seqStep]);
+  const next = newRig();
+  const copies = new Map<string, RamDisk>();
+  for (const name of ['m0', 'm1'])
+    copies.set(name, (await plugIn(next.registry, { name, uuid: uuidOf(name), bytes: images.get(name)! })).disk);
+  await until(() => next.arrays.get('a')?.state === 'online', 'it is online without the new device');
+  const again = openVolume(next, 'a');
+  await again.write(5, taggedBlocks(5, 1, 77, blockSize));
+  again.descriptor.close();
+  await next.arrays.stop();
+  // Now without m0, and the new device is found first.
+  const last = newRig();
+  await plugIn(last.registry, { name: 'new', uuid: uuidOf('new'), bytes: images.get('new')! });
+  await plugIn(last.registry, { name: 'm1', uuid: uuidOf('m1'), bytes: copies.get('m1')!.bytes.slice() });
+  await last.arrays.startDegraded('a');
+  expect(arrayOf(last, 'a').slots.map(({ name }) => name)).toEqual([null, 'm1']);
+  expect(tagsOf(await openVolume(last, 'a').read(5, 1), 5, blockSize, 'the last start')).toEqual([77]);
+  disks.get('m0')!.fault = () => Status.Ok;
+  for (const io of disks.get('m0')!.held.splice(0)) disks.get('m0')!.finish(io, Status.Ok);
+  await replaced;
 });

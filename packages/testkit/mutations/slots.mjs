@@ -131,10 +131,19 @@ export const slots = [
     suites,
   },
   {
+    id: 'complete-start-takes-the-next-number',
+    file: 'core/src/start/start.ts',
+    line: 'array.metadata.skipNumbers(array.numInSync < array.numSlots ? 2 : 1);',
+    becomes: 'array.metadata.skipNumbers(array.numInSync < array.numSlots ? 2 : 0);',
+    loses:
+      'a device of which the exchange was cut short counts for as much as the member that it did not replace: old data is read',
+    suites: ['packages/core/test/replace.test.ts'],
+  },
+  {
     id: 'degraded-start-takes-the-next-number',
     file: 'core/src/start/start.ts',
-    line: 'if (recordedBlocks !== null && array.numInSync < array.numSlots) array.metadata.skipNumber();',
-    becomes: '',
+    line: 'array.metadata.skipNumbers(array.numInSync < array.numSlots ? 2 : 1);',
+    becomes: 'array.metadata.skipNumbers(1);',
     loses: 'a member that missed writes has a superblock of the same number that counts it in: SPDK reads old data from it',
     levels: ['raid1'],
     suites,

@@ -63,8 +63,8 @@ export class SuperblockWriter {
   #before: Round | null = null;
   #round: Promise<void> | null = null;
   #nextRound: Promise<void> | null = null;
-  /** See {@link skipNumber}. */
-  #skips = false;
+  /** See {@link skipNumbers}. */
+  #skipped = 0;
 
   constructor(array: MetadataHost, store: SuperblockStore | null) {
     this.#array = array;
@@ -111,9 +111,9 @@ export class SuperblockWriter {
     this.#generations.note(generation);
   }
 
-  /** Absent members may have the next sequence number, from an interrupted round. The next round uses the number after it. */
-  skipNumber(): void {
-    this.#skips = true;
+  /** Devices that are absent may have the next `count` sequence numbers, from interrupted rounds. The next round leaves them out. */
+  skipNumbers(count: number): void {
+    this.#skipped = count;
   }
 
   /** The next header must not overwrite the place of this generation. */
@@ -234,8 +234,9 @@ export class SuperblockWriter {
   }
 
   #nextSeqNumber(store: SuperblockStore): number {
-    const next = nextSeqNumber(store, this.seqNumber);
-    return this.#skips ? nextSeqNumber(store, next) : next;
+    let next = nextSeqNumber(store, this.seqNumber);
+    for (let left = this.#skipped; left > 0; left--) next = nextSeqNumber(store, next);
+    return next;
   }
 
   #startNext(): Promise<void> {
@@ -287,7 +288,7 @@ export class SuperblockWriter {
     const meanwhile = plan.epoch === 0 ? (array.journal?.inForce ?? found ?? plan) : plan;
     if (extension !== undefined) await this.#writeHeaders(extension, { seqNumber: next, plan: meanwhile }, before);
     this.seqNumber = next;
-    this.#skips = false;
+    this.#skipped = 0;
     this.#plan = meanwhile;
     this.#before = before;
     const writeTo = async (slot: Slot): Promise<void> => {

@@ -110,9 +110,10 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
       await array.bitmap?.writeAll();
       lifecycle.mustGoOn();
       array.isRecordable = true;
-      // Another program goes by the sequence number alone, so it must differ from that of a superblock in which the absent
-      // members are current.
-      if (recordedBlocks !== null && array.numInSync < array.numSlots) array.metadata.skipNumber();
+      // Of two superblocks with one number either may be taken. A round that was cut short may have given the next number to a
+      // device that is not there: one that was replacing a member, or a new copy. A start with all members that was cut short
+      // has left that one out, and may have given the next one to members that are absent now.
+      if (recordedBlocks !== null) array.metadata.skipNumbers(array.numInSync < array.numSlots ? 2 : 1);
       await recordMembers(array);
     }
     lifecycle.mustGoOn();
