@@ -1,6 +1,6 @@
 import { IoType, Status } from '@raidkit/bdev';
 import { expect, it, vi } from 'vitest';
-import { arrayOf, memberUuid, newRig } from '../../../test/support/rig.js';
+import { arrayOf, memberUuid, newRig, until } from '../../../test/support/rig.js';
 import { plugIn } from '../../../test/support/ram-disk.js';
 import { ArrayWatch } from '../src/events/array-watch.js';
 import type { EventReport } from '../src/events/event.js';
@@ -17,6 +17,7 @@ it('tells of a member that leaves once, however long it takes until that is on r
   try {
     left.fault = ({ type }) => (type === IoType.Write ? null : Status.Ok);
     const removed = rig.arrays.removeBaseBdev('m1');
+    await until(() => left.held.length > 0, 'its departure is being recorded');
     expect(arrayOf(rig, 'a').numInSync).toBe(1);
     vi.advanceTimersByTime(3000);
     left.fault = () => Status.Ok;

@@ -208,7 +208,8 @@ describe('the journal', () => {
     disks[0]!.fault = (io) => (io.type === IoType.Write && io.offsetBlocks >= 2048 ? null : Status.Ok);
     const written = volume.write(0, blocks(4, 3));
     await until(() => disks[0]!.held.length > 0, 'a write is under way');
-    const removed = rig.arrays.removeBaseBdev('m1');
+    // One that is removed waits for writes under way.
+    const removed = rig.arrays.failMember('a', 1, 'it was failed on request');
     await turns();
     expect(arrayOf(rig, 'a').journal!.slots).toEqual([]);
     disks[0]!.fault = () => Status.Ok;
