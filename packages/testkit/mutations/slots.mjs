@@ -145,8 +145,7 @@ export const slots = [
     line: 'array.metadata.skipNumbers(array.numInSync < array.numSlots ? 2 : 1);',
     becomes: 'array.metadata.skipNumbers(1);',
     loses: 'a member that missed writes has a superblock of the same number that counts it in: SPDK reads old data from it',
-    levels: ['raid1'],
-    suites,
+    suites: ['packages/core/test/sequence-numbers.test.ts'],
   },
   {
     id: 'slots-whose-going-moves-data',
