@@ -491,6 +491,20 @@ describe.each(['raid1', 'raid5f'] as const)('a member of a %s that is removed on
     },
   );
 
+  it('keeps no other request waiting while another member does not end its flush', async () => {
+    const { disks, rig, volume } = await build(level, members);
+    const m1 = disks.get(1)!;
+    let flushes = 0;
+    m1.fault = ({ type }) => (type === IoType.Flush && ++flushes === 2 ? null : Status.Ok);
+    const removal = rig.arrays.removeBaseBdev('m0');
+    await until(() => m1.held.length > 0, 'the second flush hangs');
+    expect(await first(volume, 4 * strip)).toBe(1);
+    expect(arrayOf(rig, 'a').slots[0]!.isInSync).toBe(true);
+    for (const io of m1.held.splice(0)) m1.finish(io, Status.Ok);
+    await removal;
+    // A member's flush may take 120 s.
+  }, 25_000);
+
   // Not among the others: they would take from its time.
   it('keeps no other request waiting while a write to it hangs', async () => {
     const { disks, rig, volume } = await build(level, members);

@@ -1,5 +1,5 @@
 import { RangeLocks } from '@raidkit/core';
-import type { Status } from '@raidkit/bdev';
+import { IoType, Status } from '@raidkit/bdev';
 import type { AnyWriteRequest, CopiesModule, ParityModule } from '@raidkit/core';
 import { raid1 } from '@raidkit/raid1';
 import { raid5f } from '@raidkit/raid5f';
@@ -291,12 +291,12 @@ const wrongAnswers: [what: string, answer: () => unknown, reason: RegExp][] = [
 
 describe.each(wrongAnswers)('a level that %s, asked where its parity is', (_, answer, reason) => {
   const create = { name: 'a', level: 'confused', baseBdevs: ['m0', 'm1', 'm2'], stripSizeKb: 16, superblock: true };
-  const empty = [0, 1, 2].map(() => new Uint8Array(3 * MiB));
+  const empty = (): Uint8Array[] => [0, 1, 2].map(() => new Uint8Array(3 * MiB));
 
   it('is refused when an array is created', async () => {
     const rig = newRig();
     rig.arrays.modules.register(confused(answer, 0));
-    await plugInAll(rig, empty);
+    await plugInAll(rig, empty());
     await expect(rig.arrays.create(create)).rejects.toThrow(reason);
     expect(rig.arrays.list()).toEqual([]);
   });
@@ -304,7 +304,7 @@ describe.each(wrongAnswers)('a level that %s, asked where its parity is', (_, an
   it('takes its array offline, and the resync is still to be done', async () => {
     const rig = newRig();
     rig.arrays.modules.register(confused(null));
-    const disks = await plugInAll(rig, empty);
+    const disks = await plugInAll(rig, empty());
     await rig.arrays.create(create);
     const volume = openVolume(rig, 'a');
     await volume.write(0, blocks(64, 1));
@@ -329,5 +329,44 @@ describe.each(wrongAnswers)('a level that %s, asked where its parity is', (_, an
     );
     await until(() => third.arrays.get('a')?.state === 'online', 'it is online again');
     expect(third.events).toContainEqual(expect.objectContaining({ type: 'processStarted', array: 'a', process: 'resync' }));
+  });
+
+  it('does not start its array while entries of the journal are to be written again, and loses none of them', async () => {
+    const rig = newRig();
+    rig.arrays.modules.register(confused(null));
+    const disks = await plugInAll(rig, empty());
+    await rig.arrays.create(create);
+    const volume = openVolume(rig, 'a');
+    await volume.write(0, blocks(64, 1));
+    await rig.arrays.removeBaseBdev('m0');
+    await volume.flush();
+    // The machine stops when the journal has the write, and no member has it.
+    const left = disks.slice(1);
+    for (const disk of left)
+      disk.fault = ({ offsetBlocks, type }) => (type === IoType.Write && offsetBlocks >= 2048 ? null : Status.Ok);
+    const written = volume.write(0, blocks(64, 2));
+    await until(() => left.some(({ held }) => held.length > 0), 'the write is under way');
+    const images = left.map(({ bytes }) => bytes.slice());
+    for (const disk of left) disk.fault = () => Status.Ok;
+    for (const disk of left) for (const io of disk.held.splice(0)) disk.finish(io, Status.Ok);
+    await written;
+    volume.descriptor.close();
+    const restart = async (level: ParityModule): Promise<Rig> => {
+      const next = newRig();
+      next.arrays.modules.register(level);
+      for (const [index, bytes] of images.entries()) {
+        const name = `m${index + 1}`;
+        await plugIn(next.registry, { name, uuid: memberUuid(index + 1), bytes });
+      }
+      return next;
+    };
+    const second = await restart(confused(answer));
+    await expect(second.arrays.startDegraded('a')).rejects.toThrow(/has thrown while the array was being started/);
+    const third = await restart(confused(null));
+    if (third.arrays.get('a')?.state !== 'online') await third.arrays.startDegraded('a');
+    const volumeAgain = openVolume(third, 'a');
+    const bytes = await volumeAgain.read(0, 64);
+    for (let block = 0; block < 64; block++) expect([1, 2]).toContain(bytes[block * 512]);
+    volumeAgain.descriptor.close();
   });
 });

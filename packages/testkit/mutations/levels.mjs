@@ -258,4 +258,12 @@ export const levels = [
     loses: 'a resync calls parity consistent that it has not looked at, where a level names too few slots',
     suites: ['packages/core/test/throwing-level.test.ts'],
   },
+  {
+    id: 'start-goes-on-with-a-level-that-has-thrown',
+    file: 'core/src/start/start.ts',
+    line: 'if (io.hasLevelThrown)',
+    becomes: 'if (false)',
+    loses: 'an array comes online of which every request fails, and entries of its journal count as failed',
+    suites: ['packages/core/test/throwing-level.test.ts'],
+  },
 ];

@@ -10,6 +10,11 @@ export interface JournalHost extends MappedHost {
   readonly areWritesHeld: boolean;
   /** The array has enough members for its level. */
   readonly hasEnough: boolean;
+  /**
+   * Returns the slots whose blocks in this stripe are parity; none if the level has no parity. If the level throws or what it
+   * returns cannot be right, the array goes offline, and this throws.
+   */
+  redundantSlots(stripe: number): readonly number[];
   readonly io: RequestSink &
     MappedHost['io'] & {
       /** Submits a request of core to the level. `io.owner` is notified when it is done. */

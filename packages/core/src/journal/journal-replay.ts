@@ -112,9 +112,9 @@ async function writeTogether(array: JournalHost, entry: FoundEntry, together: re
 function rowsToldOf(array: JournalHost, together: readonly FoundEntry[]): BlockRange | null {
   const { arrayBlocks, memberBlocks } = array.stripe();
   const stripe = Math.floor((together[0]?.offsetBlocks ?? 0) / arrayBlocks);
-  const parity = array.level?.redundantSlots?.(stripe);
+  const parity = array.redundantSlots(stripe);
   // If more members could be lost, another unreadable block would be reconstructed from inconsistent parity.
-  if (parity === undefined || array.canLose > 0) return null;
+  if (array.canLose > 0) return null;
   const numAbsent = array.slots.filter(({ index, isInSync }) => !isInSync && !parity.includes(index)).length;
   const starts = together.map(({ offsetBlocks }) => stripe * memberBlocks + (offsetBlocks % memberBlocks));
   const ends = together.map(({ numBlocks }, index) => (starts[index] ?? 0) + numBlocks);

@@ -1,4 +1,4 @@
-import type { Bdev, BdevDescriptor, QuiesceRange, Runtime } from '@raidkit/bdev';
+import type { Bdev, BdevDescriptor, Runtime } from '@raidkit/bdev';
 import type { RaidArray } from '../array/array.js';
 import type { RaidContext } from '../array/context.js';
 import { RaidError } from '../errors.js';
@@ -7,7 +7,7 @@ import { takeOffline } from '../start/start.js';
 import type { Slot } from '../members/slot.js';
 import type { SlotAbsence } from '../members/slot-view.js';
 
-/** Milliseconds for which users' I/O is held at most while I/O in flight ends, before a member is removed. */
+/** Milliseconds for which users' I/O is held at most before a member is removed. */
 const longestHoldMs = 1000;
 
 /**
@@ -25,14 +25,14 @@ export async function removeOnRequest(
   const { bdev } = array;
   const { descriptor, name } = slot;
   const isNeeded = (): boolean => slot.descriptor === descriptor && slot.isInSync && !array.canDoWithout(slot);
-  let held: QuiesceRange | null = null;
+  let release: (() => void) | null = null;
   let left: Promise<void>;
   try {
     if (bdev !== null && !array.isReadOnly && slot.isInSync && array.canDoWithout(slot)) {
       await flushOthers(array, slot);
       // It does not cover what was acknowledged meanwhile. The second flush has little to do.
       if (!isNeeded()) {
-        held = await hold(bdev, ctx.registry.runtime);
+        release = await hold(bdev, ctx.registry.runtime);
         await flushOthers(array, slot);
       }
       if (isNeeded()) {
@@ -45,7 +45,7 @@ export async function removeOnRequest(
     slot.isRemovedByHand = true;
     left = removeMember(ctx, array, slot, reason, goesWithSlot);
   } finally {
-    if (held !== null) bdev?.unquiesce(held);
+    release?.();
   }
   await left;
 }
@@ -61,19 +61,20 @@ async function flushOthers(array: RaidArray, slot: Slot): Promise<void> {
 }
 
 /**
- * Holds users' I/O. Resolves when none is in flight, or to null, without holding it, if that takes too long: the member that is
- * to be removed may hang.
+ * Holds users' I/O until the result is called, or for {@link longestHoldMs}. Resolves when none is in flight, or when that time
+ * is over: the member that is to be removed may hang, and so may another one that is flushed.
  */
-function hold(bdev: Bdev, runtime: Runtime): Promise<QuiesceRange | null> {
+function hold(bdev: Bdev, runtime: Runtime): Promise<() => void> {
   return new Promise((resolve) => {
-    const timer = runtime.setTimer(() => {
-      bdev.unquiesce(range);
-      resolve(null);
-    }, longestHoldMs);
-    const range = bdev.quiesce(0, bdev.numBlocks, () => {
+    let isHeld = true;
+    const release = (): void => {
+      if (isHeld) bdev.unquiesce(range);
+      isHeld = false;
       runtime.clearTimer(timer);
-      resolve(range);
-    });
+      resolve(release);
+    };
+    const timer = runtime.setTimer(release, longestHoldMs);
+    const range = bdev.quiesce(0, bdev.numBlocks, () => resolve(release));
   });
 }
 

@@ -87,7 +87,7 @@ export async function removeSlot(ctx: RaidContext, array: RaidArray, slot: Slot)
   try {
     if (bdev !== null) await removeOnRequest(ctx, array, slot, 'its slot is taken away on request', true);
     // Prevents that a spare fills the slot.
-    slot.isRemovedByHand = true;
+    else slot.isRemovedByHand = true;
     await array.lifecycle.whileBusy(array.afterGrowth(() => dropSlot(array, slot)));
   } catch (error) {
     if (bdev === null) slot.isRemovedByHand = wasByHand;

@@ -99,6 +99,7 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
     await refuseUnsafeStart(array, origin, options.force ?? false);
     await makeGoodLostFlushes(array);
     lifecycle.mustGoOn();
+    requireSoundLevel(array);
     if (!array.isReadOnly) {
       if (recordedBlocks === null) await clearExtension(array);
       else if (origin?.is === 'unknown') {
@@ -118,6 +119,7 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
     }
     lifecycle.mustGoOn();
     requireEnough(array);
+    requireSoundLevel(array);
     const bdev = new Bdev(volumeOptions(array));
     array.bdev = bdev;
     const examined = ctx.registry.register(bdev);
@@ -154,6 +156,16 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
     for (const slot of array.slots) slot.isUnsteady ||= slot.hasLostFlush;
     throw why;
   }
+}
+
+/** Throws if the level has thrown in this start: what it was asked for then was counted as failed, and is not to be recorded. */
+function requireSoundLevel({ io, module, name }: RaidArray): void {
+  if (io.hasLevelThrown)
+    throw new RaidError(
+      'ERR_RAID_MODULE',
+      22,
+      `array ${name}: level ${module.level} has thrown while the array was being started`,
+    );
 }
 
 /** Throws if there is less free memory than the level declares to need. */

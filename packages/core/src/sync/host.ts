@@ -79,11 +79,6 @@ export interface SyncHost extends IoHost {
   setGeometry(geometry: RaidGeometry | null): void;
   isInconsistent(memberOffset: number, numBlocks: number): boolean;
   /**
-   * Returns the slots whose blocks in this stripe are parity; none if the level has no parity. If the level throws or what it
-   * returns cannot be right, the array goes offline, and this throws.
-   */
-  redundantSlots(stripe: number): readonly number[];
-  /**
    * Marks these blocks of the slot's member as bad, because what they should hold is unknown. Reads of them fail from now on.
    */
   markBad(slot: number, memberOffset: number, numBlocks: number): void;

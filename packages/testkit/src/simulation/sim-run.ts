@@ -486,7 +486,7 @@ export class SimRun {
     this.standing.noteLoss();
     if (this.leniency.mayFail(offset, numBlocks, askedAt)) return;
     // A full member that the array cannot do without takes no record either, and without one nothing that changes is acknowledged.
-    if (type !== IoType.Read && (this.array()?.canLose ?? 0) < 1 && this.disks.some(({ faults }) => faults.isFull)) return;
+    if (type !== IoType.Read && this.#needsFullMember()) return;
     // A write meanwhile may have removed them from the list.
     const isBad = wasBad || this.#mayBeBad(offset, numBlocks) || this.#wasDamaged(offset, numBlocks, askedAt);
     if (type !== IoType.Flush && (isBad || this.#mayBeUndecided(offset, numBlocks))) return;
@@ -505,6 +505,14 @@ export class SimRun {
     if (mayNeverFlush && isInDoubt) return;
     throw new ViolationError(
       `G8: ${what} was answered ${statusName(status)} with ${this.standing.good.size} good members of ${this.numSlots}`,
+    );
+  }
+
+  #needsFullMember(): boolean {
+    const array = this.array();
+    if (!this.isRedundant || array === undefined || array.canLose > 0) return false;
+    return array.slots.some(
+      ({ isInSync, name }) => isInSync && this.disks.some((disk) => disk.name === name && disk.faults.isFull),
     );
   }
 
