@@ -77,8 +77,9 @@ export async function kickStale(array: RaidArray, force: boolean): Promise<Recor
     if (own?.incarnation === newest.incarnation) known.add(own);
   }
   metadata.spareHeader(known.least);
-  const haveAll = array.slots.every((slot) => !slot.isInSync || slot.foundSeqNumber === metadata.seqNumber);
-  metadata.completedSeqNumber = haveAll ? metadata.seqNumber : newest.completedSeqNumber;
+  // That all members have the newest superblock now proves nothing: it may be in a cache, and lost by the next flush. The round
+  // of this start records a number that they all have on stable media.
+  metadata.completedSeqNumber = newest.completedSeqNumber;
   return { header: newest, bySlot };
 }
 
