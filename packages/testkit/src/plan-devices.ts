@@ -8,8 +8,7 @@ const optional = [IoType.Flush, IoType.Unmap, IoType.WriteZeroes] as const;
 
 /**
  * In an eighth of the seeds devices cannot flush, unmap or write zeroes, all alike or each differently; in another eighth the
- * bitmap has many pages of a few regions each. Uses random stream 12, as `drawStreams` does, so that the two never occur
- * together.
+ * bitmap has many pages of a few regions each.
  */
 export function drawDevices(seed: number, module: RaidModule, shape: SimShape): SimShape {
   const random = new Random(seed, 12);

@@ -8,7 +8,7 @@ const summedBytes = 4096;
 const pageIsFor = 480 * summedBytes;
 
 /**
- * In a fifth of the seeds the array has checksums, with little memory for them. Uses random stream 13, as `drawShortages` does.
+ * In a fifth of the seeds the array has checksums, with little memory for them.
  */
 export function drawIntegrity(seed: number, shape: SimShape): SimShape {
   const random = new Random(seed, 13);

@@ -3,11 +3,10 @@ import { Random } from './random.js';
 
 /**
  * Draws shortages for a quarter of the seeds: other users hold all buffers for a while, and thin disks have no more space for
- * unwritten blocks: one disk, or all where errors are allowed. Uses random stream 13, as `drawIntegrity` does, so that buffers
- * run out only in arrays that have checksums or could not have them.
+ * unwritten blocks: one disk, or all where errors are allowed.
  */
 export function drawShortages(seed: number, shape: SimShape, totalMs: number): PlanItem[] {
-  const random = new Random(seed, 13);
+  const random = new Random(seed, 25);
   const items: PlanItem[] = [];
   const at = (): number => random.unit() * totalMs;
   if (random.chance(0.15)) {

@@ -9,10 +9,10 @@ const mostStreamers = 2;
 
 /**
  * Draws, for half of the seeds of levels with parity, users who write sequentially with several writes in flight, and a user
- * who writes, zeroes or reads among them. Uses random stream 12, as `drawDevices` does.
+ * who writes, zeroes or reads among them.
  */
 export function drawStreams(seed: number, module: RaidModule, { blockSize }: SimShape, totalMs: number): PlanItem[] {
-  const random = new Random(seed, 12);
+  const random = new Random(seed, 24);
   if (module.redundancy !== 'parity' || random.chance(0.5)) return [];
   const items: PlanItem[] = [];
   const perBlock = blockSize / 512;
