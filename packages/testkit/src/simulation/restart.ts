@@ -79,6 +79,8 @@ export async function end(run: SimRun, { how, mode, downMs }: Ending): Promise<v
   run.world.trace(`== ${how} (mode ${mode})`);
   const array = run.array();
   const wasInDoubt = run.isParity && run.hasLostFlush && run.leniency.wasBeyond;
+  // Only this process knows that a member has lost a flush that it cannot do without, be it in a start that was tried again.
+  if (array?.slots.some((slot) => slot.isInSync && slot.hasLostFlush) === true) run.model.doubt();
   if (how === 'stop') await stop(run);
   run.sumLies.ended(array, how === 'stop');
   run.lostEntries.beforeCrash(how);
