@@ -4,7 +4,7 @@ const brand = Symbol.for('raidkit.NbdError');
 export type NbdErrorCode =
   'ERR_NBD_EXPORT_EXISTS' | 'ERR_NBD_EXPORT_NOT_FOUND' | 'ERR_NBD_INVALID' | 'ERR_NBD_ADDRESS' | 'ERR_NBD_CLOSED';
 
-/** A failure at the public edge of the NBD server. `errno` is the positive Linux number that RPC answers with. */
+/** A failure that the NBD server reports to its user. `errno` is a positive Linux error number, which RPC passes on. */
 export class NbdError extends Error {
   readonly code: NbdErrorCode;
   readonly errno: number;
@@ -17,7 +17,7 @@ export class NbdError extends Error {
     Object.defineProperty(this, brand, { value: true });
   }
 
-  /** Also true for an error made by another copy of this package. */
+  /** Returns true also for an error that another copy of this package created. */
   static is(error: unknown): error is NbdError {
     return error instanceof Error && brand in error;
   }

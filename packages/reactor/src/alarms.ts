@@ -1,13 +1,13 @@
 import { RingOp } from '@raidkit/sys';
 import type { Ring, RingOwner, Sys } from '@raidkit/sys';
 
-/** What a reactor is woken for. */
+/** What a reactor can be woken for. */
 export const Alarm = {
-  /** Nothing has been done for a while: the event loop's turn. */
+  /** There has been no work for a while, so the event loop gets a turn. */
   Linger: 0,
-  /** A timer of the runtime's. */
+  /** A timer of the runtime is due. */
   Timer: 1,
-  /** It is alive. */
+  /** Ends the longest sleep, so that the counter of the watchdog moves. */
   Heartbeat: 2,
 } as const;
 export type Alarm = (typeof Alarm)[keyof typeof Alarm];
@@ -15,20 +15,20 @@ export type Alarm = (typeof Alarm)[keyof typeof Alarm];
 const alarmCount = 3;
 
 /**
- * Wakes a sleeping ring at set times. Each is an operation of the ring that stays in the kernel: to give every sleep a limit
- * of its own would mean to set and to stop the processor's timer for each, which a virtual machine pays for dearly.
+ * Wakes a sleeping ring at set times. Each alarm is a timeout operation that stays in the kernel. A timeout on each sleep would
+ * instead set and stop the processor's timer every time, which is expensive in a virtual machine.
  */
 export class Alarms implements RingOwner {
-  /** Alarms that went off since the reactor looked: bits by number. */
+  /** Alarms that have gone off since the reactor reset this: bit n is set for alarm n. */
   rung = 0;
-  /** How many that were, of whatever kind. */
+  /** Number of alarms, of any kind, that have gone off since the reactor reset this. */
   count = 0;
   readonly #ring: Ring;
   readonly #owner: number;
-  // A struct __kernel_timespec each, which the kernel reads when the operation is handed over.
+  // One struct __kernel_timespec per alarm. The kernel reads it when the operation is submitted.
   readonly #times = new Uint32Array(new ArrayBuffer(16 * alarmCount));
   readonly #timesAddr: number;
-  /** When each goes off; Infinity for those that are not set. */
+  /** Time at which each alarm goes off, on the runtime's clock in milliseconds; Infinity if it is not set. */
   readonly #setFor = new Float64Array(alarmCount).fill(Infinity);
 
   constructor(ring: Ring, sys: Sys) {
@@ -38,8 +38,9 @@ export class Alarms implements RingOwner {
   }
 
   /**
-   * Has the alarm go off at `at`, or earlier if it is set for earlier. To be called at most once between two enters for each
-   * alarm. One that is brought forward goes off at its old time too, once. Returns whether it had to be set.
+   * Sets the alarm to go off at `at`, unless it is already set for that time or earlier. Call it at most once per alarm between
+   * two enters, since both calls would use the same timespec. An alarm that is brought forward also goes off at its old time.
+   * Returns whether an operation was prepared.
    */
   set(alarm: Alarm, now: number, at: number): boolean {
     if ((this.#setFor[alarm] ?? Infinity) <= at) return false;

@@ -3,9 +3,9 @@ import { Socket } from 'node:net';
 import type { Sys } from '@raidkit/sys';
 
 /**
- * The epoll descriptor on which this thread's event loop sleeps: it is readable when the loop has something to do. Node does
- * not tell, so a socket is put into the loop, and the epoll descriptor that watches it is the one (proc(5), fdinfo). -1 if
- * it cannot be found.
+ * Returns the epoll descriptor on which this thread's event loop sleeps; it is readable when the loop has something to do. Node
+ * does not expose it, so a socket is added to the loop, and the epoll descriptor that watches this socket is looked up in /proc
+ * (proc(5), fdinfo). Returns -1 if it is not found.
  */
 export async function findEventLoopFd(sys: Sys): Promise<number> {
   const pair = sys.sockets.pair();
@@ -15,7 +15,7 @@ export async function findEventLoopFd(sys: Sys): Promise<number> {
   try {
     socket.on('error', () => undefined);
     socket.resume();
-    // The loop starts to watch it on its way into its next sleep.
+    // The loop registers the socket with epoll on its way into its next sleep.
     for (let turn = 0; turn < 3; turn++) await new Promise((resolve) => setImmediate(resolve));
     return watcherOf(watched);
   } finally {
@@ -31,7 +31,7 @@ function watcherOf(fd: number): number {
       if (readlinkSync(`/proc/self/fd/${name}`) !== 'anon_inode:[eventpoll]') continue;
       if (target.test(readFileSync(`/proc/self/fdinfo/${name}`, 'utf8'))) return Number(name);
     } catch {
-      // Closed meanwhile, by another thread.
+      // Another thread has closed it meanwhile.
     }
   }
   return -1;

@@ -15,37 +15,47 @@ import type { Timer } from './timers.js';
 export interface ReactorOptions {
   /** Size of the buffer memory in bytes. Default 256 MiB. */
   memoryBytes?: number;
-  /** Ask for huge pages for it. Default true. */
+  /** Request huge pages for the buffer memory. Default true. */
   hugePages?: boolean;
-  /** How long to look for completions before going to sleep, in microseconds; 0 for not at all. Default 100. */
+  /** How long to poll for completions before sleeping, in microseconds; 0 to sleep at once. Default 100. */
   spinMicroseconds?: number;
   /** Default: nothing is logged. */
   log?: Logger;
   ring?: RingOptions;
-  /** A counter that moves at least once a second while the reactor is alive, for a watchdog in another thread. */
+  /** Element 0 is incremented at least once a second while the reactor is alive, for a watchdog in another thread. */
   beat?: Int32Array;
 }
 
-/** A busy reactor gives the event loop a turn this often in a pause of the work, and this often whatever happens, in milliseconds. */
+/** A busy reactor gives the event loop a turn after this many milliseconds if the work pauses. */
 const betweenTurnsMs = 2;
+/** A busy reactor gives the event loop a turn after this many milliseconds even if the work does not pause. */
 const mostBetweenTurnsMs = 10;
-/** A while without work before the event loop's turn, in milliseconds: the next request usually comes sooner. */
+/**
+ * Milliseconds without work before the event loop gets a turn. It does not get one at once, because the next request usually
+ * comes sooner.
+ */
 const lingerMs = 1;
-/** Longest sleep while a timer of Node's is set, in milliseconds: it does not say for when. */
+/** Longest sleep while one of Node's timers is set, in milliseconds. Node does not tell when it is due. */
 const longestTimerSleepMs = 8;
-/** With more operations of devices in flight than this, it is their number that counts and not how soon one of them is noticed. */
+/**
+ * The thread does not spin with more device operations in flight than this: throughput then depends on how many there are, not
+ * on how soon one completion is noticed.
+ */
 const mostDeviceOpsToSpin = 4;
-/** The event loop has a turn after such a while at the latest, in milliseconds, although nothing shows that it has something to do. */
+/** The event loop gets a turn at least this often, in milliseconds, although nothing shows that it has something to do. */
 const longestRestMs = 4000;
-/** Longest sleep. */
+/** Longest sleep, in milliseconds. */
 const heartbeatMs = 1000;
 const hugePageBytes = 2 * 1024 * 1024;
-/** The global of this name is looked up anew at each use, which takes longer than to read the clock. */
+/** Looking up the global `performance` at each use takes longer than reading the clock. */
 const clock = performance;
 const silent = (): void => undefined;
 const noLog: Logger = { debug: silent, info: silent, warn: silent, error: silent };
 
-/** Makes a reactor for the calling thread; or says why there can be none, for a log line. It runs from `start` on. */
+/**
+ * Creates a reactor for the calling thread, or returns the reason why there can be none, for a log line. The reactor does
+ * nothing until `start` is called.
+ */
 export async function openReactor(
   options: ReactorOptions = {},
 ): Promise<{ reactor: Reactor; reason: '' } | { reactor: null; reason: string }> {
@@ -60,7 +70,7 @@ export async function openReactor(
   }
   const memory = new BufferMemory({ bytes: options.memoryBytes ?? 256 * 1024 * 1024 });
   if (options.hugePages !== false) {
-    // Whole huge pages only; whether the system gives them is up to it.
+    // Advises only the whole huge pages in the memory. The kernel decides whether it provides them.
     const start = sys.addressOf(memory.u8);
     const first = Math.ceil(start / hugePageBytes) * hugePageBytes;
     const end = Math.floor((start + memory.bytes) / hugePageBytes) * hugePageBytes;
@@ -70,9 +80,9 @@ export async function openReactor(
 }
 
 /**
- * One thread's loop around one ring. The thread sleeps in the ring. Completions, timers and what was put off are dealt with
- * in batches; Node's event loop is a guest that has its turn when it has something to do (its epoll descriptor is polled by
- * the ring), and when a promise was settled from inside a batch. So everything of Node's works in this thread.
+ * One thread's loop around one ring. The thread sleeps in the ring and handles completions, timers and deferred functions in
+ * batches. The ring also polls the epoll descriptor of Node's event loop; the event loop gets a turn when that is readable, and
+ * when a promise was settled in a batch. So all of Node's functions work in this thread.
  */
 export class Reactor implements RingOwner {
   readonly ring: Ring;
@@ -84,35 +94,36 @@ export class Reactor implements RingOwner {
   readonly #spin: Spin;
   readonly #beat: Int32Array;
   readonly #timers = new TimerQueue();
-  // Never shortened: an array that is cut to length 0 is thrown away, and made anew by the next push.
+  // These arrays are never shortened: V8 drops the storage of an array whose length is set to 0, and the next push allocates it
+  // anew.
   #soon: ((() => void) | null)[] = [];
   #running: ((() => void) | null)[] = [];
   #soonCount = 0;
   /**
-   * The time of the present batch: the clock is read once for all of its I/O. Begins as null so that V8 keeps each number in an
-   * object of its own, made once a batch, and does not make another one for each caller.
+   * The time of the current batch. The clock is read once for all I/O of the batch. The field starts as null, so that V8
+   * allocates a number object once per batch, on assignment, and not once per reader.
    */
   #now: number | null = null;
-  /** Turns of the event loop to be given before the next sleep. */
+  /** Turns that the event loop must get before the next sleep. */
   #owedTurns = 0;
   #isPolling = false;
-  /** Completions of the present batch that only said that the event loop wants its turn. */
+  /** Completions of the current batch that only report that the event loop has something to do. */
   #loopWakes = 0;
   #hasSettled = false;
-  /** The event loop has had its turn since something was done. */
+  /** The event loop has had a turn since the last work. */
   #isQuiet = false;
   #lastWorkAt = 0;
-  /** Longest sleep while there is nothing to do; below 0 if that is to be found out. */
+  /** Longest sleep while there is nothing to do, in milliseconds; negative until it has been determined. */
   #quietSleepMs = -1;
   /**
-   * Longest sleep before the next turn, in milliseconds. It doubles with each turn: a turn may begin to watch a descriptor
-   * without a trace that shows here, and the kernel is told at the turn after it. So that is late by no longer than the thread
-   * had been idle.
+   * Longest sleep before the event loop's next turn, in milliseconds. A turn may start to watch a descriptor without any sign
+   * of it here, and the kernel learns of it only in the following turn. The time doubles with each idle turn, so that this
+   * delay is at most as long as the thread had been idle.
    */
   #restMs = lingerMs;
-  /** When the alarm for that was set. */
+  /** Time at which the `Linger` alarm was last set. */
   #lingersSince = 0;
-  /** Milliseconds in which the thread slept, and in which it did not, since the start. */
+  /** Milliseconds that the thread has slept in the ring since `#startedAt`. */
   #asleepMs = 0;
   #startedAt = 0;
   #stopHook: (() => void) | null = null;
@@ -126,7 +137,7 @@ export class Reactor implements RingOwner {
     this.#alarms = new Alarms(ring, sys);
     this.#spin = new Spin((options.spinMicroseconds ?? 100) / 1000, this.#runQueueWait);
     this.#beat = options.beat ?? new Int32Array(1);
-    // The reactor is alive until it is stopped, whatever timers there are.
+    // `setWatchTimer` is the same as `setTimer`, since the reactor stays alive until it is stopped, whatever timers are set.
     const setTimer: Runtime['setTimer'] = (fn, ms) => this.#timers.add(fn, clock.now() + ms);
     this.runtime = {
       now: () => this.#now ?? clock.now(),
@@ -143,7 +154,7 @@ export class Reactor implements RingOwner {
     };
   }
 
-  /** Takes the thread over: from now on it sleeps in the ring, and is alive until {@link stop}. */
+  /** Starts the loop in the calling thread, which sleeps in the ring from now on and stays alive until {@link stop}. */
   start(): void {
     this.#startedAt = clock.now();
     this.#runQueueWait.open();
@@ -154,7 +165,10 @@ export class Reactor implements RingOwner {
     setImmediate(this.#step);
   }
 
-  /** Gives the thread back to Node's event loop and closes the ring. All users of the ring must have ended before. */
+  /**
+   * Ends the loop and closes the ring; Node's event loop then runs alone in the thread again. All users of the ring must have
+   * finished before.
+   */
   stop(): Promise<void> {
     this.#stopped ??= new Promise((resolve) => {
       this.#onStopped = resolve;
@@ -162,7 +176,7 @@ export class Reactor implements RingOwner {
     return this.#stopped;
   }
 
-  /** How long the thread has slept in the ring since the start, and how long not, in milliseconds. Looking for more counts as awake. */
+  /** Milliseconds that the thread has slept in the ring and has been awake since the start. Spinning counts as awake. */
   get load(): { readonly awakeMs: number; readonly asleepMs: number } {
     return { awakeMs: Math.max(0, clock.now() - this.#startedAt - this.#asleepMs), asleepMs: this.#asleepMs };
   }
@@ -171,7 +185,7 @@ export class Reactor implements RingOwner {
     this.#isPolling = false;
     this.#restMs = lingerMs;
     this.#loopWakes++;
-    // What the first turn begins to watch is watched from the second one on.
+    // The loop registers a descriptor with epoll only in the turn after the one that starts to watch it.
     this.#owedTurns = 2;
   }
 
@@ -186,12 +200,12 @@ export class Reactor implements RingOwner {
     try {
       this.#untilTurn();
     } finally {
-      // Also if something threw: that is for the process to judge.
+      // The loop continues even if something threw; the process decides what to do about the exception.
       setImmediate(this.#step);
     }
   };
 
-  /** Works and sleeps until the event loop is to have its turn. */
+  /** Works and sleeps until it is time for a turn of the event loop. */
   #untilTurn(): void {
     const { ring } = this;
     if (this.#owedTurns > 0) this.#owedTurns--;
@@ -228,19 +242,22 @@ export class Reactor implements RingOwner {
       const mustTurn = this.#isLingeringOver(didWork) || !this.#setAlarms(now);
       ring.flushPostponed();
       if (mustTurn) {
-        // It may be so again at each turn. What was prepared has to go, and what has ended shows only after an enter.
+        // This may repeat at each turn, so prepared operations are submitted here; and completions show only after an enter.
         ring.enter(0);
         return;
       }
       const sleepsAt = clock.now();
       ring.enter(1);
-      // Also the time of the batch that begins: where the clock is a system call it takes as long as the enter itself.
+      // The same reading is the time of the next batch. Where the clock is a system call, reading it takes as long as the
+      // enter.
       now = clock.now();
       this.#asleepMs += now - sleepsAt;
     }
   }
 
-  /** Whether nothing was done for a while, or for long: then it is the event loop's turn. */
+  /**
+   * Returns whether the `Linger` alarm has gone off and there was no work since it was set: the event loop then gets a turn.
+   */
   #isLingeringOver(didWork: boolean): boolean {
     const { rung } = this.#alarms;
     if (rung === 0) return false;
@@ -251,12 +268,12 @@ export class Reactor implements RingOwner {
     return true;
   }
 
-  /** Before a sleep. False if the event loop has something to do that it does not show. */
+  /** Sets the alarms for a sleep. Returns false if the event loop has something to do that its descriptor does not show. */
   #setAlarms(now: number): boolean {
     const { nextAt } = this.#timers;
     if (nextAt < Infinity) this.#alarms.set(Alarm.Timer, now, nextAt);
     this.#alarms.set(Alarm.Heartbeat, now, now + heartbeatMs);
-    // What the event loop has to do that it does not show changes only with its turns, and with work.
+    // What the descriptor does not show changes only in turns of the event loop and through work.
     if (this.#isQuiet && this.#quietSleepMs < 0) this.#quietSleepMs = this.#longestSleepMs();
     const most = this.#isQuiet ? this.#quietSleepMs : lingerMs;
     if (most === 0) return false;
@@ -268,7 +285,10 @@ export class Reactor implements RingOwner {
     return this.#owedTurns > 0 || this.#hasSettled || this.#onStopped !== null;
   }
 
-  /** Everything that can be done now. Returns how much that was, without the notes that the event loop wants its turn. */
+  /**
+   * Does everything that can be done now. Returns how many things that were, not counting alarms and wake-ups for the event
+   * loop.
+   */
   #work(now: number): number {
     const { ring } = this;
     this.#loopWakes = this.#alarms.count = 0;
@@ -295,7 +315,7 @@ export class Reactor implements RingOwner {
         fn?.();
       }
     } finally {
-      // If one threw, the others have their turn all the same.
+      // If a function threw, the others run in the next batch.
       for (; done < count; done++) {
         const fn = batch[done];
         if (fn) this.runtime.soon(fn);
@@ -311,7 +331,7 @@ export class Reactor implements RingOwner {
     this.ring.prepare(RingOp.POLL_ADD, this.#eventLoopFd, 0, 0, 0, pollIn, this.#owner, 0);
   }
 
-  /** Timers and immediates of Node's own do not show in its epoll descriptor. */
+  /** Node's own timers and immediates do not make its epoll descriptor readable. */
   #longestSleepMs(): number {
     const resources = process.getActiveResourcesInfo();
     if (resources.includes('Immediate')) return 0;

@@ -1,23 +1,24 @@
 import { closeSync, openSync, readSync } from 'node:fs';
 import type { SpinWorld } from './spin.js';
 
-/** Where the kernel does not count waits: what each time of being put aside is taken for, in milliseconds. */
+/** Without schedstat, each involuntary context switch counts as this many milliseconds of waiting. */
 const msPerSwitch = 1;
 
 /**
- * How long the calling thread had to wait for a processor: the second number of its schedstat (proc(5), in nanoseconds). Its
- * being put aside alone says little: a thread that wakes another one often has to give way to it for a moment.
+ * Measures how long the calling thread had to wait for a processor: the second number of its schedstat (proc(5), in
+ * nanoseconds). The number of involuntary context switches says less, since a thread that wakes another one often yields to it
+ * for a moment.
  */
 export class RunQueueWait implements SpinWorld {
   readonly #bytes = Buffer.alloc(64);
   #fd = -1;
 
-  /** In the thread that is meant. */
+  /** Must be called in the thread that is measured. */
   open(): void {
     try {
       this.#fd = openSync('/proc/thread-self/schedstat', 'r');
     } catch {
-      // Not every kernel has it.
+      // Some kernels lack schedstat.
     }
   }
 

@@ -1,26 +1,34 @@
-/** How far the score moves, and where it begins. */
+/** Highest value of the score, which is also its initial value. A spin that finds work adds 1. */
 const bestScore = 16;
+/** Subtracted from the score by a spin that finds nothing. */
 const missCost = 2;
-/** While spinning does not pay, one try in this many. */
+/** At a score of 0, one spin in this many is tried all the same. */
 const retryEvery = 64;
-/** How often it is looked whether others want the processors, in milliseconds, and how long they are left alone: ever longer. */
+/** Interval at which to check whether other threads want the processors, in milliseconds. */
 const lookEveryMs = 50;
+/**
+ * The thread does not spin for this many milliseconds when others want the processors; each repetition doubles the time, up to
+ * `longestBackOffMs`.
+ */
 const firstBackOffMs = 100;
 const longestBackOffMs = 1600;
-/** Part of the time that this thread could run and was not let: from here on, others want the processors. */
+/** Others want the processors if this thread waited for one for more than this share of the time. */
 const busyShare = 0.25;
-/** What each sleep may have added to that time although no other thread ran: a halted processor takes so long to wake, in milliseconds. */
+/**
+ * Milliseconds of such waiting that each sleep may cause without any other thread, because a halted processor takes that long
+ * to wake.
+ */
 const wakeMs = 0.05;
 
-/** What a spin needs to know of its thread. */
+/** What {@link Spin} measures of its thread. */
 export interface SpinWorld {
-  /** Milliseconds, since some beginning, that the thread could run and had to wait for a processor. */
+  /** Returns the milliseconds, since an arbitrary time, in which the thread was runnable and waited for a processor. */
   waitedMs(): number;
 }
 
 /**
- * Whether to look for completions for a while before going to sleep. It pays when the next one comes within that while. It does
- * harm when the processor is wanted by others. Both are watched.
+ * Decides whether to poll for completions for a while before sleeping. Polling pays if the next completion comes within that
+ * while, and does harm if other threads want the processor. Both are measured.
  */
 export class Spin {
   readonly limitMs: number;
@@ -36,14 +44,14 @@ export class Spin {
   #offUntil = 0;
   #backOffMs = firstBackOffMs;
 
-  /** @param limitMs longest spin; 0 for none ever. */
+  /** `limitMs` is the longest spin; 0 disables spinning. */
   constructor(limitMs: number, world: SpinWorld) {
     this.limitMs = limitMs;
     this.#world = world;
     this.#waitedMs = world.waitedMs();
   }
 
-  /** Something was done at `now`: the time to spin begins anew. */
+  /** Reports that there was work at `now`: the time limit of a spin starts again. */
   worked(now: number): void {
     if (this.limitMs === 0) return;
     if (now >= this.#lookAt) this.#look(now);
@@ -52,7 +60,7 @@ export class Spin {
     this.#until = now + this.limitMs;
   }
 
-  /** Whether to look once more instead of sleeping. */
+  /** Returns whether to poll once more instead of sleeping. */
   goesOn(now: number): boolean {
     if (this.#isSpinning && now < this.#until) return true;
     if (this.#isSpinning) this.#score = Math.max(this.#score - missCost, 0);
@@ -71,7 +79,7 @@ export class Spin {
 
   #look(now: number): void {
     const waitedMs = this.#world.waitedMs();
-    // Only time in which it may spin says something: who sleeps has to wait for the processor to wake.
+    // Only time in which the thread may spin counts: a thread that sleeps also waits for its processor to wake.
     if (this.#lookedAt >= this.#offUntil) {
       const waitedForOthersMs = waitedMs - this.#waitedMs - this.#sleeps * wakeMs;
       if (waitedForOthersMs / Math.max(now - this.#lookedAt, lookEveryMs) > busyShare) {

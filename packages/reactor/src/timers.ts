@@ -1,4 +1,4 @@
-/** One timer, which its maker knows as a handle only. */
+/** One timer. Its creator uses it only as a handle. */
 export class Timer {
   readonly at: number;
   readonly order: number;
@@ -12,7 +12,7 @@ export class Timer {
   }
 }
 
-/** Timers by their time, and of the same time by their making: a binary heap. */
+/** A binary heap of timers, ordered by due time and then by creation. */
 export class TimerQueue {
   readonly #heap: Timer[] = [];
   #made = 0;
@@ -25,15 +25,15 @@ export class TimerQueue {
     return timer;
   }
 
-  /** No effect on a timer that has fired. */
+  /** Has no effect on a timer that has fired. */
   cancel(timer: Timer): void {
     if (timer.fn === null) return;
     timer.fn = null;
-    // Most timers are limits that are never reached: they must not pile up.
+    // Most timers are timeouts that are cancelled before they fire; they must not accumulate.
     if (++this.#cancelled > 64 && this.#cancelled > this.#heap.length / 2) this.#sweep();
   }
 
-  /** When the next timer is due; Infinity if there is none. */
+  /** Time at which the next timer is due; Infinity if there is none. */
   get nextAt(): number {
     for (;;) {
       const first = this.#heap[0];
@@ -44,7 +44,10 @@ export class TimerQueue {
     }
   }
 
-  /** Calls what is due at `now`, but not what that adds. Returns how many. A timer that throws has fired; the others go on next time. */
+  /**
+   * Calls the functions of timers that are due at `now`, except those added during the call. Returns how many. If a function
+   * throws, its timer has fired, and the others run at the next call.
+   */
   run(now: number): number {
     const last = this.#made;
     let count = 0;

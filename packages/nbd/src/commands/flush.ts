@@ -3,7 +3,7 @@ import type { IoOwner } from '@raidkit/bdev';
 import type { NbdRequest } from './request.js';
 import { finish, mustRetry, submitIo, targetOf, taken } from './submit.js';
 
-/** Makes everything that was acknowledged so far stable. The device must support flush. */
+/** Flushes the device, which must support it: all writes acknowledged so far become stable. */
 export function startFlush(request: NbdRequest): void {
   submitIo(request, flusher, IoType.Flush, 0, targetOf(request).descriptor.bdev.numBlocks, -1, 0);
 }

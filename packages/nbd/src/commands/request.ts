@@ -2,38 +2,44 @@ import { RangeLock } from '@raidkit/bdev';
 import type { BdevDescriptor, IoPool, RangeLocks, Runtime } from '@raidkit/bdev';
 import type { SizeClassPool } from '@raidkit/parity';
 
-/** The device that requests go to, as the operations see it. */
+/** The device that requests go to, as the commands see it. */
 export interface Target {
   readonly descriptor: BdevDescriptor;
   readonly ios: IoPool;
   readonly memory: { readonly u8: Uint8Array };
-  /** Where requests' buffers come from. */
+  /** Pool of the requests' buffers. */
   readonly buffers: SizeClassPool;
   readonly runtime: Pick<Runtime, 'soon'>;
   readonly blockSize: number;
-  /** In blocks. Whole-block writes hold a shared lock, read-modify-writes an exclusive one. */
+  /** Locks on ranges of blocks. Whole-block writes hold a shared lock, read-modify-writes an exclusive one. */
   readonly locks: RangeLocks;
   readonly zeroTrimTurns: RequestTurns;
 }
 
-/** Whose turn it is to have a step carried out. */
+/** Limits how many requests run a step at the same time. */
 export interface RequestTurns {
-  /** True: it is the request's turn. False: `onTurn` will be called, inside another request's `end`. */
+  /** Returns true if the request may run its step now. If not, `onTurn` will be called with it from a later `end`. */
   begin(request: NbdRequest): boolean;
-  /** A step is over; the request that has waited longest is given to `onTurn`. */
+  /**
+   * Called when a step is over. Calls `onTurn` with the requests that may run now, in the order in which they began to wait.
+   */
   end(onTurn: (request: NbdRequest) => void): void;
 }
 
-/** Told when a request is carried out: `request.errno` says how it ended. */
+/** Is told when a request has been carried out. */
 export interface RequestOwner {
-  /** Whether the client still waits for the request, or it is to be done all the same. What takes long asks this now and then. */
+  /**
+   * Returns whether the request must be carried on with. Trims and write zeroes ask this between steps, and stop once their
+   * client is gone or the export is being closed.
+   */
   isWanted(request: NbdRequest): boolean;
+  /** `request.errno` says how the request ended. */
   onRequestDone(request: NbdRequest): void;
 }
 
 /**
- * One request of a client, or one piece of a request that is too large for one buffer. Pooled, of fixed shape. The cookie
- * is eight opaque bytes, kept as two halves.
+ * One request of a client, or one piece of a request that is too large for one buffer. Objects come from a pool and have a
+ * fixed shape. The cookie, eight opaque bytes, is kept as two 32-bit halves.
  */
 export class NbdRequest {
   owner: RequestOwner | null = null;
@@ -43,46 +49,49 @@ export class NbdRequest {
   cookieLo = 0;
   command = 0;
   flags = 0;
-  /** Bytes. Not exact above 2^53, where no export reaches. */
+  /** Offset in bytes. It is not exact above 2^53, but no export is that large. */
   offset = 0;
-  /** The offset as it was received, for replies that repeat it. */
+  /** The two halves of the offset as received, for replies that repeat it. */
   offsetHi = 0;
   offsetLo = 0;
   lengthBytes = 0;
 
-  /** Protocol error; 0 as long as all is well. */
+  /** NBD error number; 0 while there is no error. */
   errno = 0;
-  /** Where in the export it happened, for those replies that say so. */
+  /** Byte offset of the error in the export, for replies that include it. */
   errorOffset = 0;
 
-  /** The buffer: it starts with the block in which `offset` lies. -1 for none. */
+  /** Address of the buffer, which starts with the block that contains `offset`; -1 if there is none. */
   addr = -1;
-  /** What the buffer counts as in budgets. */
+  /** Bytes of the buffer, as quotas count them. */
   heldBytes = 0;
   firstBlock = 0;
   numBlocks = 0;
 
-  /** The request that this is a piece of. */
+  /** The request that this is a piece of; null if it is not a piece. */
   group: NbdRequest | null = null;
-  /** For a request in pieces: pieces not done, plus one while more are to come. 0 for a request that is its own piece. */
+  /** Number of pieces that are not done, plus one while more pieces will be made; 0 for a request that is not split. */
   piecesLeft = 0;
-  /** Byte offset up to which pieces have been made, or erasing has come. */
+  /** Byte offset up to which pieces have been made, or up to which a trim or write zeroes is done. */
   cursor = 0;
   /** Pieces must be sent in the order of their offsets. */
   isOrdered = false;
-  /** A piece that has been read and waits for those before it; a request whose first piece is on its way out. */
+  /** For a piece: it has been read and waits for the pieces before it. For a request: its first piece is in the send queue. */
   isReady = false;
-  /** The client is gone or has stopped in the middle of the request: there will be no reply. */
+  /**
+   * There will be no reply: the client is gone, has not sent all of the request, or the rest of a trim or write zeroes was
+   * dropped.
+   */
   isAbandoned = false;
 
-  /** I/Os of the present step that are not done. */
+  /** I/Os of the current step that are not done. */
   ioLeft = 0;
-  /** An I/O of the present step timed out, and the step is to be done once more. */
+  /** An I/O of the current step has timed out, so the step must be repeated. */
   mustRetry = false;
   wasRetried = false;
-  /** Next in a list of pieces, or among those that wait for their turn. */
+  /** Next in a list of pieces, or in a queue. */
   next: NbdRequest | null = null;
-  /** What to do once the lock is held; set by the code that acquires it. */
+  /** Function to call once the lock is held. The code that acquires the lock sets it. */
   onLocked: ((request: NbdRequest) => void) | null = null;
   readonly lock = new RangeLock(() => this.onLocked?.(this));
 
@@ -90,22 +99,22 @@ export class NbdRequest {
     return this.offset + this.lengthBytes;
   }
 
-  /** Bytes in the first block that are before the request. */
+  /** Bytes of the first block that come before the request. */
   get headPaddingBytes(): number {
     return this.offset - this.firstBlock * (this.target?.blockSize ?? 1);
   }
 
-  /** Sets the blocks that the byte range touches. */
+  /** Sets `firstBlock` and `numBlocks` to the blocks that the byte range touches. */
   coverBlocks(blockSize: number): void {
     this.firstBlock = Math.floor(this.offset / blockSize);
     this.numBlocks = Math.ceil((this.offset + this.lengthBytes) / blockSize) - this.firstBlock;
   }
 }
 
-/** Idle requests. Grows to the largest number ever in use and then allocates nothing. */
+/** Pool of unused requests. It grows to the largest number ever in use and then allocates nothing. */
 export class NbdRequestPool {
   readonly #free: NbdRequest[] = [];
-  /** Requests ever made. */
+  /** Number of requests ever created. */
   made = 0;
 
   get(): NbdRequest {
@@ -135,7 +144,7 @@ export class NbdRequestPool {
     this.#free.push(request);
   }
 
-  /** Requests that are out. */
+  /** Number of requests in use. */
   get outstanding(): number {
     return this.made - this.#free.length;
   }

@@ -3,13 +3,13 @@ import type { BdevIo, IoOwner, IoType } from '@raidkit/bdev';
 import { nbdErrno } from '../wire/errno.js';
 import type { NbdRequest, Target } from './request.js';
 
-/** A request's target; a request that is being carried out has one. */
+/** Returns the request's target. Throws if there is none, which cannot be while a request is carried out. */
 export function targetOf(request: NbdRequest): Target {
   if (request.target === null) throw new Error('an NBD request without a target');
   return request.target;
 }
 
-/** Submits one I/O on behalf of a request. `owner` gives it back by way of {@link taken}. */
+/** Submits one I/O for a request. `owner` must call {@link taken} when it is done. */
 export function submitIo(
   request: NbdRequest,
   owner: IoOwner,
@@ -32,8 +32,8 @@ export function submitIo(
 }
 
 /**
- * Ends the I/O and gives its request, with the first error that it met. A time-out is none yet: the code that ends the step
- * asks {@link mustRetry}.
+ * Releases a completed I/O and returns its request, in which the first error is noted. A first time-out is not an error yet:
+ * the code that ends the step calls {@link mustRetry}.
  */
 export function taken(io: BdevIo): NbdRequest {
   const request = io.context as NbdRequest;
@@ -44,8 +44,8 @@ export function taken(io: BdevIo): NbdRequest {
 }
 
 /**
- * Whether the step that has ended is to be done again, because an I/O timed out. Once for each request: an array has given the
- * member up by then that did not answer, and others serve the second try.
+ * Returns whether the step that has ended must be repeated, because an I/O timed out. A request repeats one step only: by then
+ * an array has failed the member that did not answer, and other members serve the second attempt.
  */
 export function mustRetry(request: NbdRequest): boolean {
   if (!request.mustRetry) return false;
@@ -55,8 +55,8 @@ export function mustRetry(request: NbdRequest): boolean {
 }
 
 /**
- * Gives the request another buffer, with the first `keptBytes` of what is in its own, and then calls `next`. Into a buffer whose
- * read timed out the device may yet write; it is held back until that is over.
+ * Gives the request another buffer, copies the first `keptBytes` of the old one to it, and calls `next`. The device may still
+ * write to a buffer whose read timed out; the pool does not reuse it before that is over.
  */
 export function moveBuffer(request: NbdRequest, keptBytes: number, next: (request: NbdRequest) => void): void {
   const { buffers, memory, runtime } = targetOf(request);
@@ -71,7 +71,7 @@ export function moveBuffer(request: NbdRequest, keptBytes: number, next: (reques
   isInPut = true;
 }
 
-/** Tells the request's owner that it is carried out. */
+/** Tells the request's owner that the request has been carried out. */
 export function finish(request: NbdRequest): void {
   request.owner?.onRequestDone(request);
 }

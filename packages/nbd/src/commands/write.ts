@@ -5,17 +5,17 @@ import type { NbdRequest } from './request.js';
 import { finish, moveBuffer, mustRetry, submitIo, targetOf, taken } from './submit.js';
 
 /**
- * Writes whose payload lies in the request's buffer, at `addr + headPaddingBytes`. One that begins or ends inside a block is a
- * read-modify-write: the blocks at its edges are read into the room behind the data ({@link writeBufferBytes}), what the
- * payload does not cover is copied to its place, and everything is written at once, all that under an exclusive lock.
+ * Writes whose payload is in the request's buffer at `addr + headPaddingBytes`. A write that begins or ends inside a block is a
+ * read-modify-write under an exclusive lock: the first and last block are read into the space after the data ({@link
+ * writeBufferBytes}), the bytes that the payload does not cover are copied from there, and all blocks are written at once.
  */
 
-/** Bytes of buffer that a write of the blocks needs. */
+/** Returns the bytes of buffer that a write of `numBlocks` needs. */
 export function writeBufferBytes(numBlocks: number, blockSize: number, isUnaligned: boolean): number {
   return (numBlocks + (isUnaligned ? 2 : 0)) * blockSize;
 }
 
-/** Whether the byte range begins or ends inside a block. */
+/** Returns whether the byte range begins or ends inside a block. */
 export function isUnaligned(offset: number, end: number, blockSize: number): boolean {
   return offset % blockSize !== 0 || end % blockSize !== 0;
 }
@@ -31,7 +31,7 @@ export function startWrite(request: NbdRequest): void {
   if (locks.acquire(lock)) request.onLocked(request);
 }
 
-/** Address of the room for the first block's old contents; the last block's follows. */
+/** Returns the address of the space for the first block's old contents; that for the last block follows it. */
 function scratchAddr(request: NbdRequest): number {
   return request.addr + request.numBlocks * targetOf(request).blockSize;
 }
@@ -70,7 +70,7 @@ const edgeReader: IoOwner = {
   },
 };
 
-/** Puts the old bytes around the payload. */
+/** Copies the old bytes to the places before and after the payload. */
 function fillEdges(request: NbdRequest): void {
   const { blockSize, memory } = targetOf(request);
   const { u8 } = memory;

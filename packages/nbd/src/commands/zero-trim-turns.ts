@@ -1,20 +1,25 @@
 import type { NbdRequest, RequestTurns } from './request.js';
 
-/** Steps of one export that its device works on at a time: enough to keep it busy, few enough to be done with soon. */
+/**
+ * Number of steps that an export runs on its device at a time. They keep the device busy, and are done soon when a client is
+ * dropped.
+ */
 const mostSteps = 4;
 
 /**
- * Whose turn it is to have a step of a trim or write zeroes carried out. Clients may ask for thousands at a time; the device
- * gets a few, so that none of them has to be waited for long when a client or an export is given up.
+ * Limits how many steps of trims and write zeroes an export runs at a time. Clients may ask for thousands at once; as the
+ * device has only a few, little is waited for when a client is dropped or an export is removed.
  */
 export class ZeroTrimTurns implements RequestTurns {
   #steps = 0;
   #head: NbdRequest | null = null;
   #tail: NbdRequest | null = null;
-  /** Requests are being given their turns: one that ends at once leaves the next to the loop, not to a call within its own. */
+  /**
+   * `end` is calling `onTurn`. A step that ends during that call leaves the next one to the loop, so that calls do not nest.
+   */
   #isTelling = false;
 
-  /** True: it is the request's turn. False: `onTurn` will be called, inside another request's `end`. */
+  /** Returns true if the request may run its step now. If not, `onTurn` will be called with it from a later `end`. */
   begin(request: NbdRequest): boolean {
     if (this.#steps < mostSteps && this.#head === null) {
       this.#steps++;
@@ -26,7 +31,9 @@ export class ZeroTrimTurns implements RequestTurns {
     return false;
   }
 
-  /** A step is over; requests that have waited longest are given to `onTurn`, while there is room. */
+  /**
+   * Called when a step is over. Calls `onTurn` with requests in the order in which they began to wait, while steps are free.
+   */
   end(onTurn: (request: NbdRequest) => void): void {
     this.#steps--;
     if (this.#isTelling) return;

@@ -6,14 +6,16 @@ import type { NbdRequest } from './request.js';
 import { finish, moveBuffer, mustRetry, submitIo, targetOf, taken } from './submit.js';
 
 /**
- * Trim and write zeroes. Whole blocks go to the device as they are, at most {@link stepBytes} at a time. Parts of blocks at the
- * edges are left alone by trim, which is a hint, and read-modify-written by write zeroes, which is exact; for those the
- * request's buffer holds one block. The steps are one after the other, each under its own lock and in its turn among those of
- * the export. Before each it is asked whether the client still waits for the request; if not, the rest is left undone, and no
- * reply has said otherwise.
+ * Trim and write zeroes. Whole blocks go to the device directly, at most {@link stepBytes} at a time. At edges inside a block,
+ * trim does nothing, since it is a hint; write zeroes is exact and does a read-modify-write, for which the request's buffer
+ * holds one block. Steps run one after the other, each under its own lock, and whole-block steps in turn with others of the
+ * export. Before each of these the owner is asked whether the request is still wanted; if not, the rest is not done and there
+ * is no reply.
  */
 
-/** Most bytes of one I/O: a bound on how long it takes, and so on what waits for it. A multiple of every block size. */
+/**
+ * Most bytes of one I/O, a multiple of every block size. It limits how long other requests wait for the lock and the device.
+ */
 export const stepBytes = 64 * 1024 * 1024;
 
 export function startZeroTrim(request: NbdRequest): void {
@@ -143,7 +145,7 @@ function writeFlags(request: NbdRequest): number {
   return (request.flags & CommandFlag.Fua) !== 0 ? IoFlag.ForceUnitAccess : 0;
 }
 
-/** An unmap has no forced unit access of its own: a flush follows it. */
+/** An unmap has no FUA flag, so a flush follows it. */
 function finishErase(request: NbdRequest): void {
   const { bdev } = targetOf(request).descriptor;
   const isForced = request.command === Command.Trim && (request.flags & CommandFlag.Fua) !== 0;

@@ -1,28 +1,31 @@
 import type { Runtime } from '@raidkit/bdev';
 
-/** Steps of handshakes in one {@link turnMs}, of all clients together: enough for a thousand clients a second that mean it. */
+/**
+ * Number of handshake steps of all clients together in one {@link turnMs}. That is enough for a thousand well-behaved clients
+ * per second.
+ */
 const mostSteps = 8;
-/** Milliseconds. While steps wait, the thread works for others, or sleeps. */
+/** Length of a turn in milliseconds. While steps wait for the next turn, the thread does other work or sleeps. */
 const turnMs = 1;
-/** What answers of so many bytes cost is as much as a step. */
+/** Answers of this many bytes cost as much as one step. */
 const bytesOfStep = 256;
 
-/** A handshake that is told that it is its turn. */
+/** A connection in its handshake. */
 export interface HandshakeTaker {
-  /** The step that it asked for may be done now. */
+  /** The step that waited for its turn may run now. */
   onTurn(): void;
 }
 
 /**
- * Whose turn it is to have a step of its handshake done. A client may send a thousand options at a time, which all want
- * answers, and has not even said who it is; the clients that are at work are not to wait for it. The one that has waited
- * longest is the next.
+ * Limits how many steps of handshakes run in a turn. A client can send a thousand options at once, all of which need answers,
+ * before it has even identified itself; this must not delay clients in the transmission phase. Steps that wait are run in order
+ * of arrival.
  */
 export class HandshakeTurns {
   readonly #runtime: Runtime;
   #left = mostSteps;
   #since = -Infinity;
-  /** In the order in which they came. */
+  /** In order of arrival. */
   readonly #waiting = new Set<HandshakeTaker>();
   #isTelling = false;
   /** The timer is set. */
@@ -32,7 +35,7 @@ export class HandshakeTurns {
     this.#runtime = runtime;
   }
 
-  /** True: the step may be done now. False: `onTurn` will be called later, when it is its turn. */
+  /** Returns whether the step may run now. If not, `onTurn` will be called later. */
   begin(taker: HandshakeTaker): boolean {
     const now = this.#runtime.now();
     const isFree = this.#waiting.size === 0 && !this.#isTelling;
@@ -48,12 +51,12 @@ export class HandshakeTurns {
     return false;
   }
 
-  /** A client that hangs up does not wait any more, and takes no turn from others. */
+  /** Removes a client that has disconnected, so that it uses up no turn. */
   leave(taker: HandshakeTaker): void {
     this.#waiting.delete(taker);
   }
 
-  /** The step had an answer of so many bytes. */
+  /** Called after a step with the size of its answer, which counts against the turn too. */
   end(bytes: number): void {
     this.#left -= Math.floor(bytes / bytesOfStep);
   }
@@ -75,7 +78,7 @@ export class HandshakeTurns {
     this.#left = mostSteps;
     this.#isTelling = true;
     try {
-      // One that asks again meanwhile is behind all that wait.
+      // A client that asks again during the loop is appended behind all that wait.
       for (let count = this.#waiting.size; count > 0 && this.#left > 0; count--) {
         const [next] = this.#waiting;
         if (next === undefined) break;

@@ -14,9 +14,9 @@ import { optionBytes, parseInfoRequest, parseMetaContextRequest } from '../wire/
 import { exportNameReply, greeting, infoReplies, metaContextReply, optionReply, serverReply } from '../wire/option-replies.js';
 import type { ExportFacts, ListedExport } from '../wire/option-replies.js';
 
-/** Longest data of one option that is looked at. */
+/** Longest option data that is processed, in bytes. */
 export const maxOptionBytes = 4096;
-/** Longest data of one option that is read and thrown away; who sends more is dropped. */
+/** Longest option data that is read and discarded, in bytes. A client that sends more is dropped. */
 const maxDiscardedBytes = 1024 * 1024;
 
 /** An export as the handshake sees it. */
@@ -24,45 +24,52 @@ export interface HandshakeExport extends ExportFacts {
   transmissionFlags(isChunked: boolean): number;
 }
 
-/** Whether a client can have TLS, or must. */
+/** Whether clients may use TLS, or must. */
 export type TlsMode = 'off' | 'allow' | 'require';
 
-/** What the handshake asks of the server. */
+/** What the handshake needs of the server. */
 export interface HandshakeHost<E extends HandshakeExport> {
-  /** By name, if the client may use it; the empty name is the default export, if there is one. */
+  /** Returns the export with this name if the client may use it. The empty name means the default export. */
   find(name: string, client: ClientIdentity): E | null;
-  /** Whether another server has an export that is not here, and that the client may use. */
+  /** Returns whether another server has an export that this one lacks and that the client may use. */
   isOnPeer(name: string, client: ClientIdentity): boolean;
-  /** The exports of all servers that the client may use. */
+  /** Returns the exports of all servers that the client may use. */
   list(client: ClientIdentity): readonly ListedExport[];
   readonly tls: TlsMode;
-  /** Options that one client may send. */
+  /** Number of options that one client may send. */
   readonly maxOptions: number;
 }
 
-/** How far a handshake has come, for another server to go on with it between two options. Plain data. */
+/** State of a handshake between two options, with which another server can continue it. Plain data. */
 export interface HandshakeProgress {
   readonly clientFlags: number;
   readonly isTls: boolean;
   readonly client: ClientIdentity;
   readonly replyStyle: ReplyStyle;
   readonly allocationExport: string | null;
-  /** Options so far. One that two servers have looked at counts twice, so that a client cannot go to and fro for ever. */
+  /**
+   * Number of options so far. An option that two servers have processed counts twice, so that a client cannot move between
+   * servers for ever.
+   */
   readonly options: number;
 }
 
-/** What is to be done after a step. */
+/** What the caller must do after a step. */
 export type HandshakeResult<E> =
   | { type: 'continue' }
-  /** From here on the client sends requests to this export. */
+  /** The handshake is over. The client sends requests to this export next. */
   | { type: 'transmission'; export: E }
-  /** Another server is to go on, once the replies so far are sent, from this option on: nothing has been answered to it. */
+  /**
+   * Another server must continue, once the replies so far are sent. It starts with this option, which has not been answered.
+   */
   | { type: 'leave'; exportName: string; option: Buffer }
-  /** TLS begins once the replies so far are sent. Nothing that has come in the clear may be taken for what follows. */
+  /**
+   * TLS begins once the replies so far are sent. Bytes that came before TLS must not be processed as if they came through it.
+   */
   | { type: 'startTls' }
-  /** Close once the replies so far are sent. */
+  /** Close the connection once the replies so far are sent. */
   | { type: 'finish' }
-  /** Close at once. */
+  /** Close the connection at once. */
   | { type: 'drop'; reason: string };
 
 type State = 'clientFlags' | 'identityLength' | 'identity' | 'optionHeader' | 'optionData' | 'discard';
@@ -70,12 +77,12 @@ type State = 'clientFlags' | 'identityLength' | 'identity' | 'optionHeader' | 'o
 const proceed = { type: 'continue' } as const;
 
 /**
- * One client's handshake: fixed newstyle, up to the choice of an export. Is fed exactly as many bytes as it wants, and says
- * bytes by way of `say`. Knows nothing of sockets.
+ * The handshake of one client (fixed newstyle), without a socket. It takes exactly the bytes that it wants, and passes its
+ * output to `say`.
  */
 export class Handshake<E extends HandshakeExport> {
   readonly negotiated = new Negotiated();
-  /** How many bytes {@link feed} must be given next; to be looked at again after each call. */
+  /** Number of bytes that {@link feed} must be given next; each call changes it. */
   wantedBytes = 4;
 
   readonly #host: HandshakeHost<E>;
@@ -88,7 +95,10 @@ export class Handshake<E extends HandshakeExport> {
   #discardLeft = 0;
   #options = 0;
 
-  /** `say` is called during {@link feed} and, with the greeting, right away; not so if a handshake with some `progress` goes on here. */
+  /**
+   * `say` is called with the greeting before the constructor returns, and later during {@link feed}. There is no greeting if
+   * `progress` continues a handshake that another server began.
+   */
   constructor(
     host: HandshakeHost<E>,
     listener: string,
@@ -110,14 +120,14 @@ export class Handshake<E extends HandshakeExport> {
     this.#expectOption();
   }
 
-  /** Between two options, for another server to go on with. */
+  /** The state with which another server can continue. Valid between two options. */
   get progress(): HandshakeProgress {
     const { replyStyle, allocationExport } = this.negotiated;
     const common = { client: this.#client, replyStyle, allocationExport, options: this.#options };
     return { clientFlags: this.#clientFlags, isTls: this.#isTls, ...common };
   }
 
-  /** Takes {@link wantedBytes} bytes. `data` is not kept. */
+  /** Processes {@link wantedBytes} bytes. `data` is not kept. */
   feed(data: Buffer): HandshakeResult<E> {
     switch (this.#state) {
       case 'clientFlags':
@@ -191,7 +201,10 @@ export class Handshake<E extends HandshakeExport> {
     else this.#reply(OptionReply.ErrTooBig, `option data of more than ${maxOptionBytes} bytes`);
   }
 
-  /** TLS has begun: what comes from now on came through it, after the message of the TLS terminator that says who the client is. */
+  /**
+   * TLS has begun. All bytes from now on come through it; the first of them are the TLS terminator's message with the client's
+   * identity.
+   */
   tlsStarted(): void {
     this.#state = 'identityLength';
     this.wantedBytes = 4;
@@ -209,7 +222,7 @@ export class Handshake<E extends HandshakeExport> {
 
   #handle(data: Buffer): HandshakeResult<E> {
     if (this.#mustStartTls && this.#option !== Option.StartTls && this.#option !== Option.Abort) {
-      // EXPORT_NAME has no reply for errors.
+      // NBD_OPT_EXPORT_NAME has no error reply.
       if (this.#option === Option.ExportName) return { type: 'drop', reason: 'TLS is required' };
       this.#reply(OptionReply.ErrTlsReqd, 'TLS is required');
       return proceed;
@@ -249,7 +262,7 @@ export class Handshake<E extends HandshakeExport> {
     const name = data.toString('utf8');
     const found = this.#host.find(name, this.#client);
     if (found === null) {
-      // The option has no reply for errors.
+      // NBD_OPT_EXPORT_NAME has no error reply.
       return this.#host.isOnPeer(name, this.#client) ? this.#leave(name, data) : { type: 'drop', reason: 'no such export' };
     }
     this.#say(
@@ -272,7 +285,7 @@ export class Handshake<E extends HandshakeExport> {
       return proceed;
     }
     if (!this.#isEmpty(data)) return proceed;
-    // Whatever was agreed on before may have been sent by an attacker in between.
+    // An attacker may have sent the options that were negotiated before TLS.
     this.negotiated.reset();
     this.#isTls = true;
     this.#reply(OptionReply.Ack);
@@ -299,7 +312,7 @@ export class Handshake<E extends HandshakeExport> {
   }
 
   #enter(found: E): HandshakeResult<E> {
-    // A context that was selected for another export does not count.
+    // A metadata context that was selected for another export does not apply.
     if (this.negotiated.allocationExport !== found.name) this.negotiated.allocationExport = null;
     return { type: 'transmission', export: found };
   }
@@ -326,7 +339,7 @@ export class Handshake<E extends HandshakeExport> {
 
   #metaContext(data: Buffer): HandshakeResult<E> {
     const isSet = this.#option === Option.SetMetaContext;
-    // Also when the option fails, what was selected before is no longer.
+    // NBD_OPT_SET_META_CONTEXT cancels an earlier selection even if it fails.
     if (isSet) this.negotiated.allocationExport = null;
     const request = parseMetaContextRequest(data);
     if (request === null) {

@@ -1,14 +1,14 @@
-/** How replies look. */
+/** Format of replies in the transmission phase. */
 export const ReplyStyle = { Simple: 0, Structured: 1, Extended: 2 } as const;
 export type ReplyStyle = (typeof ReplyStyle)[keyof typeof ReplyStyle];
 
 /**
- * Everything that a client and the server have agreed on by options. One object, so that a switch to TLS can forget all of
- * it at once (CVE-2021-3716 was state that survived).
+ * Everything that client and server have negotiated with options. It is one object, so that STARTTLS can reset all of it at
+ * once (CVE-2021-3716 was state that survived STARTTLS).
  */
 export class Negotiated {
   replyStyle: ReplyStyle = ReplyStyle.Simple;
-  /** Name of the export for which `base:allocation` was selected; null for none. */
+  /** Name of the export for which `base:allocation` was selected; null if it was not. */
   allocationExport: string | null = null;
 
   reset(): void {

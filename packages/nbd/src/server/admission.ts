@@ -1,36 +1,37 @@
 import { QuotaShare } from '../transmission/server-quota.js';
 
-/** Where a client comes from, and what all clients from there have together. */
+/** The place that clients come from, and the limits that they share. */
 export interface ClientOrigin {
-  /** Clients of a Unix socket have one, and each network address one of its own. */
+  /** `unix` for all clients of Unix sockets; otherwise a network address, or an IPv6 network of 64 bits. */
   readonly key: string;
   readonly isLocal: boolean;
-  /** Shares of the server's memory. */
+  /** Shares of the server's buffer memory that limit these clients together; none for Unix sockets. */
   readonly shares: readonly QuotaShare[];
-  /** Clients that are still choosing their export. */
+  /** Number of clients in their handshake. */
   handshakes: number;
-  /** Clients that have one. */
+  /** Number of clients in the transmission phase. */
   connections: number;
 }
 
 /** Limits of an {@link Admission}. */
 export interface AdmissionLimits {
-  /** Clients that have chosen their export. */
+  /** Clients in the transmission phase, of all origins. */
   maxConnections: number;
-  /** Those of one network address. */
+  /** Clients in the transmission phase from one network address. */
   maxConnectionsPerPeer: number;
-  /** Bytes of memory that all clients have in common. */
+  /** Buffer memory above the guaranteed floors of connections, which all clients share. Bytes. */
   commonBytes: number;
 }
 
-/** The part of the connections and the memory that is kept for clients of Unix sockets. */
+/** Fraction of the connections and of the memory that is reserved for clients of Unix sockets. */
 const localPart = 1 / 8;
-/** The part of the memory that clients of one network address may have together. */
+/** Fraction of the memory that the clients of one network address may hold together. */
 const peerPart = 1 / 2;
 
 /**
- * Who is let in. Clients of Unix sockets have passed the file's permissions; others may come from anywhere. So one network
- * address gets only a part of the places and of the memory, and all of them together leave some for Unix sockets.
+ * Decides which clients are admitted. A client of a Unix socket has passed the permissions of the socket's file; a network
+ * client may come from anywhere. So each network address has a limit on connections and memory, and all network clients
+ * together leave some for Unix sockets.
  */
 export class Admission {
   readonly #limits: AdmissionLimits;
@@ -46,7 +47,10 @@ export class Admission {
     this.#remote = new QuotaShare(Math.floor(limits.commonBytes * (1 - localPart)));
   }
 
-  /** Where the client comes from that the transport calls `peer`: `unix`, or an address and perhaps ` port ` and a number. */
+  /**
+   * Returns the origin of a client. `peer` is the transport's name for it: `unix`, or an address that ` port ` and a number may
+   * follow.
+   */
   originOf(peer: string): ClientOrigin {
     const key = originKey(peer);
     const known = this.#origins.get(key);
@@ -56,7 +60,7 @@ export class Admission {
     return { key, isLocal, shares: isLocal ? [] : [this.#remote, share], handshakes: 0, connections: 0 };
   }
 
-  /** Why there is no place for another client from there; null if there is one. */
+  /** Returns why another client of this origin is refused; null if it is not. */
   refusal({ isLocal, connections }: ClientOrigin): string | null {
     const { maxConnections, maxConnectionsPerPeer } = this.#limits;
     if (this.#connections >= maxConnections) return `there are ${this.#connections} connections`;
@@ -94,7 +98,10 @@ export class Admission {
   }
 }
 
-/** Addresses of one IPv6 network of 64 bits count as one: a client that has one of them has all. */
+/**
+ * Returns the key of an origin. All addresses of an IPv6 network of 64 bits have one key, because a client that has one of them
+ * can use all.
+ */
 function originKey(peer: string): string {
   const address = (peer.split(' port ')[0] ?? peer).replace(/^::ffff:(?=\d+\.)/, '');
   if (!address.includes(':')) return address;

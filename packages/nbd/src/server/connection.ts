@@ -11,34 +11,34 @@ import type { ConnectionLimits, RequestConnection, TransmissionHost } from '../t
 import { Transmission } from '../transmission/transmission.js';
 import type { Transport } from '../transport/transport.js';
 
-/** Room for replies of the handshake, beside those of requests. */
+/** Space in the reply ring for replies of the handshake, in addition to that for requests. Bytes. */
 const handshakeReplyBytes = 8192;
 
-/** A client that leaves in the middle of its handshake, as plain data. */
+/** A client that moves to another server in the middle of its handshake. Plain data. */
 export interface Handoff {
-  /** Its socket, which must not be read, written or closed by others until it is adopted. */
+  /** The client's socket. Nobody may read, write or close it until the other server adopts it. */
   readonly fd: number;
   readonly peer: string;
-  /** The export that it asks for. */
+  /** The export that the client asks for. */
   readonly exportName: string;
   readonly progress: HandshakeProgress;
-  /** What has been received and not answered: begins with the option that names the export. */
+  /** Bytes that were received and not answered. They start with the option that names the export. */
   readonly unread: Uint8Array;
 }
 
-/** What connections share. */
+/** What the connections of a server share. */
 export interface ConnectionHost extends HandshakeHost<NbdExport>, TransmissionHost {
   readonly log: LogLimit;
   readonly handshakeTurns: HandshakeTurns;
-  /** The handshake is over. */
+  /** The client has finished its handshake and uses `target`. */
   onTransmission(connection: NbdConnection, target: NbdExport): void;
-  /** The client goes on with another server. The connection is over, and its memory is free. */
+  /** The client continues with another server. This connection is over and its memory can be reused. */
   onLeft(connection: NbdConnection, departure: Handoff): void;
-  /** The connection is closed and nothing of it is in flight: its memory is free. */
+  /** The connection is closed and has nothing in flight, so its memory can be reused. */
   onGone(connection: NbdConnection): void;
 }
 
-/** Memory that a connection is given for its life, in bytes. */
+/** Returns the bytes of memory that a connection owns for as long as it exists. */
 export function connectionBytes(limits: ConnectionLimits): number {
   return limits.stagingBytes + ringBytes(limits);
 }
@@ -48,50 +48,57 @@ function ringBytes({ maxRequests }: ConnectionLimits): number {
 }
 
 /**
- * One client, from the greeting to the end, without a socket: a {@link Transport} brings and takes bytes. Which bytes are
- * wanted, and where, is in `inputAddr`, `wantedBytes` and `roomBytes`; when nothing can be taken in, `wantedBytes` is 0 and
- * the transport stops reading. That is the back-pressure: no memory, no reading.
+ * One client from the greeting to the end, without a socket: a {@link Transport} moves its bytes. `inputAddr`, `wantedBytes`
+ * and `roomBytes` tell the transport which bytes to receive and where to put them. `wantedBytes` is 0 while the connection can
+ * take nothing, for example for lack of memory; the transport then stops reading, so that the socket's flow control slows the
+ * client down.
  */
 export class NbdConnection implements RequestConnection, ExportUser, HandshakeTaker {
   readonly sendQueue: SendQueue;
-  /** For people: where the client is. */
+  /** The client's address, for log lines and lists. */
   readonly peer: string;
-  /** The connection's memory, to be given back when it is gone. */
+  /** Address of the connection's own memory, which its owner frees when the connection is gone. */
   readonly addr: number;
   readonly origin: ClientOrigin;
-  /** The last time that the peer took or gave something, on the runtime's clock. */
+  /** Runtime milliseconds at which the peer last sent or took something. */
   progressAt: number;
-  /** Bytes that the peer has taken or given so far. */
+  /** Bytes that the peer has sent and taken so far. */
   movedBytes = 0;
 
-  /** Who the client is; null before the end of the handshake. */
+  /** The client's identity; null before the end of the handshake. */
   client: ClientIdentity | null = null;
-  /** When it came, on the runtime's clock. */
+  /** Runtime milliseconds at which the client connected. */
   readonly since: number;
 
   readonly #host: ConnectionHost;
   readonly #transport: Transport;
   #handshake: Handshake<NbdExport> | null;
   #transmission: Transmission | null = null;
-  /** Handshake output that did not fit into the send queue yet. Null if there is none: each request asks that. */
+  /**
+   * Output of the handshake that did not fit into the send queue yet. It is null if there is none, because each request checks
+   * this.
+   */
   #handshakeOutput: Buffer | null = null;
-  /** Bytes in the staging area that have not been looked at: from `head` to `tail`. */
+  /** Bytes in the staging area from `head` to `tail` have been received but not processed. */
   #head = 0;
   #tail = 0;
-  /** What is to be done as soon as the send queue is empty. Until then nothing is received. */
+  /** What to do when the send queue is empty. Nothing is received before that. */
   #afterFlush: (HandshakeResult<NbdExport> & { type: 'leave' | 'startTls' }) | null = null;
-  /** A step of the handshake waits for its turn; or it is that. */
+  /** Whether the next step of the handshake waits for its turn, or its turn has come. */
   #turn: 'none' | 'awaited' | 'come' = 'none';
-  /** The client sends nothing more. */
+  /** The client has closed its direction of the connection. */
   #isEnded = false;
   #isDraining = false;
   #isFinished = false;
   #isAdvancing = false;
-  /** `wantedBytes` was 0 when the transport looked last. */
+  /** `wantedBytes` was 0 after the last call of `#advance`. */
   #isHeld = false;
   #isClosed = false;
 
-  /** `addr` has `connectionBytes`. The greeting is in the send queue at once, unless a handshake with some `progress` goes on here. */
+  /**
+   * `addr` is the address of `connectionBytes` of memory. The greeting is queued at once, unless `progress` continues a
+   * handshake that another server began.
+   */
   constructor(
     host: ConnectionHost,
     transport: Transport,
@@ -127,22 +134,22 @@ export class NbdConnection implements RequestConnection, ExportUser, HandshakeTa
     return this.#transmission?.target ?? null;
   }
 
-  /** Requests, and pieces of large ones, that have not been answered in full. */
+  /** Number of requests, and pieces of large ones, that have not been answered in full. */
   get slots(): number {
     return this.#transmission?.quota.slots ?? 0;
   }
 
-  /** Bytes of buffers that its requests hold. */
+  /** Bytes of buffers that the requests hold. */
   get heldBytes(): number {
     return this.#transmission?.quota.heldBytes ?? 0;
   }
 
-  /** Whether the next step is the peer's: to take replies, or to send the rest of a request. */
+  /** Whether the peer has to act next: to take replies, or to send the rest of a payload. */
   get isWaitingForPeer(): boolean {
     return !this.sendQueue.isEmpty || (this.#transmission?.isInPayload ?? false);
   }
 
-  /** Nothing more is taken in. */
+  /** Whether the connection takes no further requests. */
   get isDraining(): boolean {
     return this.#isDraining;
   }
@@ -151,39 +158,39 @@ export class NbdConnection implements RequestConnection, ExportUser, HandshakeTa
     return this.#isClosed;
   }
 
-  /** Where the next bytes belong. They may be more than {@link wantedBytes}, up to {@link roomBytes}. */
+  /** Address at which to store the next bytes. There may be more of them than {@link wantedBytes}, up to {@link roomBytes}. */
   get inputAddr(): number {
     const payloadAddr = this.#tail === this.#head ? (this.#transmission?.payloadAddr ?? -1) : -1;
     return payloadAddr >= 0 ? payloadAddr : this.addr + this.#tail;
   }
 
-  /** How many bytes the next step needs; 0 while nothing may be received. */
+  /** Number of bytes that the next step needs; 0 while nothing may be received. */
   get wantedBytes(): number {
     if (this.#isDraining || this.#isClosed) return 0;
-    // The client must hear the end of the handshake before any reply.
+    // The client must receive the end of the handshake before any reply.
     if (this.#handshakeOutput !== null || this.#turn === 'awaited') return 0;
     const have = this.#tail - this.#head;
     if (this.#transmission !== null) return Math.max(0, this.#transmission.wantedBytes - have);
     return Math.max(0, (this.#handshake?.wantedBytes ?? 0) - have);
   }
 
-  /** How many bytes may be received at {@link inputAddr}; 0 as for {@link wantedBytes}. */
+  /** Number of bytes that may be received at {@link inputAddr}; 0 whenever {@link wantedBytes} is 0. */
   get roomBytes(): number {
     const wanted = this.wantedBytes;
     if (wanted === 0) return 0;
     const transmission = this.#transmission;
-    // What is a large payload belongs into its buffer at once: no more than its header is taken here.
+    // A large payload is received into its request's buffer without a copy, so no more than its header is received here.
     if (transmission !== null && this.#tail === this.#head && (transmission.payloadAddr >= 0 || transmission.expectsLargeWrite))
       return wanted;
     return this.#host.limits.stagingBytes - this.#tail;
   }
 
-  /** Whether {@link inputAddr} is in memory of the connection's own, and not in a request's buffer. */
+  /** Whether {@link inputAddr} is in the connection's own memory rather than in a request's buffer. */
   get isInputOwn(): boolean {
     return this.#tail !== this.#head || (this.#transmission?.payloadAddr ?? -1) < 0;
   }
 
-  /** `bytes` have been received at {@link inputAddr}. */
+  /** For the transport: `bytes` have been stored at {@link inputAddr}. */
   received(bytes: number): void {
     this.progressAt = this.#host.runtime.now();
     this.movedBytes += bytes;
@@ -195,13 +202,13 @@ export class NbdConnection implements RequestConnection, ExportUser, HandshakeTa
     this.#advance();
   }
 
-  /** The client sends nothing more. What it asked for so far is answered, then the connection is closed. */
+  /** For the transport: the client sends nothing more. The connection answers the requests it has and then closes. */
   receivedEnd(): void {
     this.#isEnded = true;
     this.#drainIfEnded();
   }
 
-  /** The ranges of `sendQueue.beginSend` are with the client. */
+  /** For the transport: all ranges of the last `sendQueue.beginSend` have been sent. */
   sent(): void {
     this.progressAt = this.#host.runtime.now();
     this.movedBytes += this.sendQueue.sendingBytes;
@@ -211,7 +218,7 @@ export class NbdConnection implements RequestConnection, ExportUser, HandshakeTa
     this.#finishIfDone();
   }
 
-  /** Takes in nothing more, answers what is in flight, then closes. */
+  /** Takes no further requests, answers those in flight and then closes. */
   drain(): void {
     if (this.#isDraining) return;
     this.#isDraining = true;
@@ -220,13 +227,16 @@ export class NbdConnection implements RequestConnection, ExportUser, HandshakeTa
     this.#finishIfDone();
   }
 
-  /** As {@link drain}, but what takes long is left undone where it has come to, and its client hears no answer. */
+  /**
+   * As {@link drain}, but stops trims and write zeroes where they are, without a reply. I/O that rate limits hold back is
+   * cancelled, and its request is answered with ESHUTDOWN.
+   */
   callOff(): void {
     this.#transmission?.callOff();
     this.drain();
   }
 
-  /** Closes at once. What is in flight is carried out, but for the rest of what takes long; the client gets no reply. */
+  /** Closes at once. Requests in flight are carried out without a reply, except that trims and write zeroes stop. */
   abort(reason: string): void {
     if (this.#isClosed || this.#isFinished) return;
     this.#host.log.log('info', { peer: this.peer, export: this.target?.name }, `NBD connection dropped: ${reason}`);
@@ -235,7 +245,7 @@ export class NbdConnection implements RequestConnection, ExportUser, HandshakeTa
     this.#transport.onAbort();
   }
 
-  /** From the transport: the socket is closed, and nothing of the send queue is being read. */
+  /** For the transport: the socket is closed, and nothing reads from the send queue any more. */
   closed(): void {
     if (this.#isClosed) return;
     this.#isDraining = true;
@@ -249,25 +259,25 @@ export class NbdConnection implements RequestConnection, ExportUser, HandshakeTa
     if (this.slots === 0) this.#host.onGone(this);
   }
 
-  /** Goes on after a stall, if there was one and its cause is gone. */
+  /** Continues if the connection could take nothing before and the cause is gone. */
   resume(): void {
     if (!this.#isHeld || this.#isAdvancing || this.#isClosed) return;
     this.#advance();
     if (this.wantedBytes > 0) this.#transport.onInput();
   }
 
-  /** The step of the handshake that waited for it may be done. */
+  /** The step of the handshake that waited for its turn may run. */
   onTurn(): void {
     this.#turn = 'come';
     this.resume();
   }
 
-  /** For the transmission: there may be something in the send queue. */
+  /** For the transmission phase: the send queue may have something to send. */
   onReply(): void {
     if (!this.sendQueue.isEmpty && !this.sendQueue.isSending) this.#transport.onOutput();
   }
 
-  /** For the transmission: a request has been carried out. */
+  /** For the transmission phase: a request has been carried out. */
   onProgress(): void {
     if (this.#isClosed) {
       if (this.slots === 0) this.#host.onGone(this);
@@ -279,11 +289,11 @@ export class NbdConnection implements RequestConnection, ExportUser, HandshakeTa
   }
 
   #advance(): void {
-    // Requests that are done at once come back here from inside a step; the loop below goes on by itself.
+    // A request that completes at once calls this from inside a step; the loop below continues anyway.
     if (this.#isAdvancing) return;
     this.#isAdvancing = true;
     while (this.#step()) {
-      // Each step takes one thing from the staging area.
+      // Each step consumes one item of the staging area.
     }
     this.#isAdvancing = false;
     if (this.#head === this.#tail) {
@@ -298,14 +308,14 @@ export class NbdConnection implements RequestConnection, ExportUser, HandshakeTa
     if (this.#afterFlush !== null) this.#continueAfterFlush();
   }
 
-  /** More is wanted and will never come. */
+  /** Drains the connection if it wants bytes that the client will not send. */
   #drainIfEnded(): void {
     if (this.#isEnded && this.wantedBytes > 0) this.drain();
   }
 
-  /** False if nothing more can be done with what has been received. */
+  /** Returns false if nothing more can be done with the bytes received. */
   #step(): boolean {
-    // What is in flight of one that was dropped goes on to end, and each end would take what is staged for the next request.
+    // Requests of an aborted connection still complete, and each completion gets here; it must not start another request.
     if (this.#isFinished || this.#handshakeOutput !== null) return false;
     if (this.#transmission !== null) {
       const taken = this.#transmission.step(this.addr + this.#head, this.#tail - this.#head);

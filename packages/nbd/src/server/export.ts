@@ -13,19 +13,21 @@ import { ZeroTrimTurns } from '../commands/zero-trim-turns.js';
 import type { QuotaShare } from '../transmission/server-quota.js';
 import type { Rules } from '../transmission/validate.js';
 
-/** Longest export name and description, in bytes of UTF-8. */
+/** Longest name of an export, in bytes of UTF-8. */
 export const maxNameBytes = 256;
+/** Longest description of an export, in bytes of UTF-8. */
 export const maxDescriptionBytes = 1024;
 
 const smallestPreferredBytes = 4096;
 
 /**
- * Says which parts of an export are allocated: calls `add` with extents that follow one another from `offset` on, until they
- * reach `offset + lengthBytes` or `add` gives false. `flags` are those of `ExtentFlag`. It must not wait for anything.
+ * Reports which parts of an export are allocated: calls `add` with consecutive extents from `offset` on, until they reach
+ * `offset + lengthBytes` or `add` returns false. Offsets and lengths are in bytes; `flags` are those of `ExtentFlag`. It runs
+ * on the data path, so it must not block.
  */
 export type AllocationMap = (offset: number, lengthBytes: number, add: (lengthBytes: number, flags: number) => boolean) => void;
 
-/** What the device knows of itself; null if that is nothing. */
+/** Returns the allocation that the device's driver reports; null if it reports none. */
 function allocationOf({ blockSize, driver }: Bdev): AllocationMap | null {
   if (driver.extents === undefined) return null;
   return (offset, lengthBytes, add) => {
@@ -44,12 +46,16 @@ function allocationOf({ blockSize, driver }: Bdev): AllocationMap | null {
 
 /** A connection that uses an export. */
 export interface ExportUser {
-  /** No further request is taken, and what no client waits for is left undone; what is under way is answered, and then the connection ends. */
+  /**
+   * Takes no further requests, stops trims and write zeroes, answers the other requests in flight and then closes the
+   * connection.
+   */
   callOff(): void;
+  /** Closes the connection at once, without replies. */
   abort(reason: string): void;
 }
 
-/** What an export has served since it was added. */
+/** Counters of an export since it was added. */
 export interface NbdExportStats {
   readRequests: number;
   writeRequests: number;
@@ -60,7 +66,7 @@ export interface NbdExportStats {
   errors: number;
 }
 
-/** What an export is made from, besides its device. */
+/** Properties of an export apart from its device. */
 export interface ExportOptions {
   name: string;
   description: string;
@@ -70,15 +76,15 @@ export interface ExportOptions {
   share: QuotaShare;
 }
 
-/** A bdev under a name for clients. Made by `NbdServer.addExport`. */
+/** A bdev that clients can use under a name. `NbdServer.addExport` creates it. */
 export class NbdExport implements HandshakeExport, Target, Rules {
   readonly name: string;
   readonly description: string;
   readonly isDefault: boolean;
   readonly isReadOnly: boolean;
-  /** Null for all clients. */
+  /** Rules for the clients that may use the export; null if all clients may. */
   readonly clients: readonly ClientRule[] | null;
-  /** The same, for those who may only read; null if all clients may do the same. */
+  /** The same export for clients that may only read; null if no rule of a writable export is read-only. */
   readers: NbdExport | null = null;
   readonly bdev: Bdev;
   readonly descriptor: BdevDescriptor;
@@ -87,10 +93,13 @@ export class NbdExport implements HandshakeExport, Target, Rules {
   readonly buffers: SizeClassPool;
   readonly runtime: Runtime;
   readonly blockSize: number;
-  /** The device's: several exports of one device must not read-modify-write the same block at the same time. */
+  /**
+   * The locks belong to the device, because several exports of it must not read, modify and write the same block at the same
+   * time.
+   */
   readonly locks: RangeLocks;
   readonly zeroTrimTurns = new ZeroTrimTurns();
-  /** What its clients may have of the server's memory together. */
+  /** Limits the server memory that clients of this export hold together. */
   readonly share: QuotaShare;
   readonly allocation: AllocationMap | null;
   readonly connections = new Set<ExportUser>();
@@ -102,7 +111,7 @@ export class NbdExport implements HandshakeExport, Target, Rules {
     writtenBytes: 0,
     errors: 0,
   };
-  /** Writes of this many bytes, at multiples of it, are the device's favourites; at least a block. */
+  /** Preferred size and alignment of writes to the device, in bytes; at least one block. */
   readonly unitBytes: number;
 
   #onUnused: (() => void) | null = null;
@@ -136,12 +145,15 @@ export class NbdExport implements HandshakeExport, Target, Rules {
     this.unitBytes = unitBlocks * bdev.blockSize;
   }
 
-  /** As it is now: a device that has been resized shows its new size to the next client that asks. */
+  /** Current size in bytes. After the device is resized, the next client that asks gets the new size. */
   get sizeBytes(): number {
     return this.bdev.numBlocks * this.blockSize;
   }
 
-  /** The largest power of two that the device's unit is a multiple of, within limits. */
+  /**
+   * Preferred block size to advertise, in bytes: the largest power of two that divides `unitBytes`, but at least 4 KiB and at
+   * most `maximumBytes`.
+   */
   get preferredBytes(): number {
     let preferred = smallestPreferredBytes;
     while (preferred < maximumBytes && this.unitBytes % (preferred * 2) === 0) preferred *= 2;
@@ -165,7 +177,7 @@ export class NbdExport implements HandshakeExport, Target, Rules {
     return flags | flag.SendWriteZeroes | flag.SendFastZero;
   }
 
-  /** For connections: ends what rate limits hold back and no client waits for any more. */
+  /** For connections: cancels I/O that rate limits hold back and that no client waits for any more. */
   cancelUnwanted(): void {
     this.bdev.cancelHeld(({ descriptor, context }) => {
       if (descriptor !== this.descriptor || !(context instanceof NbdRequest)) return false;
@@ -192,14 +204,17 @@ export class NbdExport implements HandshakeExport, Target, Rules {
     this.connections.add(connection);
   }
 
-  /** The connection is gone, and with it everything that it had in flight. False if it has never been attached. */
+  /** Called when a connection is gone and has nothing in flight. Returns false if it was never attached. */
   detach(connection: ExportUser): boolean {
     const wasAttached = this.connections.delete(connection);
     if (this.connections.size === 0) this.#onUnused?.();
     return wasAttached;
   }
 
-  /** Resolves when no connection uses the export; then it lets go of the device. No connection may be attached any more. */
+  /**
+   * Closes the descriptor of the device once no connection uses the export, and resolves then. No connection may be attached
+   * after the call.
+   */
   async close(): Promise<void> {
     if (this.connections.size > 0) {
       await new Promise<void>((resolve) => {

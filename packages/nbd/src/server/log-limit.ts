@@ -1,10 +1,14 @@
 import type { Logger, Runtime } from '@raidkit/bdev';
 
-/** Lines that may come at once, and how often another one may, in milliseconds. */
+/** Number of lines that may be logged at once. */
 const burst = 20;
+/** One more line may be logged each time this many milliseconds have passed. */
 const msPerLine = 1000;
 
-/** Logs what any host on the network can cause: a few lines at once, then one in a second, with how many there would have been. */
+/**
+ * Limits the log lines that any host on the network can cause: 20 at once, then one per second. `leftOut` in a line is the
+ * number of lines that were dropped before it.
+ */
 export class LogLimit {
   readonly #log: Logger;
   readonly #runtime: Pick<Runtime, 'now'>;

@@ -2,21 +2,21 @@ import { NbdError } from '../errors.js';
 import type { TlsIdentity } from '../tls/identity.js';
 import type { NbdAddress } from '../transport/listen.js';
 
-/** Who a client is, as far as exports are concerned. Plain data. */
+/** Identity of a client, as far as rights on exports depend on it. Plain data. */
 export interface ClientIdentity extends TlsIdentity {
-  /** By which it came in, as {@link listenerName} has it. */
+  /** Name of the listener that the client connected to, as {@link listenerName} returns it. */
   readonly listener: string;
 }
 
-/** Clients that may use an export: all of whom everything is true that is given. */
+/** Allows clients to use an export. A rule applies to a client that meets all of the conditions given. */
 export interface ClientRule {
-  /** `unix:PATH` or `tcp:HOST:PORT`, with the port that there is. */
+  /** The client connected to this listener: `unix:PATH` or `tcp:HOST:PORT`, with the port that the listener really has. */
   readonly listener?: string;
-  /** They have proved to have this user's key. */
+  /** The client has proved that it has this user's key. */
   readonly tlsUser?: string;
-  /** They have proved to have a certificate of this subject, from the most general part on: `O=example,CN=client`. */
+  /** The client has proved that it has a certificate with this subject, the most general part first: `O=example,CN=client`. */
   readonly certificate?: string;
-  /** They may not write. Default false. */
+  /** The client may not write, unless another rule allows it. Default false. */
   readonly readOnly?: boolean;
 }
 
@@ -25,11 +25,12 @@ export type Access = 'none' | 'read' | 'write';
 
 const mostRules = 1000;
 
+/** Returns the name of a listener in rules: `unix:PATH` or `tcp:HOST:PORT`. */
 export function listenerName(address: NbdAddress): string {
   return 'unix' in address ? `unix:${address.unix}` : `tcp:${address.host}:${address.port}`;
 }
 
-/** The most that one of the rules allows; everything if there are none. */
+/** Returns the highest access that any of the rules grants; `write` if `rules` is null. */
 export function accessOf(rules: readonly ClientRule[] | null, client: ClientIdentity): Access {
   if (rules === null) return 'write';
   let access: Access = 'none';
@@ -47,7 +48,7 @@ function matches({ listener, tlsUser, certificate }: ClientRule, client: ClientI
   return certificate === undefined || certificate === client.certificate;
 }
 
-/** Throws for rules that say nothing. */
+/** Throws an `NbdError` if there are too many or no rules, or if a rule has no condition. */
 export function checkRules(rules: readonly ClientRule[]): void {
   if (rules.length < 1 || rules.length > mostRules) {
     throw new NbdError(

@@ -9,96 +9,106 @@ import type { NbdAddress } from '../transport/listen.js';
 /** Options of an `NbdServer`. All but the registry have defaults. */
 export interface NbdServerOptions {
   registry: BdevRegistry;
-  /** Clients at a time; further ones are turned away. Default 256. */
+  /** Number of clients that may use exports at a time; further ones are refused. Default 256. */
   maxConnections?: number;
-  /** How many of these one network address may have, or one IPv6 network of 64 bits. Unix sockets have no limit. Default: half. */
+  /**
+   * Number of these that one network address, or one IPv6 network of 64 bits, may have. Does not apply to Unix sockets.
+   * Default: half of `maxConnections`.
+   */
   maxConnectionsPerPeer?: number;
-  /** Requests of one connection that are not answered yet. Default 256. */
+  /** Requests in flight on one connection; pieces of large requests count. Default 256. */
   maxRequestsPerConnection?: number;
-  /** Buffer bytes of one connection. Default 64 MiB, and never more than a quarter of the server's. */
+  /** Buffer bytes that one connection may hold. Default 64 MiB; at most a quarter of the server's. */
   maxBytesPerConnection?: number;
-  /** Requests of all connections. Default 16,384. */
+  /** Requests in flight on all connections. Default 16,384. */
   maxRequests?: number;
-  /** Buffer bytes of all connections. Default 512 MiB, and never more than half of the registry's buffers: volumes need some too. */
+  /**
+   * Buffer bytes that all connections may hold. Default 512 MiB; at most half of the registry's buffers, since volumes need
+   * some too.
+   */
   maxBytes?: number;
-  /** Milliseconds from connecting to choosing an export. Default 10,000. */
+  /** Milliseconds from connecting to the end of the handshake. Default 10,000. */
   handshakeTimeoutMs?: number;
-  /** Options that a client may send before it chooses an export. Default 1,024. */
+  /** Number of options that a client may send in its handshake. Default 1,024. */
   maxOptions?: number;
   /**
-   * A client whose next step it is, and that moves less than 8 KiB in a second for this long, is dropped when others wait for
-   * memory; after a fifth of it if it holds more than its fair part. Milliseconds, default 10,000.
+   * A client that has to act next, and moves less than 8 KiB per second for this many milliseconds, is dropped when others wait
+   * for memory. If it holds more than its fair share of memory, a fifth of the time is enough. Default 10,000.
    */
   stallTimeoutMs?: number;
-  /** A client with nothing in flight that is silent for this long is dropped. Milliseconds; 0, the default, for never. */
+  /** A client that has nothing in flight and sends nothing for this many milliseconds is dropped; 0 means never. Default 0. */
   idleTimeoutMs?: number;
-  /** How long a closing connection may take to fetch its last replies. Milliseconds, default 5,000. */
+  /** Milliseconds that a closing connection has to receive its last replies. Default 5,000. */
   closeTimeoutMs?: number;
-  /** Clients can use TLS, or must if it is required, on every listener. Default: there is none. */
+  /** Offers TLS on every listener, and refuses clients without it if `isRequired`. Default: no TLS. */
   tls?: { isRequired: boolean; credentials: TlsCredentials };
 }
 
-/** For servers that are made from this one: what they do otherwise. */
+/** Settings of servers that derive from `NbdServer`. */
 export interface ServerVariant {
   readonly peers: PeerServers | null;
   readonly tls: TlsMode;
 }
 
-/** What to export, and how. */
+/** What to export, and under which name. */
 export interface AddExportOptions {
-  /** What clients ask for: at most 256 bytes, unique in the server. */
+  /** The export's name: at most 256 bytes of UTF-8, unique in the server. */
   name: string;
   bdev: Bdev | string;
-  /** Default: true if the bdev is read-only or claimed. */
+  /** Whether all clients may only read. Default: true if the bdev is read-only or claimed. */
   readOnly?: boolean;
-  /** Who may use it; others do not learn that it is there. Default: all clients of the server. */
+  /** Rules for the clients that may use the export; it is hidden from others. Default: all clients may. */
   clients?: readonly ClientRule[];
-  /** For people, at most 1,024 bytes. */
+  /** A text for people, at most 1,024 bytes of UTF-8. */
   description?: string;
-  /** Also what clients get that ask for the empty name. Default false. */
+  /** Whether clients that ask for the empty name get this export too. Default false. */
   isDefault?: boolean;
-  /** Where the export has holes. Default: what the device knows of itself, else it is allocated throughout. */
+  /**
+   * Reports the holes of the export. Default: those that the device reports; if it reports none, everything counts as
+   * allocated.
+   */
   allocation?: AllocationMap;
 }
 
-/** An export as it is shown. */
+/** An export as it is listed. */
 export interface NbdExportInfo {
   name: string;
   bdev: string;
   description: string;
   isDefault: boolean;
   readOnly: boolean;
-  /** Null for all clients. */
+  /** Rules for the clients that may use the export; null if all clients may. */
   clients: readonly ClientRule[] | null;
   sizeBytes: number;
   connections: number;
   stats: NbdExportStats;
 }
 
-/** A client that uses an export, as it is shown. */
+/** A client that uses an export, as it is listed. */
 export interface NbdClientInfo {
   exportName: string;
-  /** For people: where it is. */
+  /** The client's address. */
   peer: string;
-  /** By which it came in: `unix:PATH` or `tcp:HOST:PORT`. */
+  /** The listener that it connected to: `unix:PATH` or `tcp:HOST:PORT`. */
   listener: string;
-  /** The user whose key it has proved to have; null for none. */
+  /** The user whose key the client has proved to have; null if it has proved none. */
   tlsUser: string | null;
-  /** The subject of the certificate that it has proved to have; null for none. */
+  /** The subject of the certificate that the client has proved to have; null if it has proved none. */
   certificate: string | null;
   readOnly: boolean;
-  /** Seconds since it came. */
+  /** Seconds since the client connected. */
   seconds: number;
-  /** Requests, and pieces of large ones, that are in flight, and bytes of buffers that they hold. */
+  /** Number of requests, and pieces of large ones, in flight. */
   requests: number;
+  /** Bytes of buffers that the requests hold. */
   bytes: number;
 }
 
-/** A socket that clients can come in by. */
+/** A socket that accepts clients. */
 export interface NbdListener {
   readonly address: NbdAddress;
-  /** What to tell clients. */
+  /** Returns the URI of an export on this listener, for clients. */
   uri(exportName: string): string;
-  /** No further client comes in; those that are in stay. Idempotent. */
+  /** Accepts no further clients; connected ones stay. Idempotent. */
   close(): void;
 }

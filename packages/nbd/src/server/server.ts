@@ -37,40 +37,44 @@ import type { TlsCredentials } from '../tls/credentials.js';
 import { SocketTransport } from '../transport/socket-transport.js';
 import { TlsAcceptor } from '../tls/acceptor.js';
 
-/** Largest buffer of a piece of a request. */
+/** Largest buffer of one piece of a request, in bytes. */
 const largestPieceBytes = 1024 * 1024;
 const mostStagingBytes = 64 * 1024;
-/** Blocks that a piece must be able to hold. */
+/** Number of blocks that must fit into the buffer of a piece. */
 const fewestPieceBlocks = 4;
-/** Replies that one client has not taken, at which it gets no memory for more. Bytes. */
+/**
+ * While more bytes of replies than this wait to be sent to a client, its further requests get no buffers. Does not apply to
+ * writes.
+ */
 const mostUnsentBytes = 4 * 1024 * 1024;
-/** Clients that are choosing their export at a time: this part of all places, and so many in any case. */
+/** Number of clients in their handshake at a time, as a fraction of `maxConnections`. */
 const handshakePart = 1 / 2;
+/** The same as a number, if the fraction is less. */
 const fewestHandshakes = 16;
-/** Further places, for clients that are closing. */
+/** Number of further clients for which there is memory, because clients that are closing still use theirs. */
 const closingPlaces = 16;
-/** A client that is choosing its export for so long may have to make way for another one. Milliseconds. */
+/** A client whose handshake takes longer than this may be dropped for another client of its own address. Milliseconds. */
 const quickHandshakeMs = 1000;
-/** The fair part of the memory is that of so many clients at least. */
+/** The fair share of memory is that of at least this many clients. */
 const fewestSharers = 8;
-/** How often connections are looked after in the shortest of their timeouts. */
+/** Connections are checked this many times per shortest timeout. */
 const sweepsPerTimeout = 16;
-/** The part of the memory that clients of one export may have together. */
+/** Fraction of the memory that the clients of one export may hold together. */
 const exportPart = 3 / 4;
 
-/** An NBD server: bdevs under names, for clients on any number of sockets. */
+/** An NBD server: exports bdevs under names, to clients of any number of sockets. */
 export class NbdServer {
   readonly #registry: BdevRegistry;
   readonly #exports = new Map<string, NbdExport>();
-  /** Exports that are on their way out, and still have the device open. */
+  /** Exports that are being removed and still have their device open. */
   readonly #leaving = new Map<NbdExport, Promise<void>>();
   readonly #connections = new Set<NbdConnection>();
-  /** In the order in which they began. */
+  /** Clients in their handshake, in the order in which they began it. */
   readonly #handshakes = new Map<
     NbdConnection,
     { readonly timer: TimerHandle; readonly dueAt: number; readonly begunAt: number }
   >();
-  /** What exports that are gone have served. */
+  /** Sum of the counters of removed exports. */
   #formerStats: NbdExportStats = { ...noStats };
   readonly #admission: Admission;
   readonly #maxHandshakes: number;
@@ -144,8 +148,8 @@ export class NbdServer {
   }
 
   /**
-   * Clients that begin TLS from now on are given these credentials; those that are there go on. No effect on a server whose TLS is
-   * done elsewhere, or that has none.
+   * Uses these credentials for all TLS handshakes from now on; existing connections keep theirs. Has no effect if the server
+   * has no TLS or if a `TlsTerminator` does it.
    */
   renewTls(credentials: TlsCredentials): void {
     this.#tlsAcceptor?.renew(credentials);
@@ -156,12 +160,12 @@ export class NbdServer {
     return this.#host.tls === 'require';
   }
 
-  /** Clients at the moment. */
+  /** Number of clients, including those in their handshake. */
   get connectionCount(): number {
     return this.#connections.size;
   }
 
-  /** What is in flight, and what has ever been made for it: for tests and for people. */
+  /** Buffer bytes and requests in flight, and request objects created so far and in use. For tests and diagnostics. */
   get usage(): { bytes: number; requests: number; requestObjects: number; requestObjectsOut: number } {
     const { budget, requests } = this.#host;
     return {
@@ -173,8 +177,8 @@ export class NbdServer {
   }
 
   /**
-   * Opens the bdev and lets clients use it. Throws an `NbdError` if the name is taken or out of limits, and the `BdevError`
-   * of an open that is refused. A bdev that goes away takes the export with it.
+   * Opens the bdev and lets clients use it. Throws an `NbdError` if the name is taken or too long, and a `BdevError` if the
+   * bdev cannot be opened. If the bdev is removed, so is the export.
    */
   addExport(options: AddExportOptions): NbdExportInfo {
     this.checkOpen();
@@ -214,26 +218,32 @@ export class NbdServer {
     return exportInfo(added);
   }
 
-  /** Takes the export away: answers what is in flight, closes its connections, and lets go of the bdev; resolves then. */
+  /**
+   * Removes the export: answers requests in flight but stops trims and write zeroes, closes the connections, and closes the
+   * bdev's descriptor. Resolves then. Rejects with `ERR_NBD_EXPORT_NOT_FOUND` if there is no such export.
+   */
   async removeExport(name: string): Promise<void> {
     const found = this.#exports.get(name);
     if (found === undefined) throw new NbdError('ERR_NBD_EXPORT_NOT_FOUND', 2, `there is no NBD export ${name}`);
     await this.#remove(found);
   }
 
-  /** In the order in which they were added. */
+  /** Returns the exports in the order in which they were added. */
   exports(): NbdExportInfo[] {
     return [...this.#exports.values()].map(exportInfo);
   }
 
-  /** What has been served since the server was made, under whatever names, and how many connections there are. */
+  /**
+   * Returns the sum of all exports' counters since the server was created, including removed exports, and the number of
+   * clients.
+   */
   traffic(): NbdExportStats & { connections: number } {
     const there = [...this.#exports.values(), ...this.#leaving.keys()];
     const all = there.flatMap(({ readers, stats }) => (readers === null ? [stats] : [stats, readers.stats]));
     return { ...all.reduce(sum, this.#formerStats), connections: this.#connections.size };
   }
 
-  /** Those that use exports, in the order in which they came. */
+  /** Returns the clients that use exports, in the order in which they connected. */
   clients(): NbdClientInfo[] {
     const now = this.#registry.runtime.now();
     return [...this.#connections].flatMap(({ client, heldBytes: bytes, peer, since, slots: requests, target }) => {
@@ -243,7 +253,10 @@ export class NbdServer {
     });
   }
 
-  /** Lets clients in. A Unix socket is for the owner alone; one that a dead server left behind is replaced. */
+  /**
+   * Starts to accept clients. Only its owner can connect to a Unix socket. A socket file on which no server listens is
+   * replaced.
+   */
   async listen(address: NbdAddress): Promise<NbdListener> {
     this.checkOpen();
     const { log } = this.#registry.runtime;
@@ -257,7 +270,10 @@ export class NbdServer {
     return this.addListener(listening);
   }
 
-  /** For transports: clients come in there from now on, until the server is closed. Throws, having closed it, if the server is. */
+  /**
+   * For transports: adds an open listener, which `close` will close. If the server has been closed already, closes the listener
+   * and throws.
+   */
   addListener(listening: Listening): NbdListener {
     if (this.isClosing) {
       listening.close();
@@ -275,8 +291,9 @@ export class NbdServer {
   }
 
   /**
-   * For transports: a client has come, by the listener of this name (`listenerName`). Null if there is no room for it; then the transport closes the socket. The connection
-   * has the greeting to send, unless the client comes from another server.
+   * For transports: called when a client has connected to the listener with this `listenerName`. Returns null if it is refused;
+   * the transport then closes the socket. The connection starts by sending the greeting, unless `from` says that it continues a
+   * handshake of another server.
    */
   connect(transport: Transport, peer: string, listener: string, from: ConnectionHandoff | null = null): NbdConnection | null {
     if (this.#closing !== null) return null;
@@ -302,8 +319,8 @@ export class NbdServer {
   }
 
   /**
-   * Sees to it that another client can begin to choose its export: the one that has been at it longest of those who have most
-   * clients at it makes way, unless that is the newcomer's own and it has not been long.
+   * Makes room for another client's handshake, if as many as possible are under way: drops the oldest handshake of the address
+   * that has most of them. A newcomer from that same address only displaces one that has taken longer than `quickHandshakeMs`.
    */
   #makeRoom(newcomer: ClientOrigin): void {
     if (this.#handshakes.size < this.#maxHandshakes) return;
@@ -329,7 +346,10 @@ export class NbdServer {
     if (refusal !== null) connection.abort(refusal);
   }
 
-  /** Closes listeners, answers what is in flight, closes connections, and lets go of the bdevs. Resolves then. */
+  /**
+   * Closes the listeners, answers requests in flight but stops trims and write zeroes, closes the connections, and closes the
+   * descriptors of the bdevs. Resolves then.
+   */
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
@@ -349,7 +369,7 @@ export class NbdServer {
     this.#connectionMemory.close();
   }
 
-  /** Nothing more is begun. */
+  /** Whether `close` has been called. */
   get isClosing(): boolean {
     return this.#closing !== null;
   }
@@ -371,7 +391,7 @@ export class NbdServer {
   #isOnPeer(name: string, client: ClientIdentity): boolean {
     if (this.#peers?.has(name) !== true) return false;
     const listed = this.#peers.exports().find((one) => one.name === name);
-    // The default export is not listed; its rights are looked at there.
+    // Default exports are not listed under the empty name. Their server checks the rights.
     return listed === undefined || accessOf(listed.clients, client) !== 'none';
   }
 
@@ -394,7 +414,7 @@ export class NbdServer {
     return leaving;
   }
 
-  /** Lets connections finish, for a while. */
+  /** Lets connections finish, and drops those that have not done so within `closeTimeoutMs`. */
   #endConnections(connections: ExportUser[]): void {
     if (connections.length === 0) return;
     const { runtime } = this.#registry;
@@ -435,7 +455,7 @@ export class NbdServer {
     if (this.#connections.size === 0) this.#onEmpty?.();
   }
 
-  /** Looks after connections a few times per timeout, as long as there are any. */
+  /** Schedules the next check of connections, unless it is scheduled already. */
   #sweepLater(): void {
     const shortest = Math.min(this.#stallTimeoutMs, this.#idleTimeoutMs || Infinity);
     this.#sweepTimer ??= this.#registry.runtime.setWatchTimer(this.#sweep, shortest / sweepsPerTimeout);
@@ -491,13 +511,19 @@ function sum(a: NbdExportStats, b: NbdExportStats): NbdExportStats {
   };
 }
 
-/** Room for what comes in on one connection: all together take a sixteenth of the memory at most. */
+/**
+ * Returns the size of each connection's staging area, in bytes. `maxConnections` of them take at most a sixteenth of the
+ * memory, unless that is less than `leastStagingBytes` for each.
+ */
 function stagingBytes(memoryBytes: number, maxConnections: number): number {
   const share = Math.floor(memoryBytes / 16 / maxConnections / leastStagingBytes) * leastStagingBytes;
   return Math.max(leastStagingBytes, Math.min(share, mostStagingBytes));
 }
 
-/** Bytes that the pool's buffers hold which are free now. The pool does not say, so this takes all and puts them back. */
+/**
+ * Returns the bytes of all buffers that are free in the pool. The pool does not report this, so the function takes all buffers
+ * and puts them back.
+ */
 function capacity(buffers: SizeClassPool): number {
   const taken: number[] = [];
   let bytes = 0;

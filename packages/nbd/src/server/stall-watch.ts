@@ -1,33 +1,36 @@
-/** What a {@link StallWatch} looks at. */
+/** A connection as {@link StallWatch} sees it. */
 export interface WatchedConnection {
-  /** Whether the next step is the peer's. */
+  /** Whether the peer has to act next. */
   readonly isWaitingForPeer: boolean;
-  /** Requests that have not been answered in full. */
+  /** Number of requests that have not been answered in full. */
   readonly slots: number;
   readonly heldBytes: number;
-  /** Bytes that the peer has taken or given so far. */
+  /** Bytes that the peer has sent and taken so far. */
   readonly movedBytes: number;
 }
 
-/** A client that holds memory must move so many bytes in a second, on average over the time that it is given. */
+/** A client that holds memory must move this many bytes per second, on average over its time limit. */
 const leastBytesPerSecond = 8192;
-/** A client that holds more than its fair part of the memory is given this fraction of the time. */
+/** A client that holds more than its fair share of the memory gets this fraction of the time limit. */
 const hoarderPart = 1 / 5;
 
 /**
- * Finds clients that hold memory and hardly move. What counts is how much they move, not that they do: one byte now and then is
- * not enough to keep memory.
+ * Finds clients that hold memory and hardly move. It measures how many bytes they move, because one byte now and then must not
+ * be enough to keep memory.
  */
 export class StallWatch {
   readonly #timeoutMs: number;
-  /** For each client that is to act next: since when, and how much it had moved then. */
+  /** For each client that has to act next: since when, and the bytes it had moved by then. */
   readonly #waits = new Map<WatchedConnection, { since: number; movedBytes: number }>();
 
   constructor(timeoutMs: number) {
     this.#timeoutMs = timeoutMs;
   }
 
-  /** To be asked several times in a timeout. Whether the client has moved too little for the time that it was given. */
+  /**
+   * Returns whether the client has moved too little within its time limit. Call it several times per limit. `now` is in runtime
+   * milliseconds.
+   */
   isStalled(connection: WatchedConnection, now: number, fairBytes: number): boolean {
     const { isWaitingForPeer, slots, heldBytes, movedBytes } = connection;
     if (!isWaitingForPeer || slots === 0) {

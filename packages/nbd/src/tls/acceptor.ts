@@ -5,31 +5,33 @@ import { tlsServerOptions } from './credentials.js';
 import type { TlsCredentials } from './credentials.js';
 
 /**
- * Does TLS handshakes on sockets that have been in use without it.
+ * Does TLS handshakes on sockets that have been used without TLS.
  *
- * Node calls back, and runs promises and ticks, from inside OpenSSL. To destroy a socket there that TLS has been put upon frees
- * what OpenSSL goes on to use, and that ends the process; so it is only ever done in a turn of its own. To destroy the TLS socket
- * instead is safe at any time.
+ * Node runs callbacks, promises and ticks from inside OpenSSL. Destroying the underlying socket there frees memory that OpenSSL
+ * goes on to use, which crashes the process. So the socket is only destroyed in a turn of its own. The TLS socket may be
+ * destroyed at any time.
  */
 export class TlsAcceptor {
   #credentials: TlsCredentials;
-  /** Each does one handshake at a time, so that it is clear whose it is. They take a few milliseconds to make. */
+  /**
+   * Each server does one handshake at a time, so that its events belong to one client. Creating one takes a few milliseconds.
+   */
   #idle: Server[] = [];
 
   constructor(credentials: TlsCredentials) {
     this.#credentials = credentials;
   }
 
-  /** Handshakes that begin from now on are done with these. */
+  /** Uses these credentials for handshakes that begin from now on. */
   renew(credentials: TlsCredentials): void {
     this.#credentials = credentials;
     this.#idle = [];
   }
 
   /**
-   * Does the handshake on `raw`, which the caller may not read, write or destroy any more. If it succeeds, `onSecure` gets the
-   * socket to use instead; if not, `raw` is closed, and `onFailed` told why. One of them is called in any case. Returns a
-   * function that gives up. `onKeyLog` gets the secrets of the handshake, as OpenSSL logs them.
+   * Does the handshake on `raw`, which the caller must not read, write or destroy any more. On success, `onSecure` is called
+   * with the socket to use instead. Otherwise `raw` is closed and `onFailed` is called with the reason. Returns a function that
+   * cancels the handshake. `onKeyLog` receives the secrets of the handshake in the format in which OpenSSL logs them.
    */
   accept(
     raw: Duplex,
@@ -43,19 +45,19 @@ export class TlsAcceptor {
     server.once('secureConnection', (socket) => {
       server.removeAllListeners('tlsClientError');
       server.removeAllListeners('keylog');
-      // If the credentials have been renewed meanwhile, this is the old list, whose servers are not used again.
+      // If the credentials have been renewed meanwhile, this is the old list, which is not used again.
       idle.push(server);
       socket.allowHalfOpen = true;
       onSecure(socket);
     });
-    // A server that has failed is not used again: a late event can then not be taken for one of another client.
+    // A server that has failed is not used again, so that a late event of it is not taken for one of another client.
     server.once('tlsClientError', (error, socket) => {
-      // Not an Error, whatever its type says: a code, or nothing if the certificate is not the reason.
+      // The type says Error, but it is a code, or absent if the certificate is not the reason.
       const refusal: unknown = socket.authorizationError;
       setImmediate(() => onFailed(typeof refusal === 'string' ? `its certificate is not accepted: ${refusal}` : error.message));
     });
     raw.on('error', () => undefined);
-    // A client that ends in the middle of the handshake is gone; afterwards it may still want answers.
+    // A client that ends its direction during the handshake is gone. After the handshake it may still want replies.
     raw.allowHalfOpen = false;
     server.emit('connection', raw);
     return () => setImmediate(() => raw.destroy());

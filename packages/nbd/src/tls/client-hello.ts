@@ -4,8 +4,8 @@ const supportedVersions = 43;
 const tls13 = 0x0304;
 
 /**
- * Whether a record, header included, is a whole ClientHello that offers TLS 1.3 (RFC 8446, 4.1.2 and 4.2.1). It is only asked which
- * of two ways a client goes, either of which is judged by OpenSSL: whatever is strange is no.
+ * Returns whether a record, header included, is a complete ClientHello that offers TLS 1.3 (RFC 8446, 4.1.2 and 4.2.1). The
+ * result only selects how the client is served; OpenSSL validates the message in both cases. So anything unusual gives false.
  */
 export function offersTls13(record: Buffer): boolean {
   const hello = new Fields(record);
@@ -13,7 +13,7 @@ export function offersTls13(record: Buffer): boolean {
   hello.skip(4);
   if (hello.number(1) !== clientHello) return false;
   if (hello.number(3) !== record.length - 9) return false;
-  // The old version, and random bytes; then a session, suites, compressions.
+  // This skips the legacy version and the random bytes, then session id, cipher suites and compression methods.
   hello.skip(2 + 32);
   hello.skip(hello.number(1));
   hello.skip(hello.number(2));
@@ -32,7 +32,7 @@ export function offersTls13(record: Buffer): boolean {
   return false;
 }
 
-/** Numbers one after the other; 0 beyond the end. */
+/** Reads consecutive big-endian numbers; those past the end are 0. */
 class Fields {
   at = 0;
   readonly #bytes: Buffer;

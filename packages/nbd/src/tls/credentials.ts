@@ -8,44 +8,50 @@ import { NbdError } from '../errors.js';
 import { noteOffer } from './identity.js';
 import type { TlsMode } from '../handshake/handshake.js';
 
-/** What a server proves itself with, and what it asks of clients. Plain data: it may go to another thread. */
+/** How a server authenticates itself, and how clients must. Plain data, so that it can be sent to another thread. */
 export interface TlsCredentials {
-  /** In PEM. Null if there are only keys. */
+  /** Certificate chain and private key in PEM; null if clients use keys only. */
   readonly certificate: { readonly chain: string; readonly key: string } | null;
-  /** Clients must have a certificate of one of these authorities, in PEM. Null if they need none. */
+  /** Clients must have a certificate of one of these authorities, in PEM; null if they need none. */
   readonly clientCa: { readonly certificates: string; readonly revoked: string | null } | null;
-  /** Keys that clients may have instead of a certificate, by user. */
+  /** Pre-shared keys that clients may use instead of a certificate, by user. */
   readonly keys: ReadonlyMap<string, Uint8Array> | null;
 }
 
-/** Where {@link readTlsCredentials} finds them. */
+/** The files that {@link readTlsCredentials} reads. */
 export interface TlsFiles {
-  /** A folder with `server-cert.pem` and `server-key.pem`; to verify clients also `ca-cert.pem` and, if it is there, `ca-crl.pem`. */
+  /**
+   * A folder with `server-cert.pem` and `server-key.pem`. To verify clients it must also contain `ca-cert.pem`, and may contain
+   * `ca-crl.pem`.
+   */
   certificates?: string;
-  /** Default false. */
+  /** Whether clients need a certificate. Default false. */
   verifyPeer?: boolean;
-  /** A file with lines of `user:key`, the key in hexadecimal digits. */
+  /** A file with lines of `user:key`. The key is at least 16 bytes in hexadecimal digits. */
   keys?: string;
 }
 
 const oldestVersion = 'TLSv1.2';
-/** Shortest key of a user: an attacker who has listened to a handshake can try keys at leisure. */
+/** Shortest pre-shared key, in bytes. An attacker who has recorded a handshake can try keys offline. */
 const fewestKeyBytes = 16;
 const othersRead = 0o004;
 /** Largest file that is read, in bytes. */
 const mostFileBytes = 16 * 1024 * 1024;
-/** All have forward secrecy and authenticated encryption. With TLS 1.3 a client's key only goes with SHA-256: that comes first. */
+/**
+ * All suites have forward secrecy and authenticated encryption. In TLS 1.3, pre-shared keys work only with SHA-256, so a suite
+ * with it comes first.
+ */
 const newSuites = 'TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_256_GCM_SHA384';
 const certificateSuites = 'ECDHE+AESGCM:ECDHE+CHACHA20';
 const keySuites = 'ECDHE-PSK-CHACHA20-POLY1305:DHE-PSK-AES256-GCM-SHA384:DHE-PSK-CHACHA20-POLY1305:DHE-PSK-AES128-GCM-SHA256';
 
-/** What a server's option comes to for its clients. */
+/** Returns the mode of the handshake for a server's option. */
 export function tlsMode(tls: { isRequired: boolean } | undefined): TlsMode {
   if (tls === undefined) return 'off';
   return tls.isRequired ? 'require' : 'allow';
 }
 
-/** Reads the files and looks whether they belong together. Throws an `NbdError` that names the file. */
+/** Reads the files and checks that they belong together. Throws an `NbdError` that names the file at fault. */
 export function readTlsCredentials({ certificates, verifyPeer = false, keys }: TlsFiles): TlsCredentials {
   if (certificates === undefined && (keys === undefined || verifyPeer))
     throw invalid('TLS needs a folder of certificates, or a file of keys');
@@ -62,7 +68,7 @@ export function readTlsCredentials({ certificates, verifyPeer = false, keys }: T
   return credentials;
 }
 
-/** As `tls.createServer` takes it. */
+/** Returns the options for `tls.createServer`. */
 export function tlsServerOptions({ certificate, clientCa, keys }: TlsCredentials): TlsOptions {
   const suites = [...(keys === null ? [] : [keySuites]), ...(certificate === null ? [] : [certificateSuites])];
   return {
@@ -71,7 +77,7 @@ export function tlsServerOptions({ certificate, clientCa, keys }: TlsCredentials
     ...(certificate === null ? {} : { cert: certificate.chain, key: certificate.key }),
     ...(clientCa === null ? {} : { ca: clientCa.certificates, requestCert: true, rejectUnauthorized: true }),
     ...(typeof clientCa?.revoked === 'string' ? { crl: clientCa.revoked } : {}),
-    // Who resumes a session is not asked who it is.
+    // Sessions cannot be resumed, because a client that resumes one is not authenticated again.
     secureOptions: constants.SSL_OP_NO_TICKET,
     ...(keys === null ? {} : { pskCallback: (socket, user) => keyOf(keys, socket, user), dhparam: 'auto' }),
   };
@@ -123,14 +129,14 @@ function readKeys(path: string): Map<string, Uint8Array> {
   return keys;
 }
 
-/** As {@link readText}, of a file that not every user may read. */
+/** Does the same as {@link readText}, but throws if every user may read the file. */
 function readSecret(path: string): string {
   return readText(path, ({ mode }) => {
     if ((mode & othersRead) !== 0) throw invalid(`every user can read ${path}, which has a secret key: chmod o-rwx ${path}`);
   });
 }
 
-/** It is looked at through the descriptor that is read from; a pipe is not waited for. */
+/** Reads a regular file. It is checked through the descriptor that is read, and opening a pipe does not block. */
 function readText(path: string, check: (stats: Stats) => void = () => undefined): string {
   let fd;
   try {

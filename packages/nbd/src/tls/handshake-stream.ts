@@ -4,20 +4,23 @@ import { Duplex } from 'node:stream';
 export interface HandshakeCarrier {
   /** Sends bytes to the client, and calls `done` when they may be overwritten. */
   sendHandshake(bytes: Buffer, done: () => void): void;
-  /** Nothing more is to be sent, or will be read. */
+  /** Nothing more will be written or read. */
   endHandshake(): void;
 }
 
-/** What Node's TLS takes for a socket during a handshake: it gets what it is given, record by record. */
+/** A stream that Node's TLS uses as its socket during a handshake. It receives only what is pushed, one record at a time. */
 export class HandshakeStream extends Duplex {
   readonly #carrier: HandshakeCarrier;
-  /** Writes that are not done. */
+  /** Number of writes that are not done. */
   #writes = 0;
-  /** Writes so far. */
+  /** Number of writes so far. */
   written = 0;
-  /** Records whose beginning has been written. */
+  /** Number of records of which at least the first byte has been written. */
   #records = 0;
-  /** Of the record that is being written: header bytes seen, and the bytes that are missing once the header is there. */
+  /**
+   * Position in the record that is being written: the bytes of its header seen so far, the length read from the header, and,
+   * once the header is complete, the bytes that are missing.
+   */
   #headerBytes = 0;
   #lengthBytes = 0;
   #missingBytes = 0;
@@ -28,23 +31,25 @@ export class HandshakeStream extends Duplex {
     this.#carrier = carrier;
   }
 
-  /** Nothing that Node has written is on its way, and all that came has been taken. */
+  /** Whether all writes of Node are done and all input has been read. */
   get isQuiet(): boolean {
     return this.#writes === 0 && this.writableLength === 0 && this.readableLength === 0;
   }
 
-  /** Records that Node has sent so far. */
+  /** Number of records that Node has sent so far. */
   get recordsSent(): number {
     return this.#records;
   }
 
-  /** From now on nothing that Node writes is sent: others have gone on with its keys. */
+  /**
+   * Discards everything that Node writes from now on, because the records after that are sealed elsewhere with the same keys.
+   */
   cut(): void {
     this.#isCut = true;
   }
 
   override _read(): void {
-    // What comes is pushed.
+    // Input is pushed.
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: () => void): void {

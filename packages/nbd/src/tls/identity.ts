@@ -1,30 +1,30 @@
 import type { TLSSocket } from 'node:tls';
 
-/** Who a client has proved to be, by TLS; each null for what it has not. */
+/** What a client has proved with TLS about its identity. A field is null if it has proved nothing of the kind. */
 export interface TlsIdentity {
-  /** The user whose key it has. */
+  /** The user whose pre-shared key it has. */
   readonly tlsUser: string | null;
-  /** The subject of its certificate, from the most general part on: `O=example,CN=client`. */
+  /** The subject of its certificate, the most general part first: `O=example,CN=client`. */
   readonly certificate: string | null;
 }
 
 export const noIdentity: TlsIdentity = { tlsUser: null, certificate: null };
 
-/** Longest identity that is told, in bytes of JSON. */
+/** Longest identity in a message, in bytes of JSON. */
 export const maxIdentityBytes = 4000;
 
-/** Users whose keys were given out last in a handshake that is not over. */
+/** The user whose key was looked up last, for each socket. */
 const offered = new WeakMap<TLSSocket, string>();
 
-/** A client says that it is this user, whose key is known. It has still to prove that it has the key. */
+/** Notes that a client claims to be this user, whose key is known. It has not yet proved that it has the key. */
 export function noteOffer(socket: TLSSocket, user: string): void {
   offered.set(socket, user);
 }
 
 /**
- * Who the client at the other end has proved to be. A key that was asked for counts only if the connection stands on it: without
- * session tickets, which servers here do not give, a session that was resumed in TLS 1.3 is one with a key, and the key that was
- * given out last is its.
+ * Returns what the client has proved. A key that was looked up counts only if the connection really uses it. Servers here give
+ * no session tickets, so a session that is resumed in TLS 1.3 is one with a pre-shared key, namely the one that was looked up
+ * last.
  */
 export function identityOf(socket: TLSSocket): TlsIdentity {
   const standsOnKey = socket.getProtocol() === 'TLSv1.3' ? socket.isSessionReused() : socket.getCipher().name.includes('PSK');
@@ -35,10 +35,13 @@ export function identityOf(socket: TLSSocket): TlsIdentity {
   };
 }
 
-/** The message by which the TLS terminator tells it to the server, before the first byte of the client's: length (4), and as many bytes of JSON. */
+/**
+ * Returns the message with which the TLS terminator tells the server who the client is, before the client's first byte: a
+ * length in 4 bytes and as many bytes of JSON.
+ */
 export function identityMessage(identity: TlsIdentity): Buffer {
   let text = Buffer.from(JSON.stringify(identity));
-  // No rule can name a client with so long a name.
+  // No rule names such a client, because no rule is that long.
   if (text.length > maxIdentityBytes) text = Buffer.from(JSON.stringify(noIdentity));
   const message = Buffer.alloc(4 + text.length);
   message.writeUInt32BE(text.length);
@@ -46,7 +49,7 @@ export function identityMessage(identity: TlsIdentity): Buffer {
   return message;
 }
 
-/** What {@link identityMessage} has behind the length. Throws a SyntaxError for anything else. */
+/** Parses what follows the length in {@link identityMessage}. Throws a SyntaxError if it is not JSON. */
 export function parseIdentity(text: Buffer): TlsIdentity {
   const { tlsUser, certificate } = JSON.parse(text.toString('utf8')) as TlsIdentity;
   return { tlsUser, certificate };

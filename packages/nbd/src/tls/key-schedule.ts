@@ -16,30 +16,33 @@ const suites: ReadonlyMap<string, Suite> = new Map([
 
 const ivBytes = 12;
 
-/** The suite of this name in the registry of IANA, or null if it is none that is known here. */
+/** Returns the suite with this IANA name; null if it is not supported here. */
 export function suiteOf(name: string): Suite | null {
   return suites.get(name) ?? null;
 }
 
 /**
- * Room for a secret that can be wiped. V8 keeps small arrays among its objects, and leaves copies behind when it moves those; a
- * buffer's memory stays where it is.
+ * Returns memory for a secret that can be wiped. V8 keeps small arrays in its heap and leaves copies behind when it moves them;
+ * the memory of an ArrayBuffer is not moved.
  */
 export function secretBytes(length: number): Uint8Array {
   return new Uint8Array(new ArrayBuffer(length));
 }
 
-/** What records are protected with: made of a traffic secret (RFC 8446, 7.3). The caller wipes both. */
+/** Derives the key and IV of records from a traffic secret (RFC 8446, 7.3). The caller wipes both. */
 export function trafficKeys({ hash, keyBytes }: Suite, secret: Uint8Array): { key: Uint8Array; iv: Uint8Array } {
   return { key: expandLabel(hash, secret, 'key', keyBytes), iv: expandLabel(hash, secret, 'iv', ivBytes) };
 }
 
-/** The traffic secret that follows this one (RFC 8446, 7.2). */
+/** Derives the next traffic secret from this one (RFC 8446, 7.2). */
 export function nextSecret({ hash }: Suite, secret: Uint8Array): Uint8Array {
   return expandLabel(hash, secret, 'traffic upd', secret.length);
 }
 
-/** HKDF-Expand-Label with an empty context (RFC 8446, 7.1), for no more bytes than the hash has: one block of HKDF-Expand. */
+/**
+ * HKDF-Expand-Label with an empty context (RFC 8446, 7.1). `bytes` is at most the length of the hash, so that one block of
+ * HKDF-Expand is enough.
+ */
 function expandLabel(hash: Suite['hash'], secret: Uint8Array, label: string, bytes: number): Uint8Array {
   const name = Buffer.from(`tls13 ${label}`, 'latin1');
   const info = Buffer.concat([Buffer.of(bytes >> 8, bytes & 0xff, name.length), name, Buffer.of(0, 1)]);

@@ -3,30 +3,30 @@ import type { AeadLibrary } from '@raidkit/sys';
 import { nextSecret, secretBytes, trafficKeys } from './key-schedule.js';
 import type { Suite } from './key-schedule.js';
 
-/** Memory that does not move, and its address. */
+/** Memory that does not move, with its address. */
 export interface Slab {
   readonly bytes: Uint8Array;
   readonly addr: number;
 }
 
-/** Bytes of the header of a record. */
+/** Bytes of a record's header. */
 export const recordHeaderBytes = 5;
 /** Most bytes of content in a record (RFC 8446, 5.1). */
 export const mostContentBytes = 16_384;
-/** Most that follows the header of a protected record (RFC 8446, 5.2). */
+/** Most bytes after the header of a protected record (RFC 8446, 5.2). */
 const mostProtectedBytes = mostContentBytes + 256;
-/** The type of the content is behind it. */
+/** Bytes of the content type, which follows the content. */
 const typeBytes = 1;
-/** What a protected record has beside its content, if it is not padded. */
+/** Bytes of a protected record in addition to its content, without padding. */
 export const recordOverheadBytes = recordHeaderBytes + typeBytes + aeadTagBytes;
-/** The longest record. */
+/** Longest record in bytes, header included. */
 export const mostRecordBytes = recordHeaderBytes + mostProtectedBytes;
 
-/** Types of content (RFC 8446, B.1). */
+/** Content types (RFC 8446, B.1). */
 export const ContentType = { ALERT: 21, HANDSHAKE: 22, APPLICATION_DATA: 23 } as const;
 type ContentType = (typeof ContentType)[keyof typeof ContentType];
 
-/** Alerts (RFC 8446, B.2) that are sent or understood here. */
+/** Alerts (RFC 8446, B.2) that are sent or have a meaning here. */
 export const Alert = {
   CLOSE_NOTIFY: 0,
   UNEXPECTED_MESSAGE: 10,
@@ -41,22 +41,22 @@ export type Alert = (typeof Alert)[keyof typeof Alert];
 const alertBytes = 2;
 const warning = 1;
 const fatal = 2;
-/** A KeyUpdate message (RFC 8446, 4.6.3): type, length in three bytes, whether the other side is to do the same. */
+/** Bytes of a KeyUpdate message (RFC 8446, 4.6.3): type, length in 3 bytes, and whether the peer must update its keys too. */
 const keyUpdateBytes = 5;
 const keyUpdate = 24;
-/** Bytes of the record that {@link RecordLayer.sealKeyUpdate} makes. */
+/** Bytes of the record that {@link RecordLayer.sealKeyUpdate} writes. */
 export const keyUpdateRecordBytes = keyUpdateBytes + recordOverheadBytes;
-/** Bytes of the record that {@link RecordLayer.sealAlert} makes. */
+/** Bytes of the record that {@link RecordLayer.sealAlert} writes. */
 export const alertRecordBytes = alertBytes + recordOverheadBytes;
 
-/** Records that are sent with one key: AES-GCM allows 2^24.5 (RFC 8446, 5.5). */
+/** Number of records sealed with one key; AES-GCM allows 2^24.5 (RFC 8446, 5.5). */
 const mostSealed = 2 ** 23;
-/** Records that are taken with one key. The sender has its own limit; the number must stay exact. */
+/** Number of records opened with one key. The sender has its own limit; this one keeps the count an exact number. */
 const mostOpened = 2 ** 48;
-/** Records without data of the application's that are taken in a row: they cost work, and a client has no use for many. */
+/** Number of consecutive records without application data that are accepted. Each costs work, and clients do not need many. */
 const mostIdle = 32;
 
-/** One direction: the present secret, what was made of it, and how many records were protected with that. */
+/** One direction: its traffic secret, the cipher derived from it, and the number of records that the cipher has protected. */
 class Traffic {
   #aead: Aead;
   readonly #library: AeadLibrary;
@@ -76,7 +76,7 @@ class Traffic {
     this.records = records;
   }
 
-  /** The cipher, with the nonce of the next record (RFC 8446, 5.3). */
+  /** Returns the cipher with the nonce of the next record (RFC 8446, 5.3), and counts the record. */
   next(): Aead {
     const aead = this.#aead;
     const { nonce } = aead;
@@ -91,7 +91,7 @@ class Traffic {
     return aead;
   }
 
-  /** Goes on with the next secret. */
+  /** Continues with the next traffic secret. */
   update(): void {
     const old = this.#secret;
     this.#secret = nextSecret(this.#suite, old);
@@ -117,39 +117,40 @@ class Traffic {
   }
 }
 
-/** What a handshake has left for the protection of records. The client that made it wipes it. */
+/** The secrets that a handshake leaves for application data. Their owner wipes them. */
 export interface ApplicationSecrets {
   readonly suite: Suite;
   readonly client: Uint8Array;
   readonly server: Uint8Array;
-  /** Records that the server has already sent with its secret: session tickets. */
+  /** Number of records that the server has already sent with its secret: session tickets. */
   readonly sealed: number;
 }
 
 /**
- * The record protocol of TLS 1.3 after the handshake, for a server (RFC 8446, 5 and 4.6.3): bytes in, bytes out, on memory of the
- * caller's. Nothing is allocated for a record.
+ * The record protocol of TLS 1.3 after the handshake, for a server (RFC 8446, 5 and 4.6.3). It works on memory of the caller
+ * and allocates nothing per record.
  */
 export class RecordLayer {
-  /** Why the client is to be sent away: an alert, or -1 if there is nothing to tell it. 0 while all is well. */
+  /** Why the connection must end: the alert to send, or -1 if none should be sent; 0 while there is no failure. */
   failure = 0;
-  /** The client sends no more. */
+  /** The client has sent close_notify. */
   hasEnded = false;
-  /** The client wants a KeyUpdate. */
+  /** The client has asked for a KeyUpdate. */
   owesKeyUpdate = false;
-  /** Where {@link open} left off, in each of its slabs. */
+  /** Where the last {@link open} stopped in `from`. */
   openedTo = 0;
+  /** Where the content that the last {@link open} wrote ends in `to`. */
   contentTo = 0;
-  /** Where {@link seal} left off in what it encrypts. */
+  /** Where the last {@link seal} stopped in `from`. */
   sealedTo = 0;
   readonly #inbound: Traffic;
   readonly #outbound: Traffic;
   #idle = 0;
-  /** Messages of our own, and the types of content. */
+  /** Space for messages of the record layer itself, and the content types. */
   readonly #small: Slab;
   readonly #mostSealed: number;
 
-  /** `most` is for tests. */
+  /** `most` is the number of records sealed with one key; tests set it. */
   constructor(library: AeadLibrary, { suite, client, server, sealed }: ApplicationSecrets, most = mostSealed) {
     this.#inbound = new Traffic(library, suite, client, 'open', 0);
     this.#outbound = new Traffic(library, suite, server, 'seal', sealed);
@@ -160,8 +161,8 @@ export class RecordLayer {
   }
 
   /**
-   * Decrypts the whole records among `from`'s bytes from `start` to `end`, and puts what is the application's into `to` from `at` on;
-   * stops at the first that is not complete, ends the connection, is refused, or does not fit.
+   * Decrypts the complete records in `from` between `start` and `end`, and writes their application data to `to` from `at` on.
+   * It stops at the first record that is incomplete, ends the connection, is invalid, or does not fit into `to`.
    */
   open(from: Slab, start: number, end: number, to: Slab, at: number): void {
     const { bytes } = from;
@@ -190,8 +191,8 @@ export class RecordLayer {
   }
 
   /**
-   * Encrypts `from`'s bytes from `start` to `end` as records, into `to` from `at` on, for as long as there is room. Returns where in
-   * `to` they end; {@link sealedTo} is where it left off in `from`.
+   * Encrypts the bytes of `from` between `start` and `end` as records into `to` from `at` on, as long as there is room. Returns
+   * where the records end in `to`; {@link sealedTo} is where it stopped in `from`.
    */
   seal(from: Slab, start: number, end: number, to: Slab, at: number): number {
     let out = at;
@@ -207,7 +208,7 @@ export class RecordLayer {
     return out;
   }
 
-  /** Announces new keys, which are used from then on. Returns where the record ends. */
+  /** Writes a KeyUpdate record, and uses the next key after it. Returns where the record ends. */
   sealKeyUpdate(to: Slab, at: number): number {
     const { bytes, addr } = this.#small;
     bytes.set([keyUpdate, 0, 0, 1, 0], 8);
@@ -217,20 +218,20 @@ export class RecordLayer {
     return end;
   }
 
-  /** The last record. Returns where it ends. */
+  /** Writes an alert, which is the last record. Returns where it ends. */
   sealAlert(alert: Alert, to: Slab, at: number): number {
     const { bytes, addr } = this.#small;
     bytes.set([alert === Alert.CLOSE_NOTIFY ? warning : fatal, alert], 8);
     return this.#sealOne(ContentType.ALERT, addr + 8, alertBytes, to, at);
   }
 
-  /** Forgets the keys. */
+  /** Wipes the keys. */
   close(): void {
     this.#inbound.close();
     this.#outbound.close();
   }
 
-  /** Looks at what was decrypted. Returns how much of it is the application's. */
+  /** Processes what was decrypted. Returns how many bytes of it are application data. */
   #take(bytes: Uint8Array, at: number, innerBytes: number): number {
     if (innerBytes > mostContentBytes + typeBytes) {
       this.failure = Alert.RECORD_OVERFLOW;
@@ -243,7 +244,7 @@ export class RecordLayer {
       this.#idle = 0;
       return contentBytes;
     }
-    // Nothing but padding is a type less than `at`.
+    // A record with nothing but padding has no type.
     const type = last < at ? 0 : (bytes[last] ?? 0);
     if (++this.#idle > mostIdle) this.failure = Alert.UNEXPECTED_MESSAGE;
     else if (type === ContentType.ALERT) this.#onAlert(bytes, at, contentBytes);
@@ -255,11 +256,11 @@ export class RecordLayer {
   #onAlert(bytes: Uint8Array, at: number, contentBytes: number): void {
     if (contentBytes !== alertBytes) this.failure = Alert.UNEXPECTED_MESSAGE;
     else if (bytes[at + 1] === Alert.CLOSE_NOTIFY) this.hasEnded = true;
-    // Whatever else it is, the client has given up, whatever level it claims (RFC 8446, 6).
+    // Any other alert means that the client has given up, whatever level it has (RFC 8446, 6).
     else if (bytes[at + 1] !== Alert.USER_CANCELED) this.failure = -1;
   }
 
-  /** After the handshake a client has one thing to say. The record ends with it: the next one has other keys. */
+  /** After the handshake a client may only send KeyUpdate. It must end its record, because the next one uses another key. */
   #onHandshake(bytes: Uint8Array, at: number, contentBytes: number): void {
     const isKeyUpdate =
       contentBytes === keyUpdateBytes &&

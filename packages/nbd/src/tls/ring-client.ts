@@ -23,47 +23,50 @@ import { SecretsLog } from './secrets-log.js';
 const { EAGAIN, EINTR, ECANCELED } = constants.errno;
 
 /**
- * Most that is moved at a time. From the client: a large write and its header. From the server: less, because it has to pass
- * through the caches several times; twice as much took more processor time.
+ * Most bytes that are moved at a time. From the client, a large write with its header fits. From the server it is less, because
+ * the data passes through the caches several times; with twice as much, the processor time was higher.
  */
 const inBytes = 256 * 1024 + mostContentBytes;
 const outBytes = 128 * 1024;
-/** Room for as much of the client's, and the beginning of one record more. */
+/** Room for as many encrypted bytes of the client, and for part of one more record. */
 const cipherInBytes = inBytes + mostRecordBytes;
-/** Room for what {@link outBytes} becomes, and messages of our own. */
+/** Room for {@link outBytes} once encrypted, two KeyUpdates and an alert. */
 const cipherOutBytes =
   outBytes + (Math.ceil(outBytes / mostContentBytes) + 1) * recordOverheadBytes + 2 * keyUpdateRecordBytes + alertRecordBytes;
-/** With less room than this behind what is there, what is there is moved to the front before more is received. */
+/** If less room than this is left after the received bytes, they are moved to the front before more are received. */
 const leastRoomBytes = mostRecordBytes;
-/** The other side of the pair is closed, or shut down (poll(2), POLLRDHUP). */
+/** The other end of the pair is closed or shut down (poll(2), POLLRDHUP). */
 const pollGone = 0x2000;
-/** Turns of the event loop in which Node writes nothing after a handshake: it has then nothing more to write. */
+/** Turns of the event loop without a write of Node after which it counts as done with the handshake. */
 const quietTurns = 4;
-/** Receives of what a client has sent and the server does not want, before its socket is closed: unread bytes would reset the connection. */
+/**
+ * Before the client's socket is closed, unwanted bytes are received and discarded this many times at most: closing with unread
+ * bytes would reset the connection.
+ */
 const mostLeftovers = 64;
 const sendFlags = MessageFlag.WAIT_ALL | MessageFlag.NO_SIGNAL;
 
-/** Operations of the ring, at most one of each at a time. */
+/** Operations of the ring. At most one of each is in flight. */
 const Op = { CLIENT_IN: 0, PLAIN_OUT: 1, PLAIN_IN: 2, CLIENT_OUT: 3, GONE: 4, CANCEL: 5 } as const;
 
-/** What clients of one terminator have in common. */
+/** What the clients of a terminator share. */
 export interface RingClientHost {
   readonly ring: Ring;
   readonly sys: Sys;
   readonly aead: AeadLibrary;
   readonly acceptor: TlsAcceptor;
-  /** A client may take so long for its last replies when the server has closed its end. */
+  /** Milliseconds that a client has to receive its last replies after the server has closed its end. */
   readonly lingerMs: number;
   readonly onFailed: (reason: string) => void;
-  /** The client is to be served by Node's sockets, to which both descriptors belong now; it has sent `hello`. */
+  /** The client must be served by Node's sockets, which own both descriptors from now on. It has sent `hello`. */
   readonly onOther: (hello: Buffer) => void;
   readonly onClosed: () => void;
 }
 
 /**
- * A client whose bytes are moved by a ring. Node does the handshake; then records are protected here, many at a time. Both sides
- * are read only as fast as the other takes it. The descriptors are closed when all operations have ended: until then the kernel
- * may use the memory.
+ * A client whose bytes a ring moves. Node does the handshake; after that, records are encrypted and decrypted here, many at a
+ * time. Each side is read only as fast as the other takes the data. The descriptors are closed when all operations have ended,
+ * because the kernel may use the memory until then.
  */
 export class RingTlsClient implements RingOwner, HandshakeCarrier {
   readonly #host: RingClientHost;
@@ -71,20 +74,20 @@ export class RingTlsClient implements RingOwner, HandshakeCarrier {
   readonly #plainFd: number;
   readonly #owner: number;
   #stage: 'hello' | 'handshake' | 'open' | 'leaving' | 'closing' | 'closed' = 'hello';
-  /** Operations under way: a bit for each. */
+  /** Operations in flight: bit n is set for operation n. */
   #busy = 0;
   readonly #cipherIn: Slab;
   #cipherStart = 0;
   #cipherEnd = 0;
   #askedBytes = 0;
   #isEmptied = false;
-  /** The client sends no more, or what it sends is not wanted. */
+  /** The client sends nothing more, or its further bytes are not wanted. */
   #hasClientEnded = false;
   readonly #plainOut: Slab;
   #plainOutStart = 0;
   #plainOutEnd = 0;
   #isPlainShut = false;
-  /** The server takes no more: what the client sends is thrown away. */
+  /** The server accepts nothing more, so what the client sends is discarded. */
   #isServerDeaf = false;
   readonly #plainIn: Slab;
   #plainInStart = 0;
@@ -93,14 +96,14 @@ export class RingTlsClient implements RingOwner, HandshakeCarrier {
   readonly #cipherOut: Slab;
   #cipherOutStart = 0;
   #cipherOutEnd = 0;
-  /** The last record is in the slab, or has been sent. */
+  /** The last record is in the slab or has been sent. */
   #isLast = false;
   #stream: HandshakeStream | null = null;
   readonly #writes: { bytes: Buffer; done: () => void }[] = [];
   #giveUp: (() => void) | null = null;
   #tls: TLSSocket | null = null;
   readonly #secrets = new SecretsLog();
-  /** Records that Node had sent when it had all that it needs of the client. */
+  /** Number of records that Node had sent before it was given the client's last handshake record. */
   #sentBefore = 0;
   #layer: RecordLayer | null = null;
   #timer: NodeJS.Timeout | null = null;
@@ -163,18 +166,18 @@ export class RingTlsClient implements RingOwner, HandshakeCarrier {
     this.#sendHandshakes();
   }
 
-  /** Ends both connections at once. The ring must be closed next: until then the kernel may use the memory. */
+  /** Ends both connections at once. The ring must be closed next, because the kernel may use the memory until then. */
   abort(): void {
     this.#close();
     if (this.#stage === 'closing') this.#end();
   }
 
-  /** The client has so long for its last bytes. */
+  /** Limits the time in which the client may receive its last bytes. */
   #linger(): void {
     this.#timer ??= setTimeout(() => this.#close(), this.#host.lingerMs);
   }
 
-  /** Something has gone wrong: both connections end, whatever is under way. */
+  /** Ends both connections after a failure, whatever is in flight. */
   #close(): void {
     if (!this.#isLive()) return;
     this.#stage = 'closing';
@@ -186,7 +189,7 @@ export class RingTlsClient implements RingOwner, HandshakeCarrier {
     this.#layer?.close();
     const stream = this.#stream;
     const tls = this.#tls;
-    // Never inside OpenSSL, which may be what has led here.
+    // This may have been called from inside OpenSSL, where sockets must not be destroyed.
     setImmediate(() => {
       tls?.destroy();
       stream?.destroy();
@@ -219,7 +222,7 @@ export class RingTlsClient implements RingOwner, HandshakeCarrier {
     this.#host.ring.prepare(what, fd, 0, addr, length, flags, this.#owner, op);
   }
 
-  /** Whether operations may be prepared: the descriptors are still those of this client. */
+  /** Returns whether operations may be prepared: the descriptors still belong to this client. */
   #isLive(): boolean {
     return this.#stage !== 'closing' && this.#stage !== 'closed';
   }
@@ -228,7 +231,7 @@ export class RingTlsClient implements RingOwner, HandshakeCarrier {
     return (this.#busy & (1 << op)) !== 0;
   }
 
-  // From the client.
+  // These methods receive from the client.
 
   #receiveCipher(): void {
     if (this.#isBusy(Op.CLIENT_IN) || this.#hasClientEnded || !this.#isLive()) return;
@@ -259,7 +262,7 @@ export class RingTlsClient implements RingOwner, HandshakeCarrier {
     else if (this.#stage === 'open') this.#moveIn();
   }
 
-  /** Where the record that begins at #cipherStart ends; -1 if it is not all there. */
+  /** Returns where the record that begins at #cipherStart ends; -1 if it is incomplete. */
   #recordEnd(): number {
     const { bytes } = this.#cipherIn;
     const at = this.#cipherStart;
@@ -268,7 +271,7 @@ export class RingTlsClient implements RingOwner, HandshakeCarrier {
     return end > this.#cipherEnd ? -1 : end;
   }
 
-  // The handshake.
+  // These methods do the handshake.
 
   #lookAtHello(): void {
     const end = this.#recordEnd();
@@ -277,7 +280,8 @@ export class RingTlsClient implements RingOwner, HandshakeCarrier {
       this.#beginHandshake();
       return;
     }
-    // Longer than a ClientHello of one record can be, or no TLS: Node says so to the client.
+    // Node serves and answers a client whose first record is no ClientHello of TLS 1.3 or too long for one, or that has sent no
+    // TLS.
     const isDecided = end >= 0 || this.#hasClientEnded || (seen.length > 0 && seen[0] !== 22);
     if (!isDecided && seen.length < this.#cipherIn.bytes.length) {
       this.#receiveCipher();
@@ -296,19 +300,20 @@ export class RingTlsClient implements RingOwner, HandshakeCarrier {
     this.#feed();
   }
 
-  /** What OpenSSL logs: kept in memory until the handshake is over, and nowhere else. */
+  /** Keeps the secrets that OpenSSL logs, in memory and only until the handshake is over. */
   readonly #onKeyLog = (line: Buffer): void => {
     this.#secrets.take(line);
   };
 
-  /** Called from inside OpenSSL. */
+  /** Node calls this from inside OpenSSL. */
   readonly #onSecure = (tls: TLSSocket): void => {
     tls.on('error', () => undefined);
     this.#tls = tls;
   };
 
   /**
-   * Gives Node one record at a time, until it has what it needs: what comes behind that is protected with keys that count from there.
+   * Gives Node one record at a time until the handshake is over. Later records must not reach it, because they are protected
+   * with keys whose record count starts there.
    */
   readonly #feed = (): void => {
     const stream = this.#stream;
@@ -327,7 +332,7 @@ export class RingTlsClient implements RingOwner, HandshakeCarrier {
       this.#cipherStart = end;
       this.#sentBefore = stream.recordsSent;
       stream.push(record);
-      // Node may do its part in this call, or in a later turn.
+      // Node may process the record in this call or in a later turn.
       setImmediate(this.#feed);
       return;
     }
@@ -339,7 +344,7 @@ export class RingTlsClient implements RingOwner, HandshakeCarrier {
     else this.#receiveCipher();
   };
 
-  /** Waits until Node has sent what belongs to the handshake. */
+  /** Waits until Node has sent all records of the handshake. */
   #settle(stream: HandshakeStream, written: number, turns: number): void {
     if (this.#stage !== 'handshake') return;
     if (turns === 0) {
@@ -392,9 +397,9 @@ export class RingTlsClient implements RingOwner, HandshakeCarrier {
     this.#sendCipher();
   }
 
-  // To the server.
+  // These methods send to the server.
 
-  /** Decrypts what has come, and sends it on. */
+  /** Decrypts what the client has sent, and sends it to the server. */
   #moveIn(): void {
     const layer = this.#layer;
     if (layer === null || this.#stage !== 'open') return;
@@ -428,7 +433,7 @@ export class RingTlsClient implements RingOwner, HandshakeCarrier {
     if (this.#stage !== 'open') return;
     if (result > 0) this.#plainOutStart += result;
     else if (!isAgain) {
-      // Its last replies may still be there to be read.
+      // The last replies of the server may still have to be read.
       this.#isServerDeaf = true;
       this.#moveIn();
       return;
@@ -437,14 +442,16 @@ export class RingTlsClient implements RingOwner, HandshakeCarrier {
     else this.#moveIn();
   }
 
-  /** The client has said all that it has to say. */
+  /** Tells the server that the client sends nothing more. */
   #shutPlain(): void {
     if (this.#isPlainShut) return;
     this.#isPlainShut = true;
     this.#host.sys.sockets.shutdown(this.#plainFd, ShutdownHow.WRITE);
   }
 
-  /** The client breaks the protocol: the server has seen what came before, and sees the end. */
+  /**
+   * Ends the connection of a client that has violated the protocol. The server has received what came before, and sees the end.
+   */
   #refuse(): void {
     this.#isServerDeaf = true;
     this.#hasServerEnded = true;
@@ -453,7 +460,7 @@ export class RingTlsClient implements RingOwner, HandshakeCarrier {
     this.#moveOut();
   }
 
-  // From the server to the client.
+  // These methods send from the server to the client.
 
   #receivePlain(): void {
     if (this.#isBusy(Op.PLAIN_IN) || this.#hasServerEnded || !this.#isLive() || this.#plainInStart < this.#plainInEnd) return;
@@ -472,7 +479,7 @@ export class RingTlsClient implements RingOwner, HandshakeCarrier {
     this.#moveOut();
   }
 
-  /** Encrypts what the server has sent, and what is to be said beside it. */
+  /** Encrypts what the server has sent, and KeyUpdates and alerts, and sends it to the client. */
   #moveOut(): void {
     const layer = this.#layer;
     if (layer === null || this.#stage !== 'open' || this.#isBusy(Op.CLIENT_OUT)) return;
@@ -527,7 +534,10 @@ export class RingTlsClient implements RingOwner, HandshakeCarrier {
     this.#sendHandshakes();
   }
 
-  /** The server has closed its end, or is to be forgotten. */
+  /**
+   * Called when the server has closed its end, or when the poll for that has been cancelled to leave the client to Node's
+   * sockets.
+   */
   #onGone(tag: number, result: number): void {
     if (this.#stage === 'leaving') {
       if (this.#busy !== 0) return;

@@ -1,18 +1,18 @@
 import { secretBytes } from './key-schedule.js';
 
-/** What the log line of a traffic secret begins with (NSS key log format). */
+/** Labels of the lines with traffic secrets (NSS key log format). */
 const client = Buffer.from('CLIENT_TRAFFIC_SECRET_0 ');
 const server = Buffer.from('SERVER_TRAFFIC_SECRET_0 ');
 
 /**
- * Takes the two secrets that protect an application's data out of what OpenSSL logs of a handshake. It is bytes all along: a
+ * Extracts the two secrets that protect application data from the key log of a handshake. It uses bytes throughout, because a
  * string cannot be wiped.
  */
 export class SecretsLog {
   client: Uint8Array | null = null;
   server: Uint8Array | null = null;
 
-  /** Wipes the line. */
+  /** Processes one line and wipes it. */
   take(line: Buffer): void {
     if (startsWith(line, client)) this.client = lastWord(line);
     else if (startsWith(line, server)) this.server = lastWord(line);
@@ -30,7 +30,7 @@ function startsWith(line: Buffer, label: Buffer): boolean {
   return line.length > label.length && line.compare(label, 0, label.length, 0, label.length) === 0;
 }
 
-/** The hexadecimal digits behind the last space. */
+/** Decodes the hexadecimal digits after the last space. */
 function lastWord(line: Buffer): Uint8Array {
   let end = line.length;
   while (end > 0 && (line[end - 1] ?? 0) <= 0x20) end--;

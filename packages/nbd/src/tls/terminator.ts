@@ -8,51 +8,53 @@ import { TlsAcceptor } from './acceptor.js';
 import { identityMessage, identityOf } from './identity.js';
 import { RingTlsClient } from './ring-client.js';
 
-/** A client that begins TLS, on its way to the TLS terminator. Plain data: it may go to another thread. */
+/** A client that begins TLS, for the TLS terminator. Plain data, so that it can be sent to another thread. */
 export interface TlsHandover {
   /** The client's socket. */
   readonly fd: number;
-  /** A socket with the server at its other end. */
+  /** A socket whose other end the server has. */
   readonly plainFd: number;
-  /** For people. */
+  /** The client's address, for log lines. */
   readonly peer: string;
 }
 
 /** Options of a {@link TlsTerminator}. */
 export interface TlsTerminatorOptions {
-  /** When the server has closed its end, a client may take so long to fetch its last replies. Default 5000. */
+  /** Milliseconds that a client has to receive its last replies after the server has closed its end. Default 5,000. */
   lingerMs?: number;
   /**
-   * The ring of this thread: it moves the bytes of clients with TLS 1.3, whose records are then protected here. Default: sockets of
-   * Node's do.
+   * A ring of this thread, which moves the bytes of clients with TLS 1.3, whose records are then encrypted and decrypted here.
+   * Default null: Node's sockets do both.
    */
   ring?: Ring | null;
 }
 
-/** How often it is looked whether servers have closed their ends of pairs that are not being read. */
+/** Interval in milliseconds at which to check whether servers have closed their ends of pairs that are not being read. */
 const probeMs = 1000;
 
 /**
- * Does TLS for servers that cannot do it themselves: stands between a client and a server, and moves what it has decrypted, and
- * encrypted, through sockets of Node's. The server is told first who the client has proved to be. Each side is read only as fast as the other one takes it. The server has the say: it
- * limits how many there are and how long their handshakes take, by closing its end.
+ * Does TLS for servers that cannot do it themselves. It moves the decrypted and encrypted bytes between client and server,
+ * through Node's sockets or a ring. The first bytes to the server say who the client has proved to be. Each side is read only
+ * as fast as the other takes the data. The server limits the number of clients and the time of their handshakes by closing its
+ * end.
  */
 export class TlsTerminator {
   readonly #acceptor: TlsAcceptor;
   readonly #onFailed: (peer: string, reason: string) => void;
   readonly #lingerMs: number;
   readonly #sys: Sys;
-  /** The server's sides of all clients. */
+  /** The server's sides of all clients of Node's sockets. */
   readonly #plains = new Set<Socket>();
   readonly #ring: Ring | null;
-  /** Null if records are left to Node: there is no ring, or Node's OpenSSL cannot be called, or there is no TLS 1.3. */
+  /**
+   * Null if Node encrypts and decrypts the records, because there is no ring, Node's OpenSSL cannot be called, or TLS 1.3 is
+   * disabled.
+   */
   readonly #aead: AeadLibrary | null;
   readonly #ringClients = new Set<RingTlsClient>();
   #onEmpty: (() => void) | null = null;
 
-  /**
-   * `onFailed` is told of handshakes that went wrong.
-   */
+  /** `onFailed` is called for each handshake that fails. */
   constructor(
     credentials: TlsCredentials,
     onFailed: (peer: string, reason: string) => void,
@@ -68,12 +70,12 @@ export class TlsTerminator {
     this.#sys = sys;
   }
 
-  /** Clients that begin TLS from now on are given these. */
+  /** Uses these credentials for clients that begin TLS from now on. */
   renew(credentials: TlsCredentials): void {
     this.#acceptor.renew(credentials);
   }
 
-  /** Both descriptors belong to the terminator from now on. */
+  /** Takes over a client, with both descriptors. */
   take(client: TlsHandover): void {
     const { fd, plainFd, peer } = client;
     const ring = this.#ring;
@@ -100,8 +102,8 @@ export class TlsTerminator {
   }
 
   /**
-   * The thread ends before its time, and its ring with it. Node closes its own sockets then; to it the descriptors of the others are
-   * but numbers, and both ends would wait for ever.
+   * Ends all clients of the ring because the thread is ending early and its ring with it. Node closes its own sockets, but not
+   * these descriptors, so client and server would wait for ever.
    */
   abort(): void {
     for (const client of this.#ringClients) client.abort();
@@ -111,12 +113,12 @@ export class TlsTerminator {
     if (this.#plains.size === 0 && this.#ringClients.size === 0) this.#onEmpty?.();
   }
 
-  /** Has sockets of Node's move the bytes of a client, which has already sent `hello`. */
+  /** Lets Node's sockets move the bytes of a client that has already sent `hello`. */
   #takeToSockets({ fd, plainFd, peer }: TlsHandover, hello: Buffer | null): void {
     const raw = new Socket({ fd, readable: true, writable: true });
     if (hello !== null && hello.length > 0) raw.unshift(hello);
     const replies = new Replies();
-    // Node 20 takes `onread` here as it does where it connects; its types say so of the latter alone.
+    // Node 20 accepts `onread` here as in `connect`, although its types mention it only there.
     const options = { fd: plainFd, readable: true, writable: true, allowHalfOpen: true, onread: replies.onread };
     const plain = new Socket(options);
     this.#plains.add(plain);
@@ -133,11 +135,14 @@ export class TlsTerminator {
       this.#watch(tls, plain, plainFd);
     };
     const giveUp = this.#acceptor.accept(raw, onSecure, (reason) => this.#onFailed(peer, reason));
-    // The server says nothing before the client does: until then there is only its end to wait for.
+    // The server sends nothing before the client does, so until then only its end can be read.
     plain.once('end', giveUp).once('close', giveUp).resume();
   }
 
-  /** Resolves when all clients are gone. No other may be taken any more, and the server must have closed its ends, or be about to. */
+  /**
+   * Resolves when all clients are gone. No further client may be taken, and the server must have closed its ends or be about
+   * to.
+   */
   async close(): Promise<void> {
     if (this.#plains.size === 0 && this.#ringClients.size === 0) return;
     await new Promise<void>((resolve) => {
@@ -145,7 +150,10 @@ export class TlsTerminator {
     });
   }
 
-  /** Gives a client that takes nothing up some time after the server has: that the server has shows only behind all that it sent. */
+  /**
+   * Drops a client that reads nothing, some time after the server has closed its end. The end can only be read after everything
+   * that the server sent, so the socket is probed for it.
+   */
   #watch(tls: TLSSocket, plain: Socket, plainFd: number): void {
     let timer = setInterval(() => {
       if (!plain.destroyed && !this.#sys.sockets.isPeerGone(plainFd)) return;
@@ -156,10 +164,11 @@ export class TlsTerminator {
   }
 }
 
-/** Moves bytes both ways until both sides have ended. */
+/** Moves bytes in both directions until both sides have ended. */
 function connect(tls: TLSSocket, plain: Socket, replies: Replies): void {
   let isEnding = false;
-  // The server closes both directions at once: what the client still sends is read and thrown away, or closing would reset it.
+  // The server closes both directions at once. What the client still sends is read and discarded, because closing with unread
+  // bytes would reset the connection.
   const end = (): void => {
     if (isEnding) return;
     isEnding = true;
@@ -167,29 +176,29 @@ function connect(tls: TLSSocket, plain: Socket, replies: Replies): void {
     tls.resume();
     tls.end(() => tls.destroy());
   };
-  // Node says what is wrong with a record, and goes on. In a turn of its own: the alert is sent first.
+  // Node reports an invalid record and continues. The socket is destroyed in a later turn, so that the alert is sent first.
   tls.on('error', () => setImmediate(() => tls.destroy()));
   tls.once('close', () => plain.destroy());
   plain.once('end', end).once('close', end);
-  // A write for each record, of 16 KiB at most: to gather them took half as much processor time again.
+  // This writes each record, of at most 16 KiB, on its own. Gathering them took half as much processor time again.
   tls.pipe(plain);
   replies.sendTo(tls, plain);
 }
 
-/** Most that is taken from the server at a time, in bytes: what it sends in one go. */
+/** Most bytes that are received from the server at a time, which is as much as it sends at once. */
 const replyBytes = 256 * 1024;
 
-/** Most of them that are with the client's socket at a time. Another one is ready to be filled. */
+/** The server is not read while this many buffers are being sent to the client. One more buffer is ready for the next read. */
 const mostOut = 2;
 
-/** What comes from the server, on its way to the client: while some of it is being encrypted and sent, more is read. */
+/** Buffers on the way from the server to the client. More is read while some are being encrypted and sent. */
 class Replies {
   readonly #free: Uint8Array<ArrayBuffer>[] = [];
   #out = 0;
   #tls: TLSSocket | null = null;
   #plain: Socket | null = null;
 
-  /** For the server's socket: what it reads into, and who is told. */
+  /** Options of the server's socket: the buffers that it reads into, and the function that it calls. */
   readonly onread = {
     buffer: (): Uint8Array<ArrayBuffer> => this.#free.pop() ?? new Uint8Array(new ArrayBuffer(replyBytes)),
     callback: (bytes: number, buffer: Uint8Array): boolean => {
@@ -203,7 +212,7 @@ class Replies {
     },
   };
 
-  /** From now on what comes goes to the client. */
+  /** Sends everything from now on to the client. */
   sendTo(tls: TLSSocket, plain: Socket): void {
     this.#tls = tls;
     this.#plain = plain;

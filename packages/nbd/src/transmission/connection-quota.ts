@@ -2,18 +2,18 @@ import type { BufferWaiter, SizeClassPool } from '@raidkit/parity';
 import type { Runtime } from '@raidkit/bdev';
 import type { QuotaShare, QuotaUser, ServerQuota } from './server-quota.js';
 
-/** What holds up the next step. */
+/** Why the last wish for a slot or buffer was refused. */
 const Wait = {
   None: 0,
-  /** The connection's own requests, which must be answered first. */
+  /** The connection has reached a limit of its own and waits for its own requests to be answered. */
   Own: 1,
-  /** The server's quota. */
+  /** The connection waits in the queue of the server's quota. */
   Budget: 2,
-  /** All buffers are out. */
+  /** The connection waits for a free buffer of the pool. */
   Buffer: 3,
 } as const;
 
-/** Where an {@link ConnectionQuota} draws from. */
+/** What a {@link ConnectionQuota} draws on. */
 export interface QuotaSource {
   readonly runtime: Runtime;
   readonly buffers: SizeClassPool;
@@ -22,43 +22,44 @@ export interface QuotaSource {
 }
 
 /**
- * What one connection has in flight: a slot for each request, or piece of one, until its reply has been sent, and buffers. A
- * connection that asks for more than there is gets nothing, and is told to try again when that may help.
+ * What one connection holds: buffers, and a slot for each request or piece until its reply has been sent. If a slot or buffer
+ * is refused, `onMore` tells the connection when to ask again.
  */
 export class ConnectionQuota implements BufferWaiter, QuotaUser {
   slots = 0;
   heldBytes = 0;
-  /** Bytes of the buffer that {@link takeBuffer} gave last. */
+  /** Size in bytes of the buffer that {@link takeBuffer} returned last. */
   takenBytes = 0;
-  /** For the waiting queues: bytes of buffer, or 0 for a slot. */
+  /** For the queues: the bytes of the buffer it waits for, or 0 for a slot. */
   bytesWanted = 0;
   readonly shares: readonly QuotaShare[];
 
   readonly #source: QuotaSource;
   readonly #onMore: () => void;
   #wait: number = Wait.None;
-  /** A buffer that the pool's queue gave, not used yet. */
+  /** A buffer from the pool's queue that has not been used yet; -1 if there is none. */
   #reservedAddr = -1;
 
-  /** `onMore` is called when what was refused last should be asked for again. */
+  /** `onMore` is called when the connection should ask again for what was refused last. */
   constructor(source: QuotaSource, shares: readonly QuotaShare[], onMore: () => void) {
     this.#source = source;
     this.shares = shares;
     this.#onMore = onMore;
   }
 
-  /** Something was refused, and has not been asked for again. */
+  /** Whether something was refused and has not been asked for again. */
   get isShort(): boolean {
     return this.#wait !== Wait.None;
   }
 
-  /** Whether to ask again now. Not while a queue is to give the sign. */
+  /** Returns whether to ask again now, which is not useful while the connection is in a queue. */
   mayRetry(): boolean {
     if (this.#wait === Wait.Budget || this.#wait === Wait.Buffer) return false;
     this.#wait = Wait.None;
     return true;
   }
 
+  /** Takes a slot for a request or piece. Returns false if there is none. */
   takeSlot(): boolean {
     const { budget, limits } = this.#source;
     if (this.slots >= limits.maxRequests) {
@@ -73,24 +74,24 @@ export class ConnectionQuota implements BufferWaiter, QuotaUser {
     return true;
   }
 
-  /** Nothing more is given before some of the connection's own has been sent. */
+  /** Refuses everything until one of the connection's own replies has been sent. */
   waitForOwn(): void {
     this.#wait = Wait.Own;
   }
 
-  /** Whether there is one slot in use and no more. If not, that is to be asked again. */
+  /** Returns whether exactly one slot is in use. If not, the connection must ask again. */
   isAlone(): boolean {
     if (this.slots === 1) return true;
     this.#wait = Wait.Own;
     return false;
   }
 
-  /** The address of a buffer of at least `bytes`; -1 if there is none for the moment. */
+  /** Returns the address of a buffer of at least `bytes`; -1 if there is none at present. */
   takeBuffer(bytes: number): number {
     const addr = this.#reservedAddr;
     if (addr < 0) return this.#getBuffer(bytes);
     this.takenBytes = this.#source.buffers.slotBytesOf(addr);
-    // It was asked for by a request that may have ended meanwhile, and this one may need more.
+    // Another request, which may have ended meanwhile, asked for this buffer; this one may need more.
     if (this.takenBytes < bytes) {
       this.dropReserved();
       return this.#getBuffer(bytes);
@@ -99,7 +100,7 @@ export class ConnectionQuota implements BufferWaiter, QuotaUser {
     return addr;
   }
 
-  /** Gives back the buffer that was waited for and has come, if it is not needed any more. */
+  /** Frees a buffer that came from the pool's queue and is no longer needed. */
   dropReserved(): void {
     const addr = this.#reservedAddr;
     this.#reservedAddr = -1;
@@ -113,7 +114,7 @@ export class ConnectionQuota implements BufferWaiter, QuotaUser {
     budget.release(this, heldBytes, slots);
   }
 
-  /** Nothing more will be asked for. */
+  /** Leaves all queues. Nothing may be asked for afterwards. */
   endWait(): void {
     const { budget } = this.#source;
     this.#leaveQueue();
@@ -135,7 +136,7 @@ export class ConnectionQuota implements BufferWaiter, QuotaUser {
     }
     this.#hold(addr);
     this.#reservedAddr = addr;
-    // This runs inside another user's `put`.
+    // This is called from inside another user's `put`, so the connection continues in a later turn.
     runtime.soon(this.#onReserved);
   }
 

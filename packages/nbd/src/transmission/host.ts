@@ -5,22 +5,24 @@ import type { SendQueue } from './send-queue.js';
 import type { QuotaShare, ServerQuota } from './server-quota.js';
 import type { Turns } from './turns.js';
 
-/** As much as one option's data. */
+/** Smallest staging area in bytes: the longest option data must fit. */
 export const leastStagingBytes = 4096;
 
-/** What one connection may have in flight. */
+/** Limits of one connection. */
 export interface ConnectionLimits {
-  /** Requests, or pieces of large ones, that have not been answered in full. */
+  /** Number of requests, or pieces of large ones, that have not been answered in full. */
   readonly maxRequests: number;
-  /** Bytes of buffers. One piece is always allowed. */
+  /** Bytes of buffers. A connection may exceed this only with its first buffer. */
   readonly maxBytes: number;
-  /** Bytes of replies that wait to be sent, at which nothing more is read for the client. */
+  /** While more bytes of replies than this wait to be sent, further requests other than writes get no buffers. */
   readonly maxUnsentBytes: number;
-  /** Room for what comes in: at least {@link leastStagingBytes}. The more, the more small writes come in at a time. */
+  /**
+   * Size of the staging area in bytes, at least {@link leastStagingBytes}. A larger one receives more small writes at a time.
+   */
   readonly stagingBytes: number;
 }
 
-/** What the transmission phases of all connections share. */
+/** What the connections of a server share in the transmission phase. */
 export interface TransmissionHost {
   readonly runtime: Runtime;
   readonly memory: BufferMemory;
@@ -29,22 +31,26 @@ export interface TransmissionHost {
   readonly budget: ServerQuota;
   readonly turns: Turns;
   readonly limits: ConnectionLimits;
-  /** Largest buffer that a piece of a request takes, if it can be helped. */
+  /**
+   * Largest buffer of a request or piece, in bytes. Only a read whose data must be sent in one chunk takes a larger one, rather
+   * than be split.
+   */
   readonly pieceBytes: number;
 }
 
-/** The connection whose requests are carried out. */
+/** The connection, as its transmission phase sees it. */
 export interface RequestConnection {
   readonly sendQueue: SendQueue;
-  /** Where its client is: which shares of the server's memory it draws on. */
+  /** The origin of the client, with the shares of the server's memory that limit it. */
   readonly origin: { readonly isLocal: boolean; readonly shares: readonly QuotaShare[] };
   /** A reply has been put into the send queue. */
   onReply(): void;
-  /** A request has got on: the connection may be able to go on, or to end. */
+  /** A request has completed, so the connection may be able to continue or to close. */
   onProgress(): void;
-  /** Takes in what has been received and waits. */
+  /** Processes bytes that have been received, if it was held up before. */
   resume(): void;
-  /** No further request is taken; what is under way is answered, and then the connection ends. */
+  /** Takes no further requests, answers those in flight and then closes the connection. */
   drain(): void;
+  /** Closes the connection at once, without replies. */
   abort(reason: string): void;
 }

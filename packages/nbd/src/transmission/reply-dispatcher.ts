@@ -7,7 +7,7 @@ import { ReplyStyle } from '../handshake/negotiated.js';
 import { ReplyWriter } from '../wire/reply-writer.js';
 import type { NbdRequest, NbdRequestPool, RequestOwner } from '../commands/request.js';
 
-/** What becomes of requests that are done: puts the replies into the send queue, or nothing if the client is gone. */
+/** Puts the replies of completed requests into the send queue, or drops them if the client is gone. */
 export class ReplyDispatcher implements RequestOwner {
   readonly writer: ReplyWriter;
   readonly unfragmentedRead: UnfragmentedRead;
@@ -20,7 +20,9 @@ export class ReplyDispatcher implements RequestOwner {
   #isClosed = false;
   #isCalledOff = false;
 
-  /** `onUnfragmentedSent` is called when the unfragmented read that blocks the send queue is in it as a whole. */
+  /**
+   * `onUnfragmentedSent` is called when all data of an unfragmented read is in the send queue, which it has blocked until then.
+   */
   constructor(
     host: TransmissionHost,
     connection: RequestConnection,
@@ -50,7 +52,7 @@ export class ReplyDispatcher implements RequestOwner {
     this.unfragmentedRead.clear();
   }
 
-  /** The server has no time for what takes long: it is left undone, and its client hears nothing but the end of the connection. */
+  /** The connection is closing: trims and write zeroes are not continued and get no reply. */
   callOff(): void {
     this.#isCalledOff = true;
   }
@@ -66,7 +68,7 @@ export class ReplyDispatcher implements RequestOwner {
     this.#connection.onProgress();
   }
 
-  /** Answers a request that is over. */
+  /** Sends the reply of a completed request. */
   reply(request: NbdRequest): void {
     if (this.#isClosed || request.isAbandoned) {
       this.release(request);
@@ -89,7 +91,7 @@ export class ReplyDispatcher implements RequestOwner {
     this.answered(request);
   }
 
-  /** The reply is in the send queue, and with it the slot and the buffer. */
+  /** Called once the reply is in the send queue, which frees slot and buffer when it has been sent. */
   answered(request: NbdRequest): void {
     this.#target.count(request);
     this.#requests.put(request);
@@ -128,7 +130,7 @@ export class ReplyDispatcher implements RequestOwner {
   #onUnfragmentedEnd(request: NbdRequest): void {
     this.#onUnfragmentedSent();
     if (this.#isClosed || (request.isReady && this.#style === ReplyStyle.Simple)) {
-      // Its data was the reply.
+      // The data has been sent as the whole reply.
       this.#target.count(request);
       this.release(request);
       return;
@@ -138,7 +140,7 @@ export class ReplyDispatcher implements RequestOwner {
     this.answered(request);
   }
 
-  /** Gives back what a request holds, and the request. */
+  /** Frees the request's slot, its buffer and the object. */
   release(request: NbdRequest): void {
     this.#freeBuffer(request);
     this.#quota.release(-1, 0, 1);

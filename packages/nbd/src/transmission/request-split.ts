@@ -1,21 +1,21 @@
 import { isUnaligned, writeBufferBytes } from '../commands/write.js';
 
-/** How requests are cut where they do not fit in one buffer. Offsets in bytes. */
+/** Splits requests that do not fit into one buffer. Offsets are in bytes. */
 
-/** Bytes of whole blocks that the range touches. */
+/** Returns the bytes of the blocks that the range touches. */
 export function spanBytes(offset: number, end: number, blockSize: number): number {
   return (Math.ceil(end / blockSize) - Math.floor(offset / blockSize)) * blockSize;
 }
 
-/** Buffer that a write of the range needs, with the room for reading its edges. */
+/** Returns the bytes of buffer that a write of the range needs, including the space for reading its edges. */
 export function writeSpanBytes(offset: number, end: number, blockSize: number): number {
   return writeBufferBytes(spanBytes(offset, end, blockSize) / blockSize, blockSize, isUnaligned(offset, end, blockSize));
 }
 
 /**
- * Where the piece that starts at `cursor` ends, if a piece's blocks and `spareBytes` may take up `mostBytes` (more than one
- * block): at the end of the request, or at a multiple of `unitBytes` (itself one of the block size) if there is one within
- * reach, or at the end of a block.
+ * Returns the byte offset at which the piece that starts at `cursor` ends. Its blocks and `spareBytes` take at most
+ * `mostBytes`, which is more than one block. The piece ends at the end of the request if that is close enough; otherwise at a
+ * multiple of `unitBytes`, which is a multiple of the block size; otherwise at the end of a block.
  */
 export function pieceEnd(
   cursor: number,

@@ -1,31 +1,31 @@
 import type { BufferMemory } from '@raidkit/parity';
 
-/** Told what a connection gets back when something has been sent (or will never be). */
+/** Is told what becomes free when something has been sent, or when it will never be. */
 export interface SendQueueOwner {
-  /** A buffer is free, which {@link onSent} will count. */
+  /** The buffer is free. The next {@link onSent} includes its bytes. */
   onBufferFree(bufferAddr: number): void;
-  /** Once for each send: its buffers count as `heldBytes`, and `slots` requests are over. */
+  /** Called once per send: the buffers that became free had `heldBytes` bytes, and `slots` requests are over. */
   onSent(heldBytes: number, slots: number): void;
 }
 
 /**
- * What a connection has to say, in order, as ranges of the runtime's memory. Small replies are written one behind the other
- * into a ring and become one range as long as none of them is being sent; data is sent from the buffer it was read into.
+ * Output of a connection as a queue of ranges in the runtime's memory. Small replies are written to a ring, where consecutive
+ * ones form one range as long as it is not being sent. Data is sent from the buffer that it was read into.
  *
- * At most one send is under way: `beginSend`, then `endSend`.
+ * At most one send is in flight; it starts with `beginSend` and ends with `endSend`.
  */
 export class SendQueue {
   readonly #memory: BufferMemory;
   readonly #owner: SendQueueOwner;
   readonly #ringAddr: number;
   readonly #ringBytes: number;
-  /** Offset of the oldest byte in the ring, and of the next one to write. Equal means empty. */
+  /** Offsets in the ring of its oldest byte and of the next byte to write. The ring is empty if they are equal. */
   #ringHead = 0;
   #ringTail = 0;
 
-  // The ranges, a ring of parallel arrays.
+  // The ranges are kept in parallel arrays, which are used as rings.
   readonly #capacity: number;
-  /** The arrays' length, a power of two, less one. */
+  /** The length of the arrays, which is a power of two, minus one. */
   readonly #mask: number;
   readonly #addr: Float64Array;
   readonly #bytes: Float64Array;
@@ -37,7 +37,7 @@ export class SendQueue {
   #sending = 0;
   #sendingBytes = 0;
 
-  /** `ringBytes` must suffice for all small replies that can wait at a time; `maxRanges` likewise. */
+  /** `ringBytes` must suffice for all small replies that can wait at the same time, and `maxRanges` for all ranges. */
   constructor(memory: BufferMemory, owner: SendQueueOwner, ringAddr: number, ringBytes: number, maxRanges: number) {
     this.#memory = memory;
     this.#owner = owner;
@@ -53,12 +53,12 @@ export class SendQueue {
     this.#slots = new Uint32Array(length);
   }
 
-  /** Bytes of the send that is under way. */
+  /** Bytes of the send in flight; 0 if there is none. */
   get sendingBytes(): number {
     return this.#sendingBytes;
   }
 
-  /** Bytes of buffers that wait to be sent. */
+  /** Total size in bytes of the buffers whose data waits to be sent. */
   bufferedBytes = 0;
 
   get isEmpty(): boolean {
@@ -69,7 +69,7 @@ export class SendQueue {
     return this.#sending > 0;
   }
 
-  /** Where a reply of `bytes` goes; it must be written before the call of {@link pushSmall} that follows. */
+  /** Returns the address for a small reply of `bytes`. The reply must be written before {@link pushSmall} is called. */
   smallAddr(bytes: number): number {
     const head = this.#ringHead;
     const tail = this.#ringTail;
@@ -82,7 +82,10 @@ export class SendQueue {
     throw new Error('the reply ring of an NBD connection is full');
   }
 
-  /** Queues the reply that has been written at `addr`, the result of {@link smallAddr}. It ends `slots` requests. */
+  /**
+   * Queues the small reply that was written to `addr`, the result of {@link smallAddr}. `slots` requests are over once it has
+   * been sent.
+   */
   pushSmall(addr: number, bytes: number, slots: number): void {
     const last = (this.#first + this.#count - 1) & this.#mask;
     const isOpen = this.#count > this.#sending && this.#buffer[last] === -1;
@@ -95,7 +98,7 @@ export class SendQueue {
     this.#push(addr, bytes, -1, 0, slots);
   }
 
-  /** Queues up to `mostBytes` of `source`, but only if nothing else waits. Returns how many. */
+  /** Queues up to `mostBytes` of `source`, but only if the queue is empty. Returns the number of bytes queued. */
   pushBytes(source: Uint8Array, mostBytes: number): number {
     if (this.#count > 0) return 0;
     const bytes = Math.min(source.length, mostBytes, this.#ringBytes);
@@ -105,14 +108,14 @@ export class SendQueue {
     return bytes;
   }
 
-  /** Queues `bytes` at `addr`, inside the buffer `bufferAddr`, which goes back to the owner when they have been sent. */
+  /** Queues `bytes` at `addr` inside the buffer `bufferAddr`, which goes back to the owner once they have been sent. */
   pushBuffer(addr: number, bytes: number, bufferAddr: number, heldBytes: number, slots: number): void {
     this.#push(addr, bytes, bufferAddr, heldBytes, slots);
   }
 
   /**
-   * Starts a send of the oldest ranges: as many as `maxRanges` and `maxBytes` allow, but at least one. Returns their number;
-   * 0 if there is nothing to send or a send is under way.
+   * Starts a send of the oldest ranges: as many as `maxRanges` and `maxBytes` allow, but at least one. Returns their number; 0
+   * if there is nothing to send or a send is in flight.
    */
   beginSend(maxRanges: number, maxBytes: number): number {
     if (this.#sending > 0) return 0;
@@ -126,7 +129,7 @@ export class SendQueue {
     return this.#sending;
   }
 
-  /** Address of the `index`-th oldest range. */
+  /** Returns the address of the `index`-th oldest range. */
   rangeAddr(index: number): number {
     return this.#addr[(this.#first + index) & this.#mask] ?? 0;
   }
@@ -135,12 +138,12 @@ export class SendQueue {
     return this.#bytes[(this.#first + index) & this.#mask] ?? 0;
   }
 
-  /** The send that was begun is over: all of its ranges are with the peer. */
+  /** Ends the send in flight: all of its ranges have been sent. */
   endSend(): void {
     this.#shift();
   }
 
-  /** The peer is gone, and nothing reads from the ranges any more. */
+  /** Drops everything. The peer is gone, and nothing reads from the ranges any more. */
   clear(): void {
     this.#sending = this.#count;
     this.#shift();
@@ -157,7 +160,10 @@ export class SendQueue {
     this.#slots[index] = slots;
   }
 
-  /** Takes off what was being sent. It keeps its places until all its buffers are free: a request that gets one may reply at once. */
+  /**
+   * Removes the ranges of the send. They keep their places until all of their buffers are free, because a request that gets one
+   * of these buffers may queue its reply at once.
+   */
   #shift(): void {
     const ranges = this.#sending;
     let heldBytes = 0;
@@ -174,7 +180,7 @@ export class SendQueue {
     this.#count -= ranges;
     this.#sending = this.#sendingBytes = 0;
     this.bufferedBytes -= heldBytes;
-    // Sends lag behind by at most the ring, so an empty queue is the moment to start over at its beginning.
+    // When the queue is empty, no byte of the ring is in use, so it restarts at its beginning.
     if (this.#count === 0) this.#ringHead = this.#ringTail = 0;
     this.#owner.onSent(heldBytes, slots);
   }

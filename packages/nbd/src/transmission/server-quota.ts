@@ -1,20 +1,20 @@
 import type { Runtime } from '@raidkit/bdev';
 
-/** What draws on a {@link ServerQuota}: a connection. */
+/** A user of a {@link ServerQuota}: a connection. */
 export interface QuotaUser {
-  /** Bytes of buffers that it holds. The quota's own. */
+  /** Bytes of buffers that it holds. Only the quota changes this. */
   heldBytes: number;
-  /** Requests that it has in flight. The quota's own. */
+  /** Number of requests that it has in flight. Only the quota changes this. */
   slots: number;
-  /** Buffer bytes that it needs next; 0 if it needs room for a request. */
+  /** Bytes of the buffer that it waits for; 0 if it waits for a request. */
   readonly bytesWanted: number;
-  /** What else limits it, together with others. */
+  /** Further limits, which it shares with other users. */
   readonly shares: readonly QuotaShare[];
-  /** There is room: take it before returning. Called in a later turn than the release that made the room. */
+  /** There is room, which the user must take before it returns. Called in a later turn than the release that made the room. */
   onQuota(): void;
 }
 
-/** What some of the users may have of the common part together: those of one peer, or of one export. */
+/** Limits the common memory that a group of users holds together, such as those of one peer or of one export. */
 export class QuotaShare {
   readonly maxBytes: number;
   bytes = 0;
@@ -28,41 +28,41 @@ export class QuotaShare {
 export interface QuotaLimits {
   maxBytes: number;
   maxRequests: number;
-  /** Users at a time, at most. Each is sure of its floor. */
+  /** Largest number of users. Each has a guaranteed floor. */
   maxUsers: number;
 }
 
-/** A quarter of everything is kept for the floors. */
+/** Fraction of memory and requests that is reserved for the floors. */
 const floorPart = 1 / 4;
 
-/** What stands in the way of a wish. */
+/** The limit that refuses a wish. */
 const Obstacle = { None: 0, Share: 1, Common: 2 } as const;
 
 /**
- * What all connections of a server may have in flight together: bytes of buffers, and requests. Each of them is sure of a small
- * part, its floor, whatever the others hold; above that they draw on a common part, first come, first served. A user that waits
- * because a share of its own is used up holds up no user outside that share.
+ * Limits the bytes of buffers and the number of requests that all connections of a server have in flight. Each connection is
+ * guaranteed a small amount, its floor, whatever the others hold. Above their floors, connections share a common part, first
+ * come, first served. A user that is refused by one of its shares does not hold up users outside that share.
  */
 export class ServerQuota {
   readonly maxBytes: number;
   readonly maxRequests: number;
-  /** What each user is sure of. */
+  /** The guaranteed floor of each user. */
   readonly floorBytes: number;
   readonly floorRequests: number;
-  /** What users may have above their floors, together. */
+  /** Bytes that all users together may hold above their floors. */
   readonly commonBytes: number;
   bytes = 0;
   requests = 0;
-  /** Connections that wait for one of the runtime's buffers. They are not in the queue here, but are pressure all the same. */
+  /** Number of connections that wait for a buffer of the runtime. They are not in this queue, but they count as a shortage. */
   waitingForBuffers = 0;
 
   readonly #runtime: Runtime;
   readonly #commonRequests: number;
   readonly #waiters = new Set<QuotaUser>();
-  /** What is used of the common part. */
+  /** How much of the common part is in use. */
   #usedBytes = 0;
   #usedRequests = 0;
-  /** The first waiter for the common part, which no other user may overtake. Null if there is none. */
+  /** The first waiter for the common part, which no other user may overtake; null if there is none. */
   #first: QuotaUser | null = null;
   #serving: QuotaUser | null = null;
   #isScheduled = false;
@@ -77,12 +77,15 @@ export class ServerQuota {
     this.#commonRequests = maxRequests - this.floorRequests * maxUsers;
   }
 
-  /** Whether a connection is held up because memory or requests are short. */
+  /** Whether a connection waits for memory or requests. */
   get isShort(): boolean {
     return this.#waiters.size > 0 || this.waitingForBuffers > 0;
   }
 
-  /** Whether `user` may take `bytes` (0: a request) now. No user overtakes those that wait for the common part. */
+  /**
+   * Returns whether `user` may take `bytes`, or a request if that is 0, now. No user overtakes those that wait for the common
+   * part.
+   */
   hasRoom(user: QuotaUser, bytes: number): boolean {
     if (this.#isWithinFloor(user, bytes)) return true;
     if (this.#first !== null && this.#serving !== user) return false;
@@ -114,7 +117,7 @@ export class ServerQuota {
     if (this.#waiters.size > 0) this.#serveLater();
   }
 
-  /** To be told when there may be room for `user.bytesWanted`. */
+  /** Queues the user, whose `onQuota` is called when there may be room for `user.bytesWanted`. */
   wait(user: QuotaUser): void {
     this.#waiters.add(user);
     if (this.#first === null && this.#obstacle(user, user.bytesWanted) === Obstacle.Common) this.#first = user;
@@ -140,7 +143,10 @@ export class ServerQuota {
     return bytes === 0 ? user.slots < this.floorRequests : user.heldBytes + bytes <= this.floorBytes;
   }
 
-  /** For a wish above the floor. One that is alone in what limits it is never refused, however large it is. */
+  /**
+   * Returns what refuses a wish for `bytes` above the user's floor. A buffer of any size is granted if nothing else is in use
+   * under the limit.
+   */
   #obstacle(user: QuotaUser, bytes: number): number {
     if (bytes === 0) return this.#usedRequests < this.#commonRequests ? Obstacle.None : Obstacle.Common;
     const above = this.#aboveFloor(user.heldBytes + bytes) - this.#aboveFloor(user.heldBytes);

@@ -22,37 +22,40 @@ import { ConnectionTurn } from './turns.js';
 import { maxTransferBytes, requestErrno } from './validate.js';
 import { isUnaligned, startWrite } from '../commands/write.js';
 
-/** Bytes that are taken in at a time of a payload that is thrown away. */
+/** Largest number of bytes to receive at a time of a payload that is discarded. */
 const discardBytes = 4096;
-/** After a write of so many bytes another one is expected, whose payload is not worth a copy. */
+/**
+ * After a write of at least this many bytes, another one is expected. Its payload is received into its buffer, which saves a
+ * copy.
+ */
 const largeWriteBytes = 32 * 1024;
-/** Bytes of buffer for the list of a block status reply. */
+/** Bytes of buffer for the extents of a block status reply. */
 const extentListBytes = 4096;
 
-/** What the incoming bytes are. */
+/** What the next bytes of the client are. */
 const Phase = {
   Header: 0,
-  /** A request has been read and waits for memory. */
+  /** None are taken: a request has been read and waits for memory. */
   Admit: 1,
   Payload: 2,
   /** Payload of a request that has failed. */
   Discard: 3,
-  /** A read is being sent in pieces that nothing may come between. */
+  /** None are taken: an unfragmented read is being sent, between whose pieces no other reply may come. */
   Unfragmented: 4,
   Stopped: 5,
 } as const;
 
 /**
- * The transmission phase of one connection: takes requests apart and has them carried out within what memory there is. Every
- * request holds a slot from its header until its reply has been sent, so the number of replies that wait is bounded.
+ * The transmission phase of one connection: parses requests and has them carried out, as far as memory allows. Each request
+ * holds a slot from its header until its reply has been sent, so the number of replies in the send queue is limited.
  */
 export class Transmission {
   readonly target: NbdExport;
-  /** Requests that have not been answered in full, and the buffers that they hold. */
+  /** The requests that have not been answered in full, and their buffers. */
   readonly quota: ConnectionQuota;
-  /** Where the rest of a payload goes; -1 if none is being received. */
+  /** Address for the next bytes of the payload; -1 if none is being received. */
   payloadAddr = -1;
-  /** The last request was a large write: the next one probably is too. */
+  /** The last request was a large write, so the next one probably is too. */
   expectsLargeWrite = false;
 
   readonly #turn: ConnectionTurn;
@@ -63,9 +66,9 @@ export class Transmission {
   readonly #replies: ReplyDispatcher;
   #phase: number = Phase.Header;
   #isStopped = false;
-  /** The request whose header came last and that is not under way as a whole. */
+  /** The request whose header came last and which has not been started in full. */
   #current: NbdRequest | null = null;
-  /** The request, or piece, whose payload is being received. */
+  /** The request or piece whose payload is being received. */
   #filling: NbdRequest | null = null;
   #payloadLeft = 0;
   #discardLeft = 0;
@@ -83,11 +86,12 @@ export class Transmission {
     this.#replies = new ReplyDispatcher(host, connection, target, this.quota, negotiated.replyStyle, () => this.#launched());
   }
 
+  /** Whether the rest of a payload is expected. */
   get isInPayload(): boolean {
     return this.#phase === Phase.Payload || this.#phase === Phase.Discard;
   }
 
-  /** Bytes that the next step needs; 0 while there is none to take. */
+  /** Number of bytes that the next step needs; 0 while it can take none. */
   get wantedBytes(): number {
     if (this.quota.isShort) return 0;
     switch (this.#phase) {
@@ -102,7 +106,7 @@ export class Transmission {
     }
   }
 
-  /** Does the next step with what has been received. Returns how many bytes that took; -1 if nothing could be done. */
+  /** Runs the next step with the bytes received at `addr`. Returns how many of them it consumed; -1 if it could do nothing. */
   step(addr: number, availableBytes: number): number {
     if (!this.quota.mayRetry()) return -1;
     switch (this.#phase) {
@@ -119,27 +123,27 @@ export class Transmission {
     }
   }
 
-  /** `bytes` more of the payload are at `payloadAddr`. */
+  /** Reports that `bytes` more of the payload have been stored at `payloadAddr`. */
   tookPayload(bytes: number): void {
     this.payloadAddr += bytes;
     this.#payloadLeft -= bytes;
     if (this.#payloadLeft === 0) this.#payloadComplete();
   }
 
-  /** Takes no further request. Requests that have been received in full are answered; others are forgotten. */
+  /** Takes no further requests. Requests that have been received in full are answered; others are dropped. */
   stop(): void {
     this.#isStopped = true;
     if (this.#phase === Phase.Admit && this.#current?.command !== Command.Write) return;
     if (this.#phase !== Phase.Unfragmented) this.#forget();
   }
 
-  /** What takes long is not carried on with: it is left undone where it has come to, and not answered. */
+  /** Stops trims and write zeroes, which get no reply, and cancels I/O that rate limits hold back. */
   callOff(): void {
     this.#replies.callOff();
     this.target.cancelUnwanted();
   }
 
-  /** The client is gone. What is under way is carried out, and no reply is sent. */
+  /** The client is gone: requests in flight are carried out, and no reply is sent. */
   close(): void {
     this.#isStopped = true;
     this.#replies.close();
@@ -182,8 +186,8 @@ export class Transmission {
     }
     const isWrite = command === Command.Write;
     this.expectsLargeWrite = isWrite && lengthBytes >= largeWriteBytes;
-    // With extended headers the specification wants the payload flag on every write. Current qemu (8.2 to 10.0 at least) sends
-    // none, and its data follows all the same; its own server accepts that, so clients have come to rely on it.
+    // With extended headers, the specification requires the payload flag on every write. Current qemu clients (at least 8.2 to
+    // 10.0) do not set it but send the data. qemu's server accepts that, so this one must too.
     const hasPayload = isWrite || (isExtended && (request.flags & CommandFlag.PayloadLen) !== 0);
     if (hasPayload && isExtended && lengthBytes > maxTransferBytes) {
       this.#replies.release(request);
@@ -204,7 +208,7 @@ export class Transmission {
     }
   }
 
-  /** Gets the request under way, or a part of it. False if that must wait. */
+  /** Starts the request or a part of it. Returns false if it must wait for a slot or a buffer. */
   #admit(request: NbdRequest): boolean {
     switch (request.command) {
       case Command.Read:
@@ -246,8 +250,8 @@ export class Transmission {
       request.cursor = request.offset;
       request.piecesLeft = 1;
     }
-    // An unfragmented read blocks the send queue. It starts when nothing else is in flight, so that what completes meanwhile never
-    // holds the memory that it needs to go on.
+    // An unfragmented read blocks the send queue, so it starts only when nothing else of the connection is in flight.
+    // Otherwise, completed requests behind it could hold the memory that it needs to continue.
     if (request.isOrdered && request.cursor === request.offset && !this.quota.isAlone()) return false;
     while (request.cursor < request.end && !this.#replies.unfragmentedRead.hasFailedEarly(request)) {
       const end = pieceEnd(request.cursor, request.end, pieceBytes, 0, blockSize, unitBytes);
@@ -262,7 +266,7 @@ export class Transmission {
       this.#current = request;
       this.#phase = Phase.Unfragmented;
       this.#replies.unfragmentedRead.allAdded(request);
-      // All of it may be over already, with an error: nothing else would send that.
+      // The read may already have ended with an error, whose reply nothing else would send.
       this.#connection.onReply();
     } else {
       request.piecesLeft--;
@@ -312,7 +316,7 @@ export class Transmission {
       left -= bytes;
       return count < most && left > 0;
     });
-    // A map that has nothing to say: as far as is known, allocated.
+    // Unless the map says otherwise, everything counts as allocated.
     if (count === 0) this.#replies.writer.putExtent(request, count++, request.lengthBytes, 0);
     this.#replies.writer.extents(request, count);
     this.#replies.answered(request);
@@ -344,7 +348,7 @@ export class Transmission {
     this.payloadAddr = -1;
     if (group === null || group.cursor === group.end) {
       this.#launched();
-      if (group !== null) group.piecesLeft--; // this piece itself is still to come
+      if (group !== null) group.piecesLeft--; // all pieces have been made; this one is not done yet
     } else if (group.errno === 0) {
       this.#phase = Phase.Admit;
     } else {
@@ -367,13 +371,15 @@ export class Transmission {
     return bytes;
   }
 
-  /** Nothing more of the current request is to be received. */
+  /** Goes on to the next header, since the current request has been received and started in full. */
   #launched(): void {
     this.#current = null;
     this.#phase = this.#isStopped ? Phase.Stopped : Phase.Header;
   }
 
-  /** A piece of `group`, from its cursor to `end`, with a slot and a buffer; null if there is none for the moment. */
+  /**
+   * Returns a piece of `group` from its cursor to `end`, with a slot and a buffer; null if there is none of them at present.
+   */
   #takePiece(group: NbdRequest, end: number, bufferBytes: number): NbdRequest | null {
     if (!this.quota.takeSlot()) return null;
     const piece = this.#host.requests.get();
@@ -395,9 +401,9 @@ export class Transmission {
     return piece;
   }
 
-  /** Gives the request a buffer, and the numbers of the blocks that belong into it. False if that must wait. */
+  /** Gives the request a buffer of at least `bytes` and sets the blocks that belong into it. Returns false if it must wait. */
   #takeBuffer(request: NbdRequest, bytes: number): boolean {
-    // A client that does not take what it has asked for gets no memory for more.
+    // A client that does not read the replies that it has asked for gets no memory for more.
     if (request.command !== Command.Write && this.#connection.sendQueue.bufferedBytes > this.#host.limits.maxUnsentBytes) {
       this.quota.waitForOwn();
       return false;
@@ -410,7 +416,7 @@ export class Transmission {
     return true;
   }
 
-  /** Lets go of what has not been received, or not been admitted, in full. */
+  /** Drops the requests that have not been received or started in full. */
   #forget(): void {
     this.quota.endWait();
     const filling = this.#filling;

@@ -1,17 +1,18 @@
 import type { Runtime } from '@raidkit/bdev';
 
-/** A connection that has had work so lately counts as busy, in milliseconds. */
+/** A connection counts as busy in the period of this many milliseconds in which it starts a request, and in the next. */
 const epochMs = 2;
-/** What all busy connections may begin in one turn of their thread: so many requests without data, or the like. */
+/** Units of work that all busy connections together may start in one turn of the thread. A request without data is one unit. */
 const unitsPerTurn = 64;
-/** What each of them may, however many there are. */
+/** Units that each of them may start, however many they are. */
 const leastUnits = 4;
-/** To move so many bytes takes about as long as a request does beside. */
+/** Moving this many bytes of data costs as much as one more unit. */
 const bytesPerUnit = 16 * 1024;
 
 /**
- * Shares a thread's turns among the connections that have work. All that one client has sent would else be begun before another
- * one's only request is looked at: it waits for the rest of the turn, and then for the kernel to carry all of that out.
+ * Divides the turns of a thread among the connections that have work. Otherwise the server would start everything that one
+ * client has sent before it looks at another client's only request, which would then also wait for the kernel to carry all of
+ * that out.
  */
 export class Turns {
   readonly runtime: Pick<Runtime, 'now' | 'soon'>;
@@ -23,7 +24,10 @@ export class Turns {
     this.runtime = runtime;
   }
 
-  /** A connection begins something, for the first time in this epoch if that is not `lastEpoch`. Returns the epoch. */
+  /**
+   * Notes that a connection starts work. `lastEpoch` is the result of its previous call, so that it counts once per epoch.
+   * Returns the current epoch.
+   */
   note(now: number, lastEpoch: number): number {
     const epoch = Math.floor(now / epochMs);
     if (epoch !== this.#epoch) {
@@ -35,16 +39,16 @@ export class Turns {
     return epoch;
   }
 
-  /** What one of the busy connections may begin in a turn. */
+  /** Number of units that each busy connection may start in a turn. */
   get share(): number {
     const busy = Math.max(this.#busy, this.#busyBefore);
     return busy > 1 ? Math.max(leastUnits, unitsPerTurn / busy) : Infinity;
   }
 }
 
-/** What one connection begins in a turn. */
+/** The work that one connection starts in a turn. */
 export class ConnectionTurn {
-  /** It has had its share, and goes on in a later turn. */
+  /** The connection has used up its share and continues in a later turn. */
   isOver = false;
   readonly #turns: Turns;
   readonly #onNext: () => void;
@@ -52,13 +56,13 @@ export class ConnectionTurn {
   #epoch = -1;
   #left = 0;
 
-  /** `onNext` is called in a later turn once the share of one is used up. */
+  /** `onNext` is called in a later turn after the share of a turn has been used up. */
   constructor(turns: Turns, onNext: () => void) {
     this.#turns = turns;
     this.#onNext = onNext;
   }
 
-  /** Whether another request may be begun now. If not, `onNext` will be called. */
+  /** Returns whether another request may be started now. If not, `onNext` will be called. */
   mayBegin(): boolean {
     if (this.isOver) return false;
     const now = this.#turns.runtime.now();
@@ -73,12 +77,12 @@ export class ConnectionTurn {
     return false;
   }
 
-  /** A request of so many bytes has been begun. */
+  /** Counts a request with this many bytes of data as started. */
   begun(bytes: number): void {
     this.#left -= 1 + bytes / bytesPerUnit;
   }
 
-  /** What is put off now has its turn when the kernel has been given what this one has prepared, and others have been served. */
+  /** Skips one turn, so that the kernel first gets what was prepared in this one and other connections are served. */
   readonly #afterThis = (): void => this.#turns.runtime.soon(this.#next);
 
   readonly #next = (): void => {

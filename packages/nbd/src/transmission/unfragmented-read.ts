@@ -3,22 +3,23 @@ import { ReplyStyle } from '../handshake/negotiated.js';
 import type { ReplyWriter } from '../wire/reply-writer.js';
 import type { NbdRequest } from '../commands/request.js';
 
-/** Takes back the pieces and the request of an unfragmented read. */
+/** Receives the pieces and the end of an unfragmented read. */
 export interface UnfragmentedReadOwner {
-  /** The piece will not be sent: gives back its buffer and its slot. */
+  /** The piece will not be sent. The owner frees its buffer, its slot and the object. */
   drop(piece: NbdRequest): void;
-  /** The piece's buffer and slot are in the send queue: gives back the object. */
+  /** The piece is in the send queue, which frees its buffer and slot. The owner frees the object. */
   recycle(piece: NbdRequest): void;
-  /** All pieces are dealt with. `request.isReady` says whether data has been sent; if not, `request.errno` is the answer. */
+  /** All pieces are done. If `request.isReady`, data has been sent; if not, the reply is the error `request.errno`. */
   onUnfragmentedEnd(request: NbdRequest): void;
-  /** The client has been promised bytes that cannot be had. */
+  /** Part of a reply has been sent and the rest cannot be read, so the connection must be closed. */
   abort(): void;
 }
 
 /**
- * A read whose data must go out in one chunk, although it takes several buffers: a simple reply, or a chunk that must not be
- * fragmented. Pieces are read in any order and sent in theirs. An error in the first is the reply; after that a simple reply
- * has no way to say it, and a chunk is filled up with zeros and followed by an error.
+ * A read whose data must be sent in one chunk although it takes several buffers: with simple replies, or with NBD_CMD_FLAG_DF.
+ * Pieces are read in any order and sent in the order of their offsets. If the first piece fails, the reply is its error. After
+ * that, a simple reply cannot report an error, so the connection is dropped; in a structured reply, zeros take the place of the
+ * unreadable data and an error chunk follows.
  */
 export class UnfragmentedRead {
   readonly #memory: BufferMemory;
@@ -35,19 +36,19 @@ export class UnfragmentedRead {
     this.#owner = owner;
   }
 
-  /** Whether no further piece is needed, because nothing has been sent and the answer will be an error. */
+  /** Returns whether no further pieces are needed, because nothing has been sent and the reply will be an error. */
   hasFailedEarly(request: NbdRequest): boolean {
     return request.isOrdered && request.errno !== 0 && !request.isReady;
   }
 
-  /** Puts a piece behind the others. Before it is read. */
+  /** Appends a piece. Call it before the piece is read. */
   add(piece: NbdRequest): void {
     if (this.#tail === null) this.#head = piece;
     else this.#tail.next = piece;
     this.#tail = piece;
   }
 
-  /** No further piece will be added. */
+  /** Called when all pieces have been added. */
   allAdded(request: NbdRequest): void {
     if (--request.piecesLeft === 0) this.#owner.onUnfragmentedEnd(request);
   }
@@ -63,7 +64,10 @@ export class UnfragmentedRead {
     }
   }
 
-  /** The client is gone: lets go of the pieces that wait for others. Those that are being read come back by themselves. */
+  /**
+   * The client is gone: drops the pieces that wait for others. Pieces that are still being read are released when they
+   * complete.
+   */
   clear(): void {
     let piece = this.#head;
     this.#head = null;

@@ -3,20 +3,23 @@ import type { Negotiated } from '../handshake/negotiated.js';
 import { ReplyStyle } from '../handshake/negotiated.js';
 import type { NbdRequest } from '../commands/request.js';
 
-/** Largest read and write that is served, in bytes: twice what is advertised, as other servers do. */
+/** Longest read and write that is served, in bytes. It is twice what is advertised, as in other servers. */
 export const maxTransferBytes = 64 * 1024 * 1024;
 
-/** What a request is checked against. */
+/** Properties of an export that requests are checked against. */
 export interface Rules {
   readonly sizeBytes: number;
   readonly isReadOnly: boolean;
   readonly canTrim: boolean;
-  /** Whether zeroes can be written faster than data. */
+  /** Whether the device writes zeroes faster than data. */
   readonly hasFastZero: boolean;
   readonly blockSize: number;
 }
 
-/** The error that the specification names for what is wrong with a request; 0 if nothing is. `Disc` is not for here. */
+/**
+ * Returns the error that the specification requires for an invalid request; 0 if the request is valid. `Disc` counts as unknown
+ * here, since the caller handles it.
+ */
 export function requestErrno(request: NbdRequest, rules: Rules, negotiated: Negotiated): number {
   const { command, flags, offset, lengthBytes } = request;
   if (isUnknown(command, rules, negotiated)) return NbdErrno.Inval;
@@ -28,7 +31,7 @@ export function requestErrno(request: NbdRequest, rules: Rules, negotiated: Nego
   if (isTransfer && lengthBytes > maxTransferBytes) {
     return (flags & CommandFlag.Df) !== 0 ? NbdErrno.Overflow : NbdErrno.Inval;
   }
-  // A sum above 2^53 is not exact, but above every size all the same.
+  // The sum is not exact above 2^53, but it then exceeds every size anyway.
   if (offset + lengthBytes > rules.sizeBytes) {
     return command === Command.Write || command === Command.WriteZeroes ? NbdErrno.NoSpace : NbdErrno.Inval;
   }
@@ -48,7 +51,7 @@ function isWriting(command: number): boolean {
   return command === Command.Write || command === Command.Trim || command === Command.WriteZeroes;
 }
 
-/** Forced unit access is allowed with everything. */
+/** The specification allows NBD_CMD_FLAG_FUA on every command. */
 function allowedFlags(command: number, negotiated: Negotiated): number {
   switch (command) {
     case Command.Read:
@@ -64,7 +67,9 @@ function allowedFlags(command: number, negotiated: Negotiated): number {
   }
 }
 
-/** Read-modify-write of an edge is no faster than a write, so there must be at least one whole block. */
+/**
+ * An edge inside a block takes a read-modify-write, which is no faster than a write, so there must be at least one whole block.
+ */
 function isFastZero({ offset, end }: NbdRequest, { hasFastZero, blockSize }: Rules): boolean {
   return hasFastZero && Math.floor(end / blockSize) > Math.ceil(offset / blockSize);
 }

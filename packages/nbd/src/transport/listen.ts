@@ -8,27 +8,27 @@ import { checkSocketFolder } from './socket-folder.js';
 
 const { EADDRINUSE, EEXIST, EINVAL, ENAMETOOLONG } = constants.errno;
 
-/** Where to listen: a Unix socket, or a TCP port (0: any free one) of an address or host name. */
+/** Where to listen: a Unix socket, or a TCP port of an address or host name. Port 0 means any free port. */
 export type NbdAddress = { unix: string } | { host: string; port: number };
 
 /** An open listener. */
 export interface Listening {
-  /** As it turned out: the port is the real one. */
+  /** The address with the port that is really in use. */
   readonly address: NbdAddress;
-  /** Accepts no further connection; those that are there go on. A Unix socket's path is free at once. */
+  /** Accepts no further connections; existing ones stay. The path of a Unix socket can be used again at once. */
   close(): void;
 }
 
 /**
- * Connections that wait to be accepted; more than the system allows (net.core.somaxconn, 4096 unless the operator has changed
- * it) are that many. Where the queue of a Unix socket is full, clients that do not block, as libnbd, fail with EAGAIN.
+ * Number of connections that wait to be accepted. The system limits it to net.core.somaxconn, which is 4096 by default. If the
+ * queue of a Unix socket is full, non-blocking clients such as libnbd fail with EAGAIN.
  */
 export const backlog = 4096;
-/** Longest path of a Unix socket on Linux, without the NUL (unix(7)). */
+/** Longest path of a Unix socket on Linux, in bytes without the NUL (unix(7)). */
 const maxPathBytes = 107;
 export const keepAliveMs = 60_000;
 
-/** Listens. Rejects with an `NbdError` that says what is wrong with the address. */
+/** Starts to listen. Rejects with an `NbdError` that says what is wrong with the address. */
 export async function listen(
   address: NbdAddress,
   onSocket: (socket: Socket) => void,
@@ -53,12 +53,12 @@ export async function listen(
   };
 }
 
-/** For messages. */
+/** Returns the address for messages. */
 export function addressText(address: NbdAddress): string {
   return 'unix' in address ? address.unix : `${address.host} port ${address.port}`;
 }
 
-/** The URI of an export behind an address, as in the NBD URI specification. */
+/** Returns the URI of an export at an address, as the NBD URI specification defines it. */
 export function nbdUri(address: NbdAddress, exportName: string, isTls = false): string {
   const name = encodeURIComponent(exportName);
   const scheme = isTls ? 'nbds' : 'nbd';
@@ -79,10 +79,13 @@ function started(server: Server, address: NbdAddress): Promise<void> {
   });
 }
 
-/** Only the owner may connect, from the first moment on. Node binds within the call, so the mask applies to nothing else. */
+/**
+ * Listens on a Unix socket that only its owner can connect to. Node binds within the call of `listen`, so the umask applies to
+ * nothing else.
+ */
 function listenPrivately(server: Server, path: string): void {
   if (!isMainThread) {
-    // A worker has no umask of its own to set.
+    // A worker cannot set the umask, so the mode is changed right after the socket has been bound.
     server.listen({ path, backlog });
     if (server.listening) chmodSync(path, 0o600);
     return;
@@ -95,7 +98,7 @@ function listenPrivately(server: Server, path: string): void {
   }
 }
 
-/** Removes the socket that a dead server left behind; throws if a server answers on it or it is something else. */
+/** Removes a socket file that a dead server left behind. Rejects if a server answers on it, or if it is not a socket. */
 export async function freeUnixPath(path: string): Promise<void> {
   if (Buffer.byteLength(path) > maxPathBytes || path === '') {
     throw new NbdError('ERR_NBD_ADDRESS', ENAMETOOLONG, `the path of a Unix socket has 1 to ${maxPathBytes} bytes: ${path}`);
@@ -109,7 +112,7 @@ export async function freeUnixPath(path: string): Promise<void> {
   unlinkSync(path);
 }
 
-/** False only if the system says that nothing listens there. */
+/** Resolves to false only if the system reports that nothing listens there. */
 function isAnswered(path: string): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(path);

@@ -11,15 +11,15 @@ import type { RingTransportHost } from './ring-transport.js';
 
 const acceptTag = 0;
 const cancelTag = 1;
-/** When there are no descriptors or memory for another client, it is tried again after this long. */
+/** Milliseconds after which accepting is tried again if descriptors or memory have run out. */
 const retryMs = 100;
 const { EMFILE, ENFILE, ENOBUFS, ENOMEM } = constants.errno;
 const EMFILE_AND_KIN = new Set([ENOMEM, ENFILE, EMFILE, ENOBUFS]);
 
-/** Called for each client that comes in; `peer` is for people. */
+/** Called for each client that connects; `peer` is its address, for log lines and lists. */
 export type OnRingClient = (transport: RingTransport, peer: string) => void;
 
-/** As `listen`, but clients are accepted by the ring, and their bytes moved by it. */
+/** Does the same as `listen`, but the ring accepts the clients and moves their bytes. */
 export async function listenOnRing(
   host: RingTransportHost,
   address: NbdAddress,
@@ -36,10 +36,10 @@ export async function listenOnRing(
   try {
     if (!('path' in where)) {
       sockets.setOption(fd, SocketOption.REUSE_ADDRESS, 1);
-      // Node's servers take IPv4 clients on `::` too.
+      // Node's servers accept IPv4 clients on `::` too.
       if (where.family === 'IPv6') sockets.setOption(fd, SocketOption.IPV6_ONLY, 0);
     }
-    // The mode of the descriptor becomes the file's, so that there is no moment at which it has another one.
+    // The file gets the mode of the descriptor, so it never has another one.
     if ('path' in where) fchmodSync(fd, 0o600);
     check(address, sockets.bind(fd, where));
     check(address, sockets.listen(fd, backlog));
@@ -60,7 +60,7 @@ class RingListening implements Listening, RingOwner {
   readonly #owner: number;
   readonly #onClient: OnRingClient;
   readonly #onError: (error: Error) => void;
-  /** The peer's address, and behind it the room that there is for it. */
+  /** The peer's address, followed by the length of the space for it. */
   readonly #peer = Buffer.from(new ArrayBuffer(socketAddressBytes + 4));
   readonly #peerAddr: number;
   #isAccepting = false;
@@ -118,7 +118,7 @@ class RingListening implements Listening, RingOwner {
 
   #begin(fd: number): void {
     const { sys } = this.#host;
-    // A client that connects and hangs up is cheap to be rid of here, and not later: clients that are served wait for the same
+    // A client that has already disconnected is dropped here, where it costs little; later it would delay clients of the same
     // thread.
     if (sys.sockets.hasEnded(fd)) {
       sys.close(fd);

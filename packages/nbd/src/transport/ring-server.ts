@@ -19,16 +19,16 @@ const scratchBytes = 64 * 1024;
 export interface RingNbdServerOptions extends Omit<NbdServerOptions, 'tls'> {
   /** The ring of the registry's thread. */
   ring: Ring;
-  /** Servers of other threads, for clients that ask for their exports. Default: there are none. */
+  /** Servers of other threads, to which clients that ask for their exports are moved. Default: none. */
   peers?: PeerServers;
   /**
-   * As for {@link NbdServer}, but done by a `TlsTerminator` that `take` leads to: not in this
-   * thread, which sleeps in the ring. `take` is called inside the server's own work, and both descriptors belong to the taker.
+   * Offers TLS as {@link NbdServer} does, but a `TlsTerminator` in another thread must do it, because this one sleeps in the
+   * ring. `take` passes a client on to it. It is called from inside the server, and owns both descriptors from then on.
    */
   tls?: { isRequired: boolean; take(client: TlsHandover): void };
 }
 
-/** An NBD server whose sockets are served by a ring, without Node's streams. Otherwise the same. */
+/** An NBD server whose sockets are served by a ring instead of Node's streams. Everything else is the same. */
 export class RingNbdServer extends NbdServer {
   readonly #host: RingTransportHost;
 
@@ -60,8 +60,8 @@ export class RingNbdServer extends NbdServer {
   }
 
   /**
-   * Goes on with a client that another server has given away. If there is no room for it, or the server is closed, the client's
-   * socket is closed: it is this server's in any case.
+   * Continues with a client that another server has passed on. The server owns the client's socket in any case, and closes it
+   * if the client is refused or the server is closed.
    */
   adopt(connection: ConnectionHandoff): void {
     const { fd, peer, progress, unread } = connection;

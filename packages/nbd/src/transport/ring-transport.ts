@@ -6,37 +6,44 @@ import type { NbdConnection } from '../server/connection.js';
 import type { Transport } from './transport.js';
 import type { TlsHandover } from '../tls/terminator.js';
 
-/** Replies that the kernel takes ahead of the client. Twice that is counted; much more than what the caches hold makes the copies slow. */
+/**
+ * Send buffer of a socket, in bytes: replies that the kernel takes before the client reads them. The kernel doubles the number.
+ * A buffer that is much larger than the caches makes copying slow.
+ */
 const sendBufferBytes = 512 * 1024;
 const { EAGAIN, EINTR } = constants.errno;
-/** Most that is sent at a time. */
+/** Largest number of ranges in one send. */
 const mostRanges = 64;
+/** Most bytes in one send, unless its first range is longer. */
 const mostBytes = 1024 * 1024;
-/** struct msghdr (sendmsg(2)), rounded up; the struct iovecs follow. */
+/** Bytes of a struct msghdr (sendmsg(2)), rounded up. The struct iovecs follow it. */
 const headerBytes = 64;
 const iovecBytes = 16;
-/** What a client has sent beyond its last request is read and thrown away up to here: closing would else reset the connection. */
+/**
+ * Before the socket is closed, bytes that the client sent after its last request are received and discarded this many times at
+ * most: closing with unread bytes would reset the connection.
+ */
 const mostLeftovers = 64;
 
 const recvTag = 0;
 const sendTag = 1;
 const sendFlags = MessageFlag.WAIT_ALL | MessageFlag.NO_SIGNAL;
 
-/** What a ring's transports have in common. */
+/** What the transports of a ring share. */
 export interface RingTransportHost {
   readonly ring: Ring;
   readonly sys: Sys;
   readonly runtime: Runtime;
-  /** Where the runtime's memory lies in the process. */
+  /** Address of the runtime's memory in the process. */
   readonly memoryAddr: number;
-  /** A range of the runtime's memory for bytes that are thrown away. */
+  /** Address in the runtime's memory of a range for bytes that are discarded. */
   readonly scratchAddr: number;
   readonly scratchBytes: number;
-  /** Has TLS done for a client. Null if there is none. */
+  /** Passes a client on to the TLS terminator; null if there is none. */
   readonly startTls: ((client: TlsHandover) => void) | null;
 }
 
-/** Gives a socket the send buffer that a ring's transport wants. */
+/** Sets the send buffer of a socket to the size that a ring's transport needs. */
 export function growSendBuffer({ sockets }: Sys, fd: number): void {
   if (sockets.setOption(fd, SocketOption.SEND_BUFFER_FORCE, sendBufferBytes) < 0) {
     sockets.setOption(fd, SocketOption.SEND_BUFFER, sendBufferBytes);
@@ -44,33 +51,36 @@ export function growSendBuffer({ sockets }: Sys, fd: number): void {
 }
 
 /**
- * Moves a connection's bytes with a ring: what comes in is received where the connection wants it, what goes out is sent from
- * where it lies. At most one receive and one send are in flight. The descriptor is closed, and the connection told, when both
- * have ended: until then the kernel may use the connection's memory.
+ * Moves a connection's bytes with a ring. It receives bytes where the connection wants them, and sends bytes from where they
+ * are. At most one receive and one send are in flight. The descriptor is closed, and the connection is told, only when both
+ * have ended, because the kernel may use the connection's memory until then.
  */
 export class RingTransport implements Transport, RingOwner, RingFlush {
   readonly #host: RingTransportHost;
   #fd: number;
   readonly #owner: number;
-  /** In 32-bit words, which cost no bigint: addresses and lengths are pairs of them. */
+  /** The struct msghdr and its iovecs in 32-bit words, which need no bigint: addresses and lengths take two words each. */
   readonly #message = new Uint32Array(new ArrayBuffer(headerBytes + mostRanges * iovecBytes));
   readonly #messageAddr: number;
   #connection: NbdConnection | null = null;
-  /** Received by another server, and not delivered yet. */
+  /** Bytes that another server received and that have not been delivered yet. */
   #early: Uint8Array | null = null;
   #isReceiving = false;
   #askedBytes = 0;
-  /** The last receive got less than it asked for: nothing was left in the socket. */
+  /** The last receive got fewer bytes than it asked for, so nothing was left in the socket. */
   #isEmptied = false;
   readonly #receiveLater: RingFlush = {
     onFlush: () => {
       if (!this.#isClosed) this.#receive();
     },
   };
-  /** The buffer that is being received into, if it is not the connection's own memory: held back until the kernel is done. */
+  /**
+   * The request's buffer that is being received into, which stays pinned until the receive is done; -1 for the connection's own
+   * memory.
+   */
   #pinnedAddr = -1;
   #hasEnded = false;
-  /** Ranges of the send under way; how much of them is with the kernel. */
+  /** Number of ranges in the send in flight; 0 if there is none. */
   #ranges = 0;
   #sentBytes = 0;
   #sendBytes = 0;
@@ -78,25 +88,25 @@ export class RingTransport implements Transport, RingOwner, RingFlush {
   #isClosing = false;
   #isClosed = false;
 
-  /** @param fd of a connected stream socket, which belongs to the transport from now on. */
+  /** `fd` is a connected stream socket, which the transport owns from now on. */
   constructor(host: RingTransportHost, fd: number) {
     this.#host = host;
     this.#fd = fd;
     this.#owner = host.ring.addOwner(this);
     this.#messageAddr = host.sys.addressOf(this.#message);
-    // msg_iov is at byte 16, msg_iovlen at 24.
+    // msg_iov is at byte 16 and msg_iovlen at byte 24.
     this.#message[4] = this.#messageAddr + headerBytes;
     this.#message[5] = (this.#messageAddr + headerBytes) / 4_294_967_296;
   }
 
-  /** Closes the socket of a client that is not let in. */
+  /** Closes the socket of a client that has been refused. */
   refuse(): void {
     this.#isClosed = true;
     this.#host.ring.removeOwner(this.#owner);
     this.#host.sys.close(this.#fd);
   }
 
-  /** Starts to move bytes. `early` came before all that is still in the socket. */
+  /** Starts to move bytes. The bytes in `early` came before all those that are still in the socket. */
   start(connection: NbdConnection, early: Uint8Array | null = null): void {
     this.#connection = connection;
     this.#early = early;
@@ -117,7 +127,7 @@ export class RingTransport implements Transport, RingOwner, RingFlush {
   onFinish(): void {
     if (this.#isClosing) return;
     this.#isClosing = true;
-    // A receive that waits ends with this, and the client reads on to the end of what it was sent.
+    // This ends a pending receive. The client can still read everything that was sent to it.
     this.#host.sys.sockets.shutdown(this.#fd, ShutdownHow.BOTH);
     this.#closeLater();
   }
@@ -135,7 +145,10 @@ export class RingTransport implements Transport, RingOwner, RingFlush {
     return { fd: this.#fd, undelivered: this.#early ?? new Uint8Array() };
   }
 
-  /** The connection goes on with one end of a pair of sockets, and what does TLS gets the client's socket and the other end. */
+  /**
+   * Creates a pair of sockets. The connection continues with one end; the TLS terminator gets the other and the client's
+   * socket.
+   */
   startTls(): boolean {
     const { sys, startTls } = this.#host;
     const connection = this.#connection;
@@ -213,7 +226,7 @@ export class RingTransport implements Transport, RingOwner, RingFlush {
       return;
     }
     if (result > 0) {
-      // A connection that drains wants no more; what came is dropped.
+      // A draining connection discards what it receives.
       if (!connection.isDraining) connection.received(result);
     } else if (result === 0) {
       this.#hasEnded = true;
@@ -223,11 +236,12 @@ export class RingTransport implements Transport, RingOwner, RingFlush {
       this.onAbort();
       return;
     }
-    // To find nothing there yet, and to have it watched, takes longer than a read from the page cache: that and its reply go first.
+    // A read from the page cache takes less time than finding the socket empty and arming a poll, so the read and its reply go
+    // first.
     this.#host.ring.postpone(this.#receiveLater);
   }
 
-  /** Hands over what has not been sent of the ranges. */
+  /** Submits what has not been sent of the ranges. */
   #send(connection: NbdConnection): void {
     const { ring, memoryAddr } = this.#host;
     const { sendQueue: sendQueue } = connection;
@@ -256,7 +270,7 @@ export class RingTransport implements Transport, RingOwner, RingFlush {
     if (connection === null) return;
     if (result > 0) this.#sentBytes += result;
     if (result <= 0 && result !== -EINTR && result !== -EAGAIN) {
-      // The client is gone. What it has sent before is of no use to it any more.
+      // The client is gone, so the requests it has sent before are not needed any more.
       this.#ranges = 0;
       this.onAbort();
       this.#closeIfIdle();
@@ -283,7 +297,7 @@ export class RingTransport implements Transport, RingOwner, RingFlush {
     this.#message[at + 3] = 0;
   }
 
-  /** Not inside the connection's own call: `closed` may be called once it has returned. */
+  /** Closes in a later flush, since `closed` must not be called from inside the connection's own call. */
   #closeLater(): void {
     this.onOutput();
   }

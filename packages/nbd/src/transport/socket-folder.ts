@@ -6,8 +6,8 @@ const othersWrite = 0o002;
 const sticky = 0o1000;
 
 /**
- * Refuses a path for a Unix socket in a folder where another user could put another socket in its place: one of another user
- * than this one and root, or one that every user can write to, unless it has the sticky bit, as /tmp has.
+ * Throws if another user could replace a Unix socket in the path's folder by another one. That is so if the folder belongs to a
+ * user other than root and this one, or if every user can write to it and it lacks the sticky bit, which /tmp has.
  */
 export function checkSocketFolder(path: string): void {
   const folder = dirname(path);

@@ -6,26 +6,27 @@ import type { Transport } from './transport.js';
 import type { TlsAcceptor } from '../tls/acceptor.js';
 import { identityMessage, identityOf } from '../tls/identity.js';
 
-/** Most that is handed to the socket at a time. */
+/** Largest number of ranges handed to the socket at a time. */
 const mostRanges = 64;
+/** Most bytes handed to the socket at a time, unless the first range is longer. */
 const mostBytes = 1024 * 1024;
-/** Up to this many bytes a loop is quicker than making a view. */
+/** Up to this many bytes, copying in a loop is faster than creating a view. */
 const smallCopyBytes = 64;
 
-/** Moves a connection's bytes over a socket of Node's. The socket must allow half-open connections. */
+/** Moves a connection's bytes over a socket of Node. The socket must allow half-open connections. */
 export class SocketTransport implements Transport {
   #socket: Socket;
   readonly #memory: BufferMemory;
   readonly #tlsAcceptor: TlsAcceptor | null;
   #connection: NbdConnection | null = null;
-  /** Received, and not wanted for the moment: the rest of one chunk. The socket is paused meanwhile. */
+  /** Received bytes that the connection does not want yet: the rest of one chunk. Meanwhile the socket is paused. */
   #chunk: Buffer | null = null;
   #chunkAt = 0;
   #isDelivering = false;
   #hasEnded = false;
   #isScheduled = false;
   #isClosing = false;
-  /** Ends a TLS handshake that is under way. */
+  /** Ends the TLS handshake that is under way; null if there is none. */
   #giveUpTls: (() => void) | null = null;
 
   constructor(socket: Socket, memory: BufferMemory, tlsAcceptor: TlsAcceptor | null) {
@@ -60,7 +61,7 @@ export class SocketTransport implements Transport {
     }
     this.#isClosing = true;
     this.#chunk = null;
-    // What the client still sends is of no interest; without reading it, closing would reset the connection.
+    // What the client still sends is discarded, because closing with unread bytes would reset the connection.
     this.#socket.resume();
     this.#socket.end(() => this.#socket.destroy());
   }
@@ -101,13 +102,14 @@ export class SocketTransport implements Transport {
   #listen(socket: Socket): void {
     socket.on('data', this.#onData);
     socket.on('end', this.#onEnd);
-    // The peer may vanish at any time; 'close' follows. It does not with TLS and a record that is not authentic: Node says what is
-    // wrong, and goes on. In a turn of its own: the alert is sent first.
+    // The peer may disappear at any time; 'close' follows the error. With TLS it does not follow if a record fails
+    // authentication: Node reports the error and continues. The socket is destroyed in a later turn, so that the alert is sent
+    // first.
     socket.on('error', () => setImmediate(() => socket.destroy()));
     socket.on('close', this.#onClose);
   }
 
-  /** Hands over as much of the chunk as the connection takes, and holds the socket back while something is left. */
+  /** Delivers as much of the chunk as the connection wants, and pauses the socket while something is left. */
   #deliver(): void {
     const connection = this.#connection;
     if (connection === null || this.#isDelivering || this.#isClosing) return;
@@ -122,7 +124,7 @@ export class SocketTransport implements Transport {
     }
     this.#isDelivering = false;
     if (this.#chunk !== null || connection.wantedBytes === 0) {
-      // A socket on its way out is read to its end.
+      // While the connection closes, the socket is read to its end.
       if (!this.#socket.destroyed && !connection.isDraining) this.#socket.pause();
     } else if (this.#hasEnded) {
       connection.receivedEnd();
@@ -176,7 +178,7 @@ export class SocketTransport implements Transport {
   };
 
   readonly #onWritten = (error?: Error | null): void => {
-    // After an error the socket closes, and that frees what was being sent.
+    // After an error the socket closes, which frees the ranges of the send.
     if (error || this.#connection === null || this.#socket.destroyed) return;
     this.#connection.sent();
     if (!this.#connection.sendQueue.isEmpty) this.#flush();

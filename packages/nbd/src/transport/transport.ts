@@ -1,27 +1,31 @@
 /**
- * What a connection needs of the code that moves its bytes. The other direction is the connection's own methods: `inputAddr`,
- * `wantedBytes`, `roomBytes`, `received`, `receivedEnd` for bytes that come in; `sendQueue.beginSend` and `sent` for bytes that
- * go out; `closed` at the very end. All calls are in the thread of the runtime; calls from here may come from inside calls of
- * the connection's methods.
+ * What a connection needs of the code that moves its bytes. In the other direction, the transport uses the connection's
+ * `inputAddr`, `wantedBytes`, `roomBytes`, `received` and `receivedEnd` for input, `sendQueue.beginSend` and `sent` for output,
+ * and calls `closed` at the end. All calls are made in the runtime's thread. The connection may call these methods from inside
+ * its own.
  */
 export interface Transport {
-  /** There is something in the send queue. To be sent once this turn's work is done, so that replies go out together. */
+  /**
+   * The send queue has something to send. The transport sends it after the work of this turn, so that replies are sent
+   * together.
+   */
   onOutput(): void;
-  /** `wantedBytes` was 0 and is not any more: bytes may be received again. */
+  /** `wantedBytes` was 0 and no longer is, so bytes may be received again. */
   onInput(): void;
-  /** Everything in the send queue has been sent: close, and call the connection's `closed`. */
+  /** The send queue has been sent: the transport must close, and then call the connection's `closed`. */
   onFinish(): void;
-  /** Close at once, whatever waits, and call the connection's `closed`. */
+  /** The transport must close at once, whatever is queued, and then call the connection's `closed`. */
   onAbort(): void;
   /**
-   * The client goes on elsewhere: lets go of the socket without closing it, and gives its descriptor and what has come in
-   * and was not delivered. Nothing is being sent, nor received. Only asked for if the server knows of an elsewhere.
+   * The client continues with another server. Returns the socket's descriptor, which the transport must not close or use any
+   * more, and the bytes that it has received and not delivered. No send or receive is in flight. Called only if the server has
+   * peers.
    */
   release(): { fd: number; undelivered: Uint8Array };
   /**
-   * From now on bytes come and go through TLS, whose handshake begins; the first that come say who the client has proved to be
-   * (`identityMessage`). Nothing is being sent, nor received. False if that cannot
-   * be, or bytes have come in the clear that were not delivered.
+   * Starts TLS: its handshake comes next, and all bytes after that go through it. The first input through TLS is the
+   * `identityMessage` that names the client. No send or receive is in flight. Returns false if TLS cannot start, for
+   * example because bytes that came before it have not been delivered.
    */
   startTls(): boolean;
 }

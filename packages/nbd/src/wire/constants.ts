@@ -1,11 +1,11 @@
-/** Numbers of the NBD protocol, as `doc/proto.md` of the NetworkBlockDevice/nbd project defines them. */
+/** The numbers of the NBD protocol, as `doc/proto.md` of the NetworkBlockDevice/nbd project defines them. */
 
-/** `NBDMAGIC` and `IHAVEOPT`, as two big-endian halves each. */
+/** `NBDMAGIC` and `IHAVEOPT`, each as two big-endian halves. */
 export const greetingMagicHi = 0x4e42444d;
 export const greetingMagicLo = 0x41474943;
 export const optionMagicHi = 0x49484156;
 export const optionMagicLo = 0x454f5054;
-/** Starts the server's reply to an option: 0x0003e889045565a9. */
+/** Magic number of the server's reply to an option: 0x0003e889045565a9. */
 export const optionReplyMagicHi = 0x0003e889;
 export const optionReplyMagicLo = 0x045565a9;
 
@@ -18,7 +18,7 @@ export const extendedReplyMagic = 0x6e8a278c;
 export const requestBytes = 28;
 export const extendedRequestBytes = 32;
 
-/** Server to client, 16 bits, and the client's answer, 32 bits: the bits are the same. */
+/** Handshake flags. The server sends them in 16 bits and the client answers in 32 bits; the bits have the same meaning. */
 export const HandshakeFlag = { FixedNewstyle: 1, NoZeroes: 2 } as const;
 
 export const Option = {
@@ -82,7 +82,7 @@ export const CommandFlag = {
   PayloadLen: 1 << 5,
 } as const;
 
-/** Set on the last chunk of a reply. */
+/** NBD_REPLY_FLAG_DONE, set on the last chunk of a reply. */
 export const chunkDone = 1;
 
 export const ChunkType = {
@@ -94,14 +94,15 @@ export const ChunkType = {
   ErrorOffset: 0x8002,
 } as const;
 
-/** Flags of a `base:allocation` extent. */
+/** Flags of an extent in `base:allocation`: NBD_STATE_HOLE and NBD_STATE_ZERO. */
 export const ExtentFlag = { Hole: 1, Zero: 2 } as const;
 
-/** The one metadata context there is, and the id that this server gives it. */
+/** The only metadata context that this server knows. */
 export const allocationContext = 'base:allocation';
+/** The context's id, which the server chooses. */
 export const allocationContextId = 1;
 
-/** The errors that may be on the wire. */
+/** Error numbers that the protocol defines. */
 export const NbdErrno = {
   Ok: 0,
   Perm: 1,

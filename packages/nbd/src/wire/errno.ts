@@ -1,7 +1,7 @@
 import { Status } from '@raidkit/bdev';
 import { NbdErrno } from './constants.js';
 
-/** The error on the wire for the way an I/O ended. What the protocol has no number for is EIO. */
+/** Returns the NBD error for the status of an I/O; EIO if the protocol has no better one. */
 export function nbdErrno(status: Status): number {
   switch (status) {
     case Status.Ok:
@@ -14,7 +14,7 @@ export function nbdErrno(status: Status): number {
     case Status.Invalid:
       return NbdErrno.Inval;
     case Status.NoSpace:
-    case 27: // EFBIG: the specification asks for this and the next one
+    case 27: // EFBIG; the specification requires ENOSPC for this and the next one
     case 122: // EDQUOT
       return NbdErrno.NoSpace;
     case 75: // EOVERFLOW

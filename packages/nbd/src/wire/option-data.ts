@@ -1,10 +1,10 @@
 import { optionMagicHi, optionMagicLo } from './constants.js';
 
-/** The data of options, taken apart. Each parser gives null for data that is not as the specification says. */
+/** Parsers of option data. They return null for data that violates the specification. */
 
 export interface InfoRequest {
   name: string;
-  /** Values of `InfoType`, and unknown ones. */
+  /** Values of `InfoType`, possibly unknown ones. */
   infos: number[];
 }
 
@@ -13,7 +13,7 @@ export interface MetaContextRequest {
   queries: string[];
 }
 
-/** An option as the client sent it, put together again. */
+/** Returns the option as the client sent it, header included. */
 export function optionBytes(option: number, data: Buffer): Buffer {
   const header = Buffer.alloc(16);
   header.writeUInt32BE(optionMagicHi, 0);
@@ -23,7 +23,7 @@ export function optionBytes(option: number, data: Buffer): Buffer {
   return Buffer.concat([header, data]);
 }
 
-/** Data of `Option.Info` and `Option.Go`. */
+/** Parses the data of `Option.Info` and `Option.Go`. */
 export function parseInfoRequest(data: Buffer): InfoRequest | null {
   if (data.length < 6) return null;
   const nameBytes = data.readUInt32BE(0);
@@ -34,13 +34,13 @@ export function parseInfoRequest(data: Buffer): InfoRequest | null {
   return { name: data.toString('utf8', 4, 4 + nameBytes), infos };
 }
 
-/** Data of `Option.ListMetaContext` and `Option.SetMetaContext`. */
+/** Parses the data of `Option.ListMetaContext` and `Option.SetMetaContext`. */
 export function parseMetaContextRequest(data: Buffer): MetaContextRequest | null {
   if (data.length < 8) return null;
   const nameBytes = data.readUInt32BE(0);
   if (nameBytes > data.length - 8) return null;
   const count = data.readUInt32BE(4 + nameBytes);
-  // Each query has at least its length, so a lying count cannot make the loop long.
+  // Each query takes at least the 4 bytes of its length, so this check limits the loop whatever count the client sends.
   if (count > (data.length - 8 - nameBytes) / 4) return null;
   const queries: string[] = [];
   let at = 8 + nameBytes;

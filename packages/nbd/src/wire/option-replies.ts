@@ -9,9 +9,9 @@ import {
   optionReplyMagicLo,
 } from './constants.js';
 
-/** The bytes that a server says during the handshake. */
+/** Encodes what a server sends during the handshake. */
 
-/** The first thing that a client hears. */
+/** Returns the greeting: the first bytes that a server sends. */
 export function greeting(handshakeFlags: number): Buffer {
   const bytes = Buffer.alloc(18);
   bytes.writeUInt32BE(greetingMagicHi, 0);
@@ -22,7 +22,7 @@ export function greeting(handshakeFlags: number): Buffer {
   return bytes;
 }
 
-/** One reply to an option. */
+/** Returns one reply to an option. */
 export function optionReply(option: number, type: number, data: Uint8Array | string = ''): Buffer {
   const payload = Buffer.from(data);
   const header = Buffer.alloc(20);
@@ -34,23 +34,24 @@ export function optionReply(option: number, type: number, data: Uint8Array | str
   return Buffer.concat([header, payload]);
 }
 
-/** What `serverReply` says about an export. */
+/** An export as {@link serverReply} describes it. */
 export interface ListedExport {
   readonly name: string;
   readonly description: string;
 }
 
-/** What {@link infoReplies} say about an export. */
+/** An export as {@link infoReplies} describes it. */
 export interface ExportFacts extends ListedExport {
   readonly sizeBytes: number;
   readonly preferredBytes: number;
 }
 
-/** Smallest and largest request that every export advertises, in bytes. */
+/** Smallest request size that every export advertises, in bytes. */
 export const minimumBytes = 1;
+/** Largest request size that every export advertises, in bytes. */
 export const maximumBytes = 32 * 1024 * 1024;
 
-/** An export in the answer to `Option.List`. */
+/** Returns the entry of one export in the reply to `Option.List`. */
 export function serverReply(option: number, facts: ListedExport): Buffer {
   const name = Buffer.from(facts.name);
   const length = Buffer.alloc(4);
@@ -58,7 +59,7 @@ export function serverReply(option: number, facts: ListedExport): Buffer {
   return optionReply(option, OptionReply.Server, Buffer.concat([length, name, Buffer.from(facts.description)]));
 }
 
-/** The answer to `Option.ExportName`. */
+/** Returns the reply to `Option.ExportName`. */
 export function exportNameReply(sizeBytes: number, transmissionFlags: number, hasZeroes: boolean): Buffer {
   const bytes = Buffer.alloc(hasZeroes ? 134 : 10);
   writeSize(bytes, sizeBytes, 0);
@@ -66,7 +67,10 @@ export function exportNameReply(sizeBytes: number, transmissionFlags: number, ha
   return bytes;
 }
 
-/** The informations of an export that the client asked for, and the one that it always gets. */
+/**
+ * Returns the replies about an export to `Option.Info` and `Option.Go`: `InfoType.Export`, which is always sent, and those in
+ * `wanted`.
+ */
 export function infoReplies(
   option: number,
   facts: ExportFacts,
@@ -91,7 +95,7 @@ export function infoReplies(
   return replies;
 }
 
-/** One metadata context. */
+/** Returns the reply for one metadata context. */
 export function metaContextReply(option: number, id: number, name: string): Buffer {
   const head = Buffer.alloc(4);
   head.writeUInt32BE(id);

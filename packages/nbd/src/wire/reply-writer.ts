@@ -11,21 +11,23 @@ import { ReplyStyle } from '../handshake/negotiated.js';
 import type { SendQueue } from '../transmission/send-queue.js';
 import type { NbdRequest } from '../commands/request.js';
 
-/** No reply without data is longer. */
+/** Longest reply without data, in bytes. */
 export const maxSmallReplyBytes = 64;
-/** No reply header before data is longer. */
+/** Bytes of the header of a simple reply. */
 const simpleHeaderBytes = 16;
+/** Bytes of the header of a chunk of a structured reply. */
 const structuredHeaderBytes = 20;
+/** Bytes of the header of a chunk with extended headers. */
 const extendedHeaderBytes = 32;
-/** Offset of the data, at the start of an `OffsetData` chunk's payload. */
+/** Bytes of the offset at the start of an `OffsetData` chunk's payload. The data follows. */
 const dataOffsetBytes = 8;
 
-/** Writes the replies of one connection into its send queue, in the style that was negotiated. */
+/** Writes the replies of one connection into its send queue, in the negotiated style. */
 export class ReplyWriter {
   readonly #view: DataView;
   readonly #sendQueue: SendQueue;
   readonly #style: ReplyStyle;
-  /** Bytes of a chunk's header. */
+  /** Bytes of the header of a chunk in the negotiated style. */
   readonly #headerBytes: number;
 
   constructor(memory: BufferMemory, sendQueue: SendQueue, style: ReplyStyle) {
@@ -35,41 +37,44 @@ export class ReplyWriter {
     this.#headerBytes = style === ReplyStyle.Extended ? extendedHeaderBytes : structuredHeaderBytes;
   }
 
-  /** The request is done; it had no data to send. */
+  /** Replies that a request without data to return has succeeded. */
   ok(request: NbdRequest): void {
     if (this.#style === ReplyStyle.Extended) this.#emptyChunk(request);
     else this.#simple(request, 0);
   }
 
-  /** The request failed with `request.errno`. */
+  /** Replies that the request has failed with `request.errno`. */
   error(request: NbdRequest): void {
     if (this.#style === ReplyStyle.Simple) this.#simple(request, request.errno);
     else this.#errorChunk(request, ChunkType.Error, chunkDone);
   }
 
-  /** The request failed at `request.errorOffset`. Simple replies have no place for that. */
+  /** Replies that the request has failed at `request.errorOffset`, which simple replies cannot express. */
   errorAt(request: NbdRequest): void {
     if (this.#style === ReplyStyle.Simple) this.#simple(request, request.errno);
     else this.#errorChunk(request, ChunkType.ErrorOffset, chunkDone);
   }
 
-  /** One of several pieces failed; `slots` is 2 with the last of them, which ends the request too. */
+  /**
+   * Reports that one piece of several has failed. `slots` is 2 for the last piece, which also ends the request, and 1 for the
+   * others.
+   */
   pieceErrorAt(piece: NbdRequest, slots: number): void {
     this.#errorChunk(piece, ChunkType.ErrorOffset, slots > 1 ? chunkDone : 0, slots);
   }
 
-  /** All that was read, in one reply. The buffer goes to the send queue. */
+  /** Replies with all data of a read. The send queue takes the buffer over. */
   data(request: NbdRequest): void {
     if (this.#style === ReplyStyle.Simple) this.#simpleData(request, request);
     else this.#dataChunk(request, request.lengthBytes, chunkDone, 1);
   }
 
-  /** One of several pieces, as a chunk of its own; `slots` as for {@link pieceErrorAt}. */
+  /** Sends one piece of several as a chunk; `slots` as for {@link pieceErrorAt}. The send queue takes the buffer over. */
   pieceData(piece: NbdRequest, slots: number): void {
     this.#dataChunk(piece, piece.lengthBytes, slots > 1 ? chunkDone : 0, slots);
   }
 
-  /** The first of the pieces that are sent one behind the other as one chunk of data. */
+  /** Sends the first piece of an unfragmented read, with the header for all of its data. */
   firstOfUnfragmented(piece: NbdRequest, request: NbdRequest): void {
     if (this.#style === ReplyStyle.Simple) this.#simpleData(piece, request);
     else this.#dataChunk(piece, request.lengthBytes, 0, 1);
@@ -80,13 +85,13 @@ export class ReplyWriter {
     this.#sendQueue.pushBuffer(addr + headPaddingBytes, lengthBytes, addr, heldBytes, 1);
   }
 
-  /** Ends an unfragmented read that was sent as a chunk. */
+  /** Ends an unfragmented read whose data was sent as a chunk. */
   endOfUnfragmented(request: NbdRequest): void {
     if (request.errno === 0) this.#emptyChunk(request);
     else this.#errorChunk(request, ChunkType.ErrorOffset, chunkDone);
   }
 
-  /** One extent over the whole request, allocated as far as is known. */
+  /** Replies to a block status request with one allocated extent that covers the whole request. */
   oneExtent(request: NbdRequest): void {
     const isWide = this.#style === ReplyStyle.Extended;
     const bytes = this.#headerBytes + (isWide ? 24 : 12);
@@ -103,17 +108,17 @@ export class ReplyWriter {
     this.#sendQueue.pushSmall(addr, bytes, 1);
   }
 
-  /** How many extents a buffer of `bufferBytes` holds. */
+  /** Returns how many extents fit into a buffer of `bufferBytes`. */
   extentsIn(bufferBytes: number): number {
     return Math.floor(bufferBytes / (this.#style === ReplyStyle.Extended ? 16 : 8));
   }
 
-  /** Writes one of the extents of {@link extents} into the request's buffer. */
+  /** Writes an extent for {@link extents} into the request's buffer. */
   putExtent(request: NbdRequest, index: number, lengthBytes: number, flags: number): void {
     this.#extent(request.addr + index * (this.#style === ReplyStyle.Extended ? 16 : 8), lengthBytes, flags);
   }
 
-  /** The extents that were put. The buffer goes to the send queue. */
+  /** Replies with the first `count` extents in the buffer, which the send queue takes over. */
   extents(request: NbdRequest, count: number): void {
     const isWide = this.#style === ReplyStyle.Extended;
     const headBytes = isWide ? 8 : 4;
@@ -162,7 +167,7 @@ export class ReplyWriter {
     this.#sendQueue.pushSmall(addr, bytes, slots);
   }
 
-  /** `dataBytes` is the chunk's, which may be more than the piece's: the rest follows. */
+  /** `dataBytes` is the length of the chunk's data, of which the piece may be only the beginning. */
   #dataChunk(piece: NbdRequest, dataBytes: number, flags: number, slots: number): void {
     const headBytes = this.#headerBytes + dataOffsetBytes;
     const addr = piece.addr + piece.headPaddingBytes - headBytes;
@@ -171,7 +176,7 @@ export class ReplyWriter {
     this.#sendQueue.pushBuffer(addr, headBytes + piece.lengthBytes, piece.addr, piece.heldBytes, slots);
   }
 
-  /** Returns the address behind the header. */
+  /** Writes the header of a chunk. Returns the address after it. */
   #chunkHeader(addr: number, request: NbdRequest, flags: number, type: number, payloadBytes: number): number {
     const view = this.#view;
     const isExtended = this.#style === ReplyStyle.Extended;
