@@ -25,6 +25,7 @@ export class RaidError extends Error {
   /** A positive Linux errno. */
   readonly errno: number;
 
+  /** `errno` must be positive. `options.cause` is the error that led to this one. */
   constructor(code: RaidErrorCode, errno: number, message: string, options?: ErrorOptions) {
     super(message, options);
     this.name = 'RaidError';

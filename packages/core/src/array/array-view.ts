@@ -31,6 +31,7 @@ export interface ArrayView {
   readonly readPolicy: ReadPolicy;
   /** Strip size in KiB; 0 if the level has no strips. */
   readonly stripSizeKb: number;
+  /** Whether the array is being configured, is online, or is offline, which is final. */
   readonly state: RaidState;
   /** Being created or started: the volume does not exist yet. */
   readonly isStarting: boolean;

@@ -9,6 +9,7 @@ export const RegionState = {
   /** Redundancy agrees with the data, on stable media, except that an absent member has missed writes here. */
   OutOfSync: 3,
 } as const;
+/** One of the values of {@link RegionState}. */
 export type RegionState = (typeof RegionState)[keyof typeof RegionState];
 
 /**

@@ -72,26 +72,33 @@ export interface ExtensionHeader {
    * SPDK created the array or the header is older than this field.
    */
   outerUuid: string | null;
-  /**
-   * Sequence number of the superblock that belongs to this header, and of the last one before it that all members had. The
-   * header also belongs to that one and to those of ours in between. If the superblock has any other number, another program
-   * has run the array since.
-   */
+  /** Sequence number of the superblock that belongs to this header. */
   seqNumber: number;
+  /**
+   * Sequence number of the last superblock before `seqNumber` that all members had. The header also belongs to that one and to
+   * those of ours in between. If the superblock has none of these numbers, nor `seqNumber`, another program has run the array
+   * since.
+   */
   previousSeqNumber: number;
   /** Last superblock that all of its current members have. A member whose superblock is older was absent since then. */
   completedSeqNumber: number;
-  /** Size of a region in blocks of a member's data area, and the number of regions; 0 without a map. */
+  /** Size of a region in blocks of a member's data area; 0 without a map. */
   regionBlocks: number;
+  /** Number of regions of the map; 0 without a map. */
   numRegions: number;
   /**
-   * Journal entries are valid if they have this epoch and if only these slots (in ascending order) have no member; for the
-   * superblock of this header, and for the one before it. Epoch 0: there is no journal. An epoch without slots: any slot may be
-   * without a member (headers from before the slots were recorded).
+   * Epoch of the journal under the superblock of this header. Entries are valid if they have this epoch and if only the slots
+   * in `journalSlots` have no member. 0: there is no journal.
    */
   journalEpoch: number;
+  /**
+   * Slots without a member, in ascending order. If the list is empty but there is a journal, any slot may be without one
+   * (headers from before the slots were recorded).
+   */
   journalSlots: readonly number[];
+  /** `journalEpoch` under the superblock before this header's. */
   previousJournalEpoch: number;
+  /** `journalSlots` under the superblock before this header's. */
   previousJournalSlots: readonly number[];
   /** The process in progress, and its running time in seconds including that before restarts; null if there is none. */
   process: { type: 'rebuild' | 'resync' | 'check' | 'repair' | 'replace' | 'resum' | 'sum'; elapsedSec: number } | null;
@@ -155,9 +162,11 @@ export interface ExtensionSlot {
   isRemovedByHand: boolean;
   /** `normal` in headers from before it was recorded. */
   readPreference: ReadPreference;
-  /** Error counters of the slot's member: failed reads, failed writes, and blocks rewritten from redundancy. */
+  /** Number of reads of the slot's member that failed. */
   readErrors: number;
+  /** Number of writes of the slot's member that failed. */
   writeErrors: number;
+  /** Number of blocks of the slot's member that could not be read and were rewritten from redundancy. */
   repairedBlocks: number;
 }
 
@@ -177,6 +186,7 @@ export interface BadRange {
   slot: number;
   /** First block, in the slot's data area. */
   offsetBlocks: number;
+  /** Number of blocks, 1 or more. */
   numBlocks: number;
 }
 
@@ -220,14 +230,13 @@ export interface JournalEntry {
   id: number;
   /** First block, of the array. */
   offsetBlocks: number;
+  /** Number of array blocks, 1 or more. */
   numBlocks: number;
   /** The blocks hold zeros; the entry has no data. */
   isZero: boolean;
-  /**
-   * Number of entries of the same write (at most one for each absent member), and the index of this entry among them. Their ids
-   * are consecutive.
-   */
+  /** Number of entries of the same write, at most one for each absent member. Their ids are consecutive. */
   numTogether: number;
+  /** Index of this entry among those of the same write, from 0. */
   indexTogether: number;
 }
 
@@ -261,7 +270,9 @@ export interface MemberLife extends MapLife {
 
 /** The memory that holds pages of checksums: a `BufferMemory`. */
 export interface ChecksumPageMemory {
+  /** All of the memory. Addresses are byte offsets into it. */
   readonly u8: Uint8Array;
+  /** A view of the same bytes. */
   readonly view: DataView;
 }
 
@@ -280,7 +291,9 @@ export interface ChecksumPageCodec {
 export interface ChecksumPages {
   /** Size of a page in bytes. */
   readonly pageBytes: number;
+  /** Number of records in a page. */
   readonly recordsPerPage: number;
+  /** Number of checksums in a record. Each is for one block of 4 KiB. */
   readonly sumsPerRecord: number;
   /**
    * Byte offset within its page of the checksum of the page's block with this index, counted from 0. The checksums of a record
@@ -293,8 +306,11 @@ export interface ChecksumPages {
 
 /** Reads and writes the extension: what we store on members in addition to the superblock. */
 export interface ExtensionStore {
+  /** The journal area of members. */
   readonly journal: JournalStore;
+  /** The layout of pages of checksums. */
   readonly checksums: ChecksumPages;
+  /** Number of regions whose states one page of the map has. */
   readonly regionsPerPage: number;
   /** Room for the level's options in a header, in bytes. */
   readonly mostOptionsBytes: number;

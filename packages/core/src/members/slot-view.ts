@@ -47,6 +47,7 @@ export interface SlotView {
   readonly serial: string | null;
   /** The last member that left the slot; null if none has. */
   readonly lastMember: LastMember | null;
+  /** What the slot holds: see {@link MemberRole}. */
   readonly role: MemberRole;
   /** The slot has the member's device open, so nothing else may write to it. */
   readonly hasDevice: boolean;

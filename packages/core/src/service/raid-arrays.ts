@@ -59,6 +59,7 @@ export class RaidArrays {
   readonly #examiner: Examiner;
   readonly #listeners = new Set<RaidEventListener>();
 
+  /** Starts to examine the devices of the registry: arrays are assembled from devices with superblocks as these appear. */
   constructor(options: RaidArraysOptions) {
     this.registry = options.registry;
     this.modules = options.modules;

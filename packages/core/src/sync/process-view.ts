@@ -4,6 +4,7 @@ import type { Mismatch, ProcessType } from './task.js';
 
 /** Read-only view of a background process. {@link RaidArrays.pauseProcess} and similar methods control it. */
 export interface ProcessView {
+  /** What the process does. */
   readonly type: ProcessType;
   /** Slots whose members are being filled together, in ascending order; empty for other processes. */
   readonly targets: readonly SlotView[];
@@ -17,10 +18,11 @@ export interface ProcessView {
   readonly percent: number;
   /** No new window begins until the process is resumed. */
   readonly isPaused: boolean;
-  /** Number of blocks where redundancy disagreed, and the first few ranges. */
+  /** Number of member blocks where redundancy disagreed with the data. */
   readonly mismatchBlocks: number;
+  /** The first 64 mismatches. */
   readonly mismatches: readonly Mismatch[];
-  /** Number of blocks that a repair rewrote. */
+  /** Number of member blocks that a repair rewrote. */
   readonly repairedBlocks: number;
   /** Returns the value that `bdev_raid_get_bdevs` shows. */
   describe(): JsonObject;

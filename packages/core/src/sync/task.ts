@@ -93,7 +93,9 @@ export interface ProcessTask extends SyncOptions {
 
 /** A range of array blocks where redundancy disagrees with the data. */
 export interface Mismatch {
+  /** First array block of the stripes that contain differing blocks. */
   offsetBlocks: number;
+  /** Number of array blocks in these stripes. */
   numBlocks: number;
   /** Slot whose blocks differ from what the others say: parity's or a copy's, or the slot that is wrong if `isLocated`. */
   slot: number;
@@ -141,6 +143,7 @@ export interface RunningProcess {
 
 /** Record of a process that has ended. */
 export interface ProcessRecord {
+  /** What the process did. */
   type: ProcessType;
   /** Names of the members that it filled or was filling; empty for other processes. */
   targets: readonly string[];
@@ -150,18 +153,21 @@ export interface ProcessRecord {
   startedAt: number;
   /** Running time in seconds, including that before a restart. */
   seconds: number;
-  /** The array block at which it began, and the block up to which it got. */
+  /** The array block at which it began. */
   fromBlock: number;
+  /** The array block up to which it got. */
   blocks: number;
   /** Number of member blocks where redundancy disagreed. */
   mismatchBlocks: number;
   /** The first few mismatches. */
   mismatches: readonly Mismatch[];
-  /** Number of blocks that a repair rewrote, and of blocks that it could not decide on. */
+  /** Number of member blocks that a repair rewrote. */
   repairedBlocks: number;
+  /** Number of blocks that differ and that a repair left as they were, because nothing shows which of them are right. */
   undecidedBlocks: number;
-  /** Number of member blocks that could not be read, and number of those (or of a target's) that could not be reconstructed. */
+  /** Number of member blocks that could not be read. */
   unreadableBlocks: number;
+  /** Number of member blocks, including those of a target, that could not be reconstructed. */
   lostBlocks: number;
   /** The first few unreadable and lost ranges. */
   unreadable: UnreadableRange[];
