@@ -6,8 +6,9 @@ import { finish, moveBuffer, mustRetry, submitIo, targetOf, taken } from './subm
 
 /**
  * Writes whose payload is in the request's buffer at `addr + headPaddingBytes`. A write that begins or ends inside a block is a
- * read-modify-write under an exclusive lock: the first and last block are read into the space after the data ({@link
- * writeBufferBytes}), the bytes that the payload does not cover are copied from there, and all blocks are written at once.
+ * read-modify-write under an exclusive lock: the first and last block are read into the space after the data
+ * ({@link writeBufferBytes}), the bytes that the payload does not cover are copied from there, and all blocks are written at
+ * once.
  */
 
 /** Returns the bytes of buffer that a write of `numBlocks` needs. */

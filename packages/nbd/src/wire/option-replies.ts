@@ -34,7 +34,7 @@ export function optionReply(option: number, type: number, data: Uint8Array | str
   return Buffer.concat([header, payload]);
 }
 
-/** An export as {@link serverReply} describes it. */
+/** An export as the reply to NBD_OPT_LIST describes it. */
 export interface ListedExport {
   readonly name: string;
   readonly description: string;
