@@ -77,6 +77,13 @@ describe('an array is not started by a level whose geometry', () => {
     ['has no number of blocks', plain, { numBlocks: NaN }],
     ['has half blocks', plain, { numBlocks: 10.5 }],
     ['has more blocks than bytes can be counted', plain, { numBlocks: 2 ** 52 }],
+    ['has more blocks than its members', plain, { numBlocks: 1_000_000_000 }],
+    ['has one block more than its members', plain, { numBlocks: 2 * memberBlocks + 1 }],
+    ['has less than no blocks', plain, { numBlocks: -1 }],
+    ['has a slot too many', plain, { memberBlocks: [memberBlocks, memberBlocks, 0] }],
+    ['has half a block of a member', plain, { memberBlocks: [memberBlocks, 10.5] }],
+    ['has write units of no number', plain, { writeUnitSize: NaN }],
+    ['has a boundary of no number', plain, { optimalIoBoundary: NaN }],
     ['leaves a slot out', plain, { memberBlocks: [memberBlocks] }],
     ['uses more of a member than there is', plain, { memberBlocks: [memberBlocks, memberBlocks + 1] }],
     ['uses less than nothing', plain, { memberBlocks: [memberBlocks, -1] }],
@@ -86,12 +93,35 @@ describe('an array is not started by a level whose geometry', () => {
     ['has stripes without redundancy', plain, { stripe: { arrayBlocks: 1, memberBlocks: 1 } }],
     ['has stripes of 0 blocks of a member', mirror, { stripe: { arrayBlocks: 1, memberBlocks: 0 } }],
     ['has stripes of 0 blocks', mirror, { stripe: { arrayBlocks: 0, memberBlocks: 1 } }],
+    [
+      'has more blocks in a stripe than a copy has',
+      mirror,
+      { numBlocks: 2 * memberBlocks, stripe: { arrayBlocks: 2, memberBlocks: 1 } },
+    ],
     ['has stripes of no number', mirror, { stripe: { arrayBlocks: 1, memberBlocks: NaN } }],
     ['ends within a stripe', mirror, { stripe: { arrayBlocks: 3, memberBlocks: 3 } }],
     ['has stripes past the end of a member', mirror, { stripe: { arrayBlocks: 1, memberBlocks: 2 } }],
     ['has members shorter than its stripes', mirror, { memberBlocks: [memberBlocks, memberBlocks - 1] }],
   ])('%s', async (_what, manifest, geometry) => {
     await expect(create(moduleOf(manifest, {}, geometry))).rejects.toMatchObject({ code: 'ERR_RAID_MODULE' });
+  });
+
+  it('takes all of its members', async () => {
+    const { rig } = await create(moduleOf(plain, {}, { numBlocks: 2 * memberBlocks }));
+    expect(arrayOf(rig, 'a').state).toBe('online');
+  });
+
+  it.each<[string, Declared, Partial<RaidLevel>, Partial<RaidGeometry>, RegExp]>([
+    ['numBlocks', plain, {}, { numBlocks: 1_000_000_000 }, /numBlocks is 1000000000, of 4096 in memberBlocks/],
+    [
+      'the copies of its sets',
+      mirror,
+      spread([0, 0], [1, 0]),
+      { numBlocks: 2 * memberBlocks, stripe: { arrayBlocks: 2, memberBlocks: 1 } },
+      /stripe\.arrayBlocks is 2, and its redundancy leaves room for 1 blocks/,
+    ],
+  ])('is told which field is wrong, and its limit: %s', async (_field, declared, level, geometry, message) => {
+    await expect(create(moduleOf(declared, level, geometry))).rejects.toThrow(message);
   });
 
   it('lacks the stripes of redundancy', async () => {
@@ -125,7 +155,12 @@ describe('an array is not started by a level that', () => {
   });
 });
 
-it('an array does not grow to a geometry that its members do not have', async () => {
+const larger = 2 * memberBlocks;
+it.each<[string, Declared, Partial<RaidGeometry>, string]>([
+  ['its members do not have', plain, { memberBlocks: [3 * memberBlocks, 3 * memberBlocks] }, 'of 4096 that there are'],
+  ['takes blocks from a member', plain, { memberBlocks: [larger, 1024] }, 'memberBlocks of slot 1 is 1024, after 2048'],
+  ['has other stripes', mirror, { stripe: { arrayBlocks: 2, memberBlocks: 2 } }, 'another stripe than before'],
+])('an array does not grow to a geometry that %s', async (_what, declared, geometry, message) => {
   const warnings: string[] = [];
   const nothing = (): void => undefined;
   const log = {
@@ -135,22 +170,21 @@ it('an array does not grow to a geometry that its members do not have', async ()
     error: (fields: object) => void warnings.push(String((fields as { err?: unknown }).err)),
   };
   const rig = newRig({ log });
-  const grown = { numBlocks: 3 * memberBlocks, memberBlocks: [3 * memberBlocks, 3 * memberBlocks] };
+  const stripe = declared.redundant === true ? { stripe: { arrayBlocks: 1, memberBlocks: 1 } } : {};
+  const small = { numBlocks: memberBlocks, memberBlocks: [memberBlocks, memberBlocks], ...stripe };
+  const grown = { numBlocks: larger, memberBlocks: [larger, larger], ...stripe, ...geometry };
   rig.arrays.modules.register(
     moduleOf(
-      { ...plain, resize: true },
-      {
-        resize: (_capacities, current) =>
-          current === null ? { ...grown, numBlocks: memberBlocks, memberBlocks: [memberBlocks, memberBlocks] } : grown,
-      },
+      { ...declared, resize: true },
+      { resize: (capacities, current) => (current === null || Math.min(...capacities) < larger ? small : grown) },
     ),
   );
   for (let index = 0; index < 2; index++) {
     await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: new Uint8Array(memberBlocks * 512) });
   }
   await rig.arrays.create({ name: 'a', level: 'strange', baseBdevs: ['m0', 'm1'] });
-  for (const name of ['m0', 'm1']) rig.registry.get(name)?.resize(2 * memberBlocks);
-  await until(() => warnings.some((warning) => warning.includes('of 4096 that there are')), 'it is refused');
+  for (const name of ['m0', 'm1']) rig.registry.get(name)?.resize(larger);
+  await until(() => warnings.some((warning) => warning.includes(message)), 'it is refused');
   expect(openVolume(rig, 'a').numBlocks).toBe(memberBlocks);
   expect(arrayOf(rig, 'a').slots[0]?.dataSize).toBe(memberBlocks);
 });

@@ -1,5 +1,5 @@
 import { RaidError } from '../errors.js';
-import type { LevelOptions, RaidGeometry } from './context.js';
+import type { LevelOptions, RaidGeometry, StripeShape } from './context.js';
 import type { CopySet, RaidLevel } from './level.js';
 import type { RaidModule } from './module.js';
 import { maxMissing } from './redundancy.js';
@@ -54,8 +54,22 @@ function checkCopies(array: LevelSubject, { copyGroups, copySets }: RaidLevel): 
 /** Throws `ERR_RAID_MODULE` if what the level says of its redundancy cannot be right for this geometry. */
 export function checkRedundancy(array: LevelSubject, level: RaidLevel, { numBlocks, stripe }: RaidGeometry): void {
   if (stripe === undefined) return;
+  const most = mostOfStripe(array, level, stripe);
+  if (stripe.arrayBlocks > most)
+    refuse(
+      array,
+      `stripe.arrayBlocks is ${stripe.arrayBlocks}, and its redundancy leaves room for ${most} blocks of the array`,
+    );
   if (level.copySets !== undefined) checkCopySets(array, level.copySets, stripe.memberBlocks);
   if (level.redundantSlots !== undefined && numBlocks > 0) checkRedundantSlots(array, 0, level.redundantSlots(0));
+}
+
+/** Returns how many blocks of the array a stripe can hold: each group or set of copies holds its blocks once. */
+function mostOfStripe({ module, numSlots, options }: LevelSubject, level: RaidLevel, { memberBlocks }: StripeShape): number {
+  const { copyGroups, copySets } = level;
+  if (copyGroups !== undefined) return copyGroups.length * memberBlocks;
+  if (copySets !== undefined) return copySets.reduce((sum, { numBlocks }) => sum + numBlocks, 0);
+  return (numSlots - maxMissing(module, numSlots, options)) * memberBlocks;
 }
 
 /**
@@ -107,20 +121,33 @@ export function checkGeometry(array: LevelSubject, geometry: RaidGeometry): void
     if (!isGood) refuse(array, `its geometry is wrong: ${message}`);
   };
   const isCount = (value: number, least: number): boolean => Number.isSafeInteger(value) && value >= least;
-  check(isCount(numBlocks, 0) && Number.isSafeInteger(numBlocks * array.blockSize), `numBlocks is ${numBlocks}`);
+  const mostBlocks = Math.floor(Number.MAX_SAFE_INTEGER / array.blockSize);
+  check(
+    isCount(numBlocks, 0) && numBlocks <= mostBlocks,
+    `numBlocks is ${numBlocks}, and must be an integer from 0 to ${mostBlocks}`,
+  );
   check(memberBlocks.length === array.numSlots, `memberBlocks has ${memberBlocks.length} entries for ${array.numSlots} slots`);
   for (let slot = 0; slot < array.numSlots; slot++) {
     const blocks = memberBlocks[slot] ?? -1;
     const most = array.availableBlocks(slot);
     check(isCount(blocks, 0) && blocks <= most, `memberBlocks of slot ${slot} is ${blocks}, of ${most} that there are`);
   }
-  check(isCount(optimalIoBoundary, splitOnBoundary ? 1 : 0), `optimalIoBoundary is ${optimalIoBoundary}`);
-  check(isCount(writeUnitSize, 1), `writeUnitSize is ${writeUnitSize}`);
+  const leastBoundary = splitOnBoundary ? 1 : 0;
+  check(
+    isCount(optimalIoBoundary, leastBoundary),
+    `optimalIoBoundary is ${optimalIoBoundary}, and must be an integer of ${leastBoundary} or more`,
+  );
+  check(isCount(writeUnitSize, 1), `writeUnitSize is ${writeUnitSize}, and must be an integer of 1 or more`);
   check(
     (stripe !== undefined) === (array.module.redundancy !== 'none'),
     'stripe must be there with redundancy, and only with it',
   );
-  if (stripe === undefined) return;
+  if (stripe === undefined) {
+    // Each block of the array has a place of its own on the members.
+    const most = memberBlocks.reduce((sum, blocks) => sum + blocks, 0);
+    check(numBlocks <= most, `numBlocks is ${numBlocks}, of ${most} in memberBlocks`);
+    return;
+  }
   check(
     isCount(stripe.arrayBlocks, 1) && isCount(stripe.memberBlocks, 1),
     `a stripe is ${stripe.arrayBlocks} blocks, ${stripe.memberBlocks} of each member`,
@@ -131,6 +158,16 @@ export function checkGeometry(array: LevelSubject, geometry: RaidGeometry): void
     memberBlocks.every((blocks) => blocks >= needed),
     `its stripes need ${needed} blocks of each member`,
   );
+}
+
+/** Throws `ERR_RAID_MODULE` unless an array that grows keeps all blocks of its members, and its stripes. */
+export function checkGrowth(array: LevelSubject, kept: RaidGeometry, { memberBlocks, stripe }: RaidGeometry): void {
+  for (const [slot, blocks] of kept.memberBlocks.entries()) {
+    const now = memberBlocks[slot] ?? 0;
+    if (now < blocks) refuse(array, `it grows, and memberBlocks of slot ${slot} is ${now}, after ${blocks}`);
+  }
+  if (stripe?.arrayBlocks !== kept.stripe?.arrayBlocks || stripe?.memberBlocks !== kept.stripe?.memberBlocks)
+    refuse(array, 'it grows, and has another stripe than before, so data would move');
 }
 
 function refuse(array: LevelSubject, message: string): never {

@@ -3,7 +3,7 @@ import type { GrowingSums, SyncHost } from './host.js';
 import { moveSums } from './move-sums.js';
 import { onEveryMember } from '../members/member-io.js';
 import type { RaidLevel } from '../level/level.js';
-import { checkGeometry, checkRedundancy } from '../level/geometry.js';
+import { checkGeometry, checkGrowth, checkRedundancy } from '../level/geometry.js';
 import type { Slot } from '../members/slot.js';
 
 /** Number of bytes that are zeroed on a grown member at a time, so that other I/O is not delayed. */
@@ -89,6 +89,7 @@ export async function grow(array: SyncHost): Promise<void> {
   try {
     checkGeometry(array, geometry);
     checkRedundancy(array, level, geometry);
+    checkGrowth(array, kept, geometry);
     array.setGeometry(geometry);
     array.slots.forEach((slot, index) => (slot.dataSize = geometry.memberBlocks[index] ?? slot.dataSize));
     await array.metadata.update();
