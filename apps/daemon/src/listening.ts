@@ -1,4 +1,5 @@
 import type { ListenOptions, Server } from 'node:net';
+import { listenPrivately } from '@raidkit/nbd';
 
 /** Starts a server. Resolves when it listens; rejects if it cannot. Only its owner may use a Unix socket (mode 0600). */
 export async function startListening(server: Server, where: ListenOptions): Promise<void> {
@@ -9,13 +10,8 @@ export async function startListening(server: Server, where: ListenOptions): Prom
       resolve();
     });
   });
-  // The umask belongs to the whole process: it is changed only for the turn in which the socket is made.
-  const umask = process.umask(0o177);
-  try {
-    server.listen(where);
-  } finally {
-    process.umask(umask);
-  }
+  if (where.path === undefined) server.listen(where);
+  else listenPrivately(server, where.path, where.backlog);
   await listening;
 }
 

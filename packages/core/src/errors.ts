@@ -57,11 +57,17 @@ export function mayHaveLostWrites(error: unknown): boolean {
   return type === IoType.Flush || (flags & IoFlag.ForceUnitAccess) !== 0;
 }
 
-/** EIO, ENXIO, ENOMEM, ENODEV, ENOSPC, ETIMEDOUT. */
-const passingErrnos: ReadonlySet<number> = new Set([5, 6, 12, 19, 28, 110]);
+const passingErrnos: ReadonlySet<Status> = new Set([
+  Status.IoError,
+  Status.Gone,
+  Status.NoMemory,
+  Status.NoDevice,
+  Status.NoSpace,
+  Status.TimedOut,
+]);
 
-/** EPERM, EROFS. For an I/O: the device does not accept writes at present. For anything else: the operator must act. */
-const refusalErrnos: ReadonlySet<number> = new Set([1, 30]);
+/** For an I/O: the device does not accept writes at present. For anything else: the operator must act. */
+const refusalErrnos: ReadonlySet<Status> = new Set([Status.NotPermitted, Status.ReadOnly]);
 
 /** Whether the same operation may succeed later without the operator acting: a device error, or a lack of memory or space. */
 export function mayPass(error: unknown): boolean {

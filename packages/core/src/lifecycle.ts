@@ -1,3 +1,4 @@
+import { Status } from '@raidkit/bdev';
 import { RaidError } from './errors.js';
 
 /** State of an array as embedders and RPC clients see it. */
@@ -15,9 +16,6 @@ export type ArrayPhase =
   | 'stopping'
   /** Its volume is permanently gone. It may still hold members. */
   | 'offline';
-
-/** ECANCELED: errno of operations that are cancelled because the array is ending. */
-const cancelled = 125;
 
 /**
  * The life of one array. Only this class changes its phase:
@@ -67,7 +65,7 @@ export class Lifecycle {
   /** Throws ECANCELED if the array is ending or the running start has been cancelled. */
   mustGoOn(): void {
     const why = this.#isEnding ? 'it is being stopped or deleted' : this.#calledOff;
-    if (why !== null) throw new RaidError('ERR_RAID_BUSY', cancelled, `array ${this.#name}: called off: ${why}`);
+    if (why !== null) throw new RaidError('ERR_RAID_BUSY', Status.Cancelled, `array ${this.#name}: called off: ${why}`);
   }
 
   /** Runs a creation, and `undo` if it fails. `make` calls {@link isComposed} when all available members have joined. */

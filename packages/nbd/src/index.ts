@@ -13,7 +13,7 @@ export { NbdServer } from './server/server.js';
 export type { AddExportOptions, NbdClientInfo, NbdExportInfo, NbdListener, NbdServerOptions } from './server/server-options.js';
 export { readTlsCredentials } from './tls/credentials.js';
 export type { TlsCredentials, TlsFiles } from './tls/credentials.js';
-export { freeUnixPath, nbdUri } from './transport/listen.js';
+export { freeUnixPath, listenPrivately, nbdUri } from './transport/listen.js';
 export type { NbdAddress } from './transport/listen.js';
 export { RingNbdServer } from './transport/ring-server.js';
 export type { RingNbdServerOptions } from './transport/ring-server.js';

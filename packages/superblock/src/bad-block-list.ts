@@ -2,17 +2,8 @@ import type { BadBlockList, BadRange, MapLife } from '@raidkit/core';
 import { crc32c } from './crc32c.js';
 import { SuperblockFieldError } from './codec.js';
 import type { Fault } from './extension.js';
-import {
-  countFault,
-  hasGoodChecksum,
-  rangeFault,
-  readIncarnation,
-  readU64,
-  readUuid,
-  writeIncarnation,
-  writeU64,
-  writeUuid,
-} from './extension.js';
+import { countFault, hasGoodChecksum, rangeFault } from './extension.js';
+import { readU64, writeU64, readUuid, writeUuid, readIncarnation, writeIncarnation } from './fields.js';
 
 /** Layout of the list of bad blocks; little-endian. docs/on-disk-format.md has the table. */
 export const badBlocksLayout = {

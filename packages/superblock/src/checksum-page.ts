@@ -1,6 +1,6 @@
 import type { ChecksumPageCodec, ChecksumPageMemory, ChecksumPages, MemberLife } from '@raidkit/core';
 import { crc32c } from './crc32c.js';
-import { writeIncarnation, writeUuid } from './extension.js';
+import { writeUuid, writeIncarnation } from './fields.js';
 
 /**
  * A page of sums consists of eight records, each valid by itself. If power fails in the middle of a page write, there are old

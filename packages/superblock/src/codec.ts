@@ -1,5 +1,6 @@
 import { isUuid, nullUuid } from '@raidkit/bdev';
 import { crc32c } from './crc32c.js';
+import { readU64, readUuid, writeU64, writeUuid } from './fields.js';
 import * as at from './layout.js';
 
 /** State of a member in a superblock. SPDK never writes Spare. */
@@ -397,26 +398,6 @@ function checksum(bytes: Uint8Array, length: number): number {
 }
 
 const ZERO_WORD = new Uint8Array(4);
-
-/** Values above 2^53 are rounded, but never to below it. */
-function readU64(view: DataView, offset: number): number {
-  return view.getUint32(offset + 4, true) * 2 ** 32 + view.getUint32(offset, true);
-}
-
-function writeU64(view: DataView, offset: number, value: number): void {
-  view.setUint32(offset, value % 2 ** 32, true);
-  view.setUint32(offset + 4, Math.floor(value / 2 ** 32), true);
-}
-
-/** A UUID's bytes are stored in print order. */
-function readUuid(bytes: Uint8Array, offset: number): string {
-  const digits = Buffer.from(bytes.buffer, bytes.byteOffset + offset, at.UUID_BYTES).toString('hex');
-  return `${digits.slice(0, 8)}-${digits.slice(8, 12)}-${digits.slice(12, 16)}-${digits.slice(16, 20)}-${digits.slice(20)}`;
-}
-
-function writeUuid(bytes: Uint8Array, offset: number, uuid: string): void {
-  bytes.set(Buffer.from(uuid.replaceAll('-', ''), 'hex'), offset);
-}
 
 function hex(word: number): string {
   return `0x${word.toString(16).padStart(8, '0')}`;

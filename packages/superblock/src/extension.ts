@@ -10,6 +10,7 @@ import type {
 } from '@raidkit/core';
 import { SuperblockFieldError } from './codec.js';
 import { crc32c } from './crc32c.js';
+import { readU64, writeU64, readUuid, writeUuid, readIncarnation, writeIncarnation } from './fields.js';
 
 /**
  * Layout of raidkit's own area between the superblock and the data; little-endian. Everything in it has a checksum, a
@@ -472,31 +473,4 @@ export function hasGoodChecksum(bytes: Uint8Array): boolean {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const head = crc32c(zeroWord, 0, 4, crc32c(bytes, 0, 8));
   return crc32c(bytes, 12, bytes.length, head) === view.getUint32(8, true);
-}
-
-export function writeU64(view: DataView, at: number, value: number): void {
-  view.setBigUint64(at, BigInt(value), true);
-}
-
-/** Values above 2^53 are rounded, but never to below it, so every limit check rejects them. */
-export function readU64(view: DataView, at: number): number {
-  return Number(view.getBigUint64(at, true));
-}
-
-/** Writes 16 hexadecimal digits as 8 bytes in print order. */
-export function writeIncarnation(bytes: Uint8Array, at: number, incarnation: string): void {
-  bytes.set(Buffer.from(incarnation, 'hex'), at);
-}
-
-export function readIncarnation(bytes: Uint8Array, at: number): string {
-  return Buffer.from(bytes.subarray(at, at + 8)).toString('hex');
-}
-
-export function writeUuid(bytes: Uint8Array, at: number, uuid: string): void {
-  bytes.set(Buffer.from(uuid.replaceAll('-', ''), 'hex'), at);
-}
-
-export function readUuid(bytes: Uint8Array, at: number): string {
-  const hex = Buffer.from(bytes.subarray(at, at + 16)).toString('hex');
-  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
 }

@@ -1,7 +1,8 @@
 import { BlockClient } from '@raidkit/bdev';
 import type { FoundEntry, JournalEntry, JournalStore, MapLife } from '@raidkit/core';
 import { crc32c } from './crc32c.js';
-import { extensionLayout, readIncarnation, readU64, readUuid, writeIncarnation, writeU64, writeUuid } from './extension.js';
+import { extensionLayout } from './extension.js';
+import { readU64, writeU64, readUuid, writeUuid, readIncarnation, writeIncarnation } from './fields.js';
 
 const magic = 'RKJL';
 const headerBytes = 4096;

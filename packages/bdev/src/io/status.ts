@@ -22,6 +22,8 @@ export const Status = {
    * ENOSPC: the device refused the write for lack of space; what it acknowledged before is safe. Never the status of a flush.
    */
   NoSpace: 28,
+  /** EROFS: the device does not accept writes at present. */
+  ReadOnly: 30,
   /** EOPNOTSUPP */
   NotSupported: 95,
   /** ETIMEDOUT: the deadline passed; the device may still carry out the request. */

@@ -74,7 +74,7 @@ function started(server: Server, address: NbdAddress): Promise<void> {
       server.removeListener('error', reject);
       resolve();
     });
-    if ('unix' in address) listenPrivately(server, address.unix);
+    if ('unix' in address) listenPrivately(server, address.unix, backlog);
     else server.listen({ host: address.host, port: address.port, backlog });
   });
 }
@@ -83,13 +83,14 @@ function started(server: Server, address: NbdAddress): Promise<void> {
  * Listens on a Unix socket that only its owner can connect to. Node binds within the call of `listen`, so the umask applies to
  * nothing else.
  */
-function listenPrivately(server: Server, path: string): void {
+export function listenPrivately(server: Server, path: string, backlog?: number): void {
   if (!isMainThread) {
     // A worker cannot set the umask, so the mode is changed right after the socket has been bound.
     server.listen({ path, backlog });
     if (server.listening) chmodSync(path, 0o600);
     return;
   }
+  // The umask belongs to the whole process: it is changed only for the turn in which the socket is made.
   const mask = process.umask(0o177);
   try {
     server.listen({ path, backlog });

@@ -7,7 +7,7 @@ export function nbdErrno(status: Status): number {
     case Status.Ok:
       return NbdErrno.Ok;
     case Status.NotPermitted:
-    case 30: // EROFS
+    case Status.ReadOnly:
       return NbdErrno.Perm;
     case Status.NoMemory:
       return NbdErrno.NoMem;
