@@ -101,6 +101,22 @@ export function drawPlan(seed: number, module: RaidModule, options: PlanOptions 
   return { seed, shape: slots.shape, items: items.filter(isUsual) };
 }
 
+/** Returns the plan for an array without checksums, which has no corruption either. */
+export function withoutIntegrity({ items, seed, shape }: SimPlan): SimPlan {
+  const { integrity, ...rest } = shape;
+  return {
+    seed,
+    shape: rest,
+    items: items.filter(({ kind }) => integrity === undefined || (kind !== 'integrity' && kind !== 'lie')),
+  };
+}
+
+/** Returns the plan with larger disks, for a level whose stripe does not fit on its own. */
+export function withLargerDisks({ items, seed, shape }: SimPlan): SimPlan {
+  const more = (2 * 1024 * 1024) / shape.blockSize;
+  return { seed, shape: { ...shape, memberBlocks: shape.memberBlocks.map((blocks) => blocks + more) }, items };
+}
+
 function drawShape(random: Random, module: RaidModule, levelOptions: LevelOptions): SimShape {
   const drawn = random.int(leastSlots(module), Math.max(2, module.baseBdevsMin) + (random.chance(0.3) ? 2 : 1));
   const numSlots = acceptedSlots(module, drawn, levelOptions);

@@ -116,6 +116,8 @@ export class SimRun {
   wasForeign = false;
   /** The array rightly refuses to start. */
   isRefused = false;
+  /** The plan to run instead, because this one does not fit the level's geometry; null if it does. */
+  otherPlan: SimPlan | null = null;
   /** A device has failed during a start, so the array need not start before the device works again. */
   hasFaultInStart = false;
   violation: string | null = null;

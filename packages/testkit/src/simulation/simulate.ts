@@ -1,6 +1,8 @@
 import { IoType } from '@raidkit/bdev';
+import { RaidError } from '@raidkit/core';
 import type { Coverage } from '../coverage.js';
-import { drawPlan } from '../plan.js';
+import { hasWholeSums } from '../plain-places.js';
+import { drawPlan, withLargerDisks, withoutIntegrity } from '../plan.js';
 import type { PlanItem, SimPlan } from '../plan-items.js';
 import { CutMode } from '../disk-faults.js';
 import { SimMemory } from '../sim-memory.js';
@@ -52,6 +54,7 @@ export async function simulate(options: SimOptions): Promise<SimResult> {
   run.onGone = (members) => remake(run, members);
   await run.go(course);
   memory.reset();
+  if (run.otherPlan !== null) return simulate({ ...options, memory, plan: run.otherPlan });
   const { coverage, module, violation, world } = run;
   return {
     seed: plan.seed,
@@ -69,6 +72,7 @@ export async function simulate(options: SimOptions): Promise<SimResult> {
 /** Creates an array, and uses it while faults happen; then everything must come to rest and be right. */
 async function course(run: SimRun): Promise<void> {
   await create(run);
+  if (run.otherPlan !== null) return;
   const startedAt = run.world.now;
   const clients = new Map<number, PlanItem[]>();
   const timeline: PlanItem[] = [];
@@ -99,8 +103,26 @@ async function course(run: SimRun): Promise<void> {
 async function create(run: SimRun): Promise<void> {
   const stack = run.boot();
   await Promise.all(run.disks.map((disk) => stack.plugIn(disk)));
-  await stack.arrays.create(run.creation());
+  const { plan } = run;
+  const isSummed = plan.shape.integrity !== undefined;
+  try {
+    await stack.arrays.create(run.creation());
+  } catch (error) {
+    if (!RaidError.is(error)) throw error;
+    // Checksums are of whole 4096 bytes, and not each level uses whole ones of its members.
+    if (isSummed && error.code === 'ERR_RAID_INVALID') run.otherPlan = withoutIntegrity(plan);
+    else if (error.code === 'ERR_RAID_MEMBER' && isSmall(plan)) run.otherPlan = withLargerDisks(plan);
+    else throw error;
+    return;
+  }
+  const array = run.array();
+  if (isSummed && array !== undefined && !hasWholeSums(array)) run.otherPlan = withoutIntegrity(plan);
   run.takeImages();
+}
+
+/** Whether disks have less than 32 MiB each. */
+function isSmall({ shape: { blockSize, memberBlocks } }: SimPlan): boolean {
+  return memberBlocks.some((blocks) => blocks * blockSize < 32 * 1024 * 1024);
 }
 
 async function runClient(run: SimRun, items: readonly PlanItem[], startedAt: number): Promise<void> {

@@ -366,6 +366,7 @@ export class SumLies {
     const blocks = array.currentGeometry?.memberBlocks[slot.index] ?? 0;
     for (let from = first * perSum; from < Math.min(end * perSum, blocks); from += perSum) {
       const start = volumeBlockOf(array, slot.index, from);
+      if (start < 0) continue;
       this.#add(array, { from, to: from + perSum, start, end: start + perSum, disk });
     }
   }
