@@ -1,6 +1,6 @@
 import type { RaidModule } from '@raidkit/core';
 import { spdkSuperblockStore as store } from '@raidkit/superblock';
-import { sweep } from '@raidkit/testkit';
+import { runFaultLoop, sweep } from '@raidkit/testkit';
 import { afterAll, describe, expect, it, vi } from 'vitest';
 import { tapped } from '../src/level-tap/tap.js';
 
@@ -12,6 +12,17 @@ async function levelOf(flavour: string, stripSizeBlocks: number): Promise<RaidMo
   const { level } = (await import(path)) as { level: RaidModule };
   return tapped({ ...level, level: `own-${flavour}` }, () => ({ context: { stripSizeBlocks } }));
 }
+
+it('a level without a journal may lose the blocks of an absent member where another member refuses a write', async () => {
+  const { failures, runs } = await runFaultLoop({
+    module: await levelOf('parity', 8),
+    store,
+    scenario: 'remove a member, and write',
+    kinds: ['full'],
+  });
+  expect(failures.map(({ at, violation }) => `at ${at}: ${violation}`)).toEqual([]);
+  expect(runs).toBeGreaterThan(10);
+}, 60_000);
 
 afterAll(() => vi.unstubAllGlobals());
 

@@ -12,6 +12,7 @@ import { SimDisk } from '../sim-disk.js';
 import type { SimMemory } from '../sim-memory.js';
 import { pagedStore, shortListStore } from '../paged-store.js';
 import { readTag, sectorBytes } from '../sector.js';
+import { hasNoJournal } from '../slots.js';
 import { Stack } from '../stack.js';
 import type { StackOptions } from '../stack.js';
 import { VolumeClient, died, notAsked } from '../volume-client.js';
@@ -483,6 +484,10 @@ export class SimRun {
     if (status === Status.Ok && type !== IoType.Flush) this.sumLies.answered(offset, numBlocks);
     if (status === Status.Ok || status === died || status === notAsked) return;
     this.coverage.mark(`io error ${statusName(status)}`);
+    // Without a journal such a write may leave a stripe of which the absent member's blocks cannot be told.
+    const array = this.array();
+    if (isWrite && hasNoJournal(this.module) && array !== undefined && array.numInSync < array.numSlots)
+      this.leniency.forgive(offset, offset + numBlocks);
     if (this.isTolerant || this.isStopping || volume !== this.volume) return;
     // The array reports a member that has left only when that is on record.
     this.standing.noteLoss();
