@@ -11,13 +11,32 @@ import type { Wire } from './wire.js';
 // What clients have done, or could do, to the others. Each test is an attack, and beside it a client that must not suffer.
 
 let rig: Rig;
+/** Clients whose transports stay open until the end of the test, unless they hang up. */
+let late: Wire[] = [];
 
 function begin(options: RigOptions = {}): void {
   rig = newRig(options);
 }
 
-function connect(peer = 'unix'): Wire {
-  return connectWire(rig.server, { memory: rig.registry.runtime.memory.u8, peer });
+function connect(peer = 'unix', closesLate = false): Wire {
+  return connectWire(rig.server, { memory: rig.registry.runtime.memory.u8, peer, closesLate });
+}
+
+/** Has `count` clients connect at the same moment and returns those that are let in. Their transports close late. */
+function connectMany(count: number, peerOf: (i: number) => string, afterMs = 0): Wire[] {
+  const accepted: Wire[] = [];
+  const { runtime } = rig.registry;
+  const clock = vi.spyOn(runtime, 'now').mockReturnValue(runtime.now() + afterMs);
+  for (let i = 0; i < count; i++) {
+    try {
+      accepted.push(connect(peerOf(i), true));
+    } catch {
+      // Turned away.
+    }
+  }
+  clock.mockRestore();
+  late.push(...accepted);
+  return accepted;
 }
 
 async function open(name = 'disk', peer = 'unix'): Promise<Wire> {
@@ -28,6 +47,8 @@ async function open(name = 'disk', peer = 'unix'): Promise<Wire> {
 
 afterEach(async () => {
   rig.driver.letGo();
+  for (const wire of late) wire.hangUp();
+  late = [];
   await rig.server.close();
   assertNoLeak(rig);
 });
@@ -273,7 +294,7 @@ it('clients that hang up while their options wait for their turn have none, and 
   begin();
   const onTurn = vi.spyOn(NbdConnection.prototype, 'onTurn');
   const flags = Buffer.of(0, 0, 0, 3);
-  const attackers = Array.from({ length: 100 }, () => connect());
+  const attackers = Array.from({ length: 60 }, () => connect());
   for (const wire of attackers) wire.push(Buffer.concat([flags, optionBytes(opt.list), optionBytes(opt.list)]));
   const last = attackers.pop()!;
   for (const wire of attackers) wire.hangUp();
@@ -298,19 +319,52 @@ it('the log gets a few lines of what thousands of bad clients do', () => {
 });
 
 describe('places', () => {
-  it('of silent clients, before they have chosen an export, are there for those who come', async () => {
+  it.each([
+    ['one address', (i: number) => `192.0.2.1 port ${i}`, 32],
+    ['Unix sockets', () => 'unix', 96],
+  ])('of silent clients, before they have chosen an export, are there for those who come: %s', async (_name, peerOf, most) => {
     begin({ server: { maxConnections: 64 } });
-    const silent = Array.from({ length: 300 }, (_, i) => {
-      try {
-        return connect(`192.0.2.1 port ${i}`);
-      } catch {
-        return null;
-      }
-    });
-    expect(silent.filter((wire) => wire !== null).length).toBeLessThan(130);
-    for (const peer of ['unix', '192.0.2.2 port 1', '2001:db8::1 port 1']) {
+    expect(connectMany(300, peerOf)).toHaveLength(most);
+    const others = ['unix', '192.0.2.2 port 1', '2001:db8::1 port 1'].filter((peer) => peer !== peerOf(0));
+    for (const peer of others) expect((await (await open('disk', peer)).client.pread(0, 512)).errno).toBe(0);
+  });
+
+  // With four places there may be 16 handshakes, and 16 further clients that are closing.
+  it('of those who use an export or close are not for handshakes of one address, and keep others out no longer', async () => {
+    begin({ server: { maxConnections: 4 } });
+    const silent = connectMany(60, (i) => `192.0.2.1 port ${i}`);
+    expect(silent).toHaveLength(16);
+    for (const peer of ['unix', '192.0.2.2 port 1']) {
       expect((await (await open('disk', peer)).client.pread(0, 512)).errno).toBe(0);
     }
+    expect(silent.filter(({ isAborted }) => isAborted)).toHaveLength(1);
+    // The first takes the place of the client that has gone on to its export, the others those of the oldest after a second.
+    expect(connectMany(3, (i) => `192.0.2.1 port ${60 + i}`, 1000)).toHaveLength(3);
+    expect(silent.map(({ isAborted }) => isAborted)).toEqual(silent.map((_, i) => i < 3));
+  });
+
+  it('of those who use an export are not for clients that close, and nobody is dropped for a newcomer without room', async () => {
+    begin({ server: { maxConnections: 4 } });
+    const silent = connectMany(60, (i) => `192.0.2.${i} port 1`);
+    expect(silent).toHaveLength(32);
+    const dropped = silent.filter(({ isAborted }) => isAborted);
+    expect(dropped).toHaveLength(16);
+    const users = silent.filter(({ isAborted }) => !isAborted).slice(0, 3);
+    for (const { client } of users) await client.open('disk');
+    expect(connectMany(60, (i) => `198.51.100.${i} port 1`)).toHaveLength(3);
+    expect(silent.filter(({ isAborted }) => isAborted)).toEqual(dropped);
+    for (const { client } of users) expect((await client.pread(0, 512)).errno).toBe(0);
+    dropped[0]!.hangUp();
+    expect((await (await open()).client.pread(0, 512)).errno).toBe(0);
+  });
+
+  it('are for all who can use an export at the same moment: for Unix sockets all, for one address half of them', async () => {
+    begin({ server: { maxConnections: 64 } });
+    expect(connectMany(60, (i) => `192.0.2.1 port ${i}`)).toHaveLength(32);
+    const local = connectMany(64, () => 'unix');
+    expect(local).toHaveLength(64);
+    for (const { client } of local) await client.open('disk');
+    expect(rig.server.clients()).toHaveLength(64);
   });
 
   it('are not all for one address, nor all for the network', async () => {

@@ -8,7 +8,41 @@ const suites = [
 ];
 /** Records of TLS, and how they are moved. */
 const tlsSuites = ['packages/nbd/test/tls-records.test.ts', 'packages/nbd/test/tls-terminator.test.ts'];
+/** What clients do to each other. */
+const attackSuites = ['packages/nbd/test/attacks.test.ts'];
 export const nbd = [
+  {
+    id: 'nbd-handshakes-of-one-address-without-limit',
+    file: 'nbd/src/server/server.ts',
+    line: 'if (oldest === null || (oldest.origin === newcomer && isQuick)) {',
+    becomes: 'if (oldest !== null && oldest.origin === newcomer && isQuick) return null;\n    if (oldest === null) {',
+    loses: 'silent clients of one address take the memory of all connections, and others are turned away',
+    suites: attackSuites,
+  },
+  {
+    id: 'nbd-closing-clients-take-all-places',
+    file: 'nbd/src/server/server.ts',
+    line: 'if (closing >= closingPlaces + Math.max(0, mostHandshakes - this.#handshakes.size))',
+    becomes: 'if (closing >= closingPlaces + 4 + Math.max(0, mostHandshakes - this.#handshakes.size))',
+    loses: 'clients that are closing take the memory of clients that use exports, which are turned away',
+    suites: attackSuites,
+  },
+  {
+    id: 'nbd-too-many-local-handshakes-keep-the-network-out',
+    file: 'nbd/src/server/server.ts',
+    line: 'if (closing >= closingPlaces + Math.max(0, mostHandshakes - this.#handshakes.size))',
+    becomes: 'if (closing >= closingPlaces + mostHandshakes - this.#handshakes.size)',
+    loses: 'silent clients of a Unix socket do not make way for network clients, which are turned away',
+    suites: attackSuites,
+  },
+  {
+    id: 'nbd-half-of-a-burst-is-turned-away',
+    file: 'nbd/src/server/server.ts',
+    line: 'return origin.isLocal ? this.#maxHandshakes + room : Math.max(this.#maxHandshakes, room);',
+    becomes: 'return room < 0 ? room : this.#maxHandshakes;',
+    loses: 'of clients of a Unix socket that connect at the same moment half are turned away, though they could use an export',
+    suites: attackSuites,
+  },
   {
     id: 'nbd-unaligned-writes-share',
     file: 'nbd/src/commands/write.ts',

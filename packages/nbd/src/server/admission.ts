@@ -60,6 +60,18 @@ export class Admission {
     return { key, isLocal, shares: isLocal ? [] : [this.#remote, share], handshakes: 0, connections: 0 };
   }
 
+  /** Number of clients in the transmission phase, of all origins. */
+  get connections(): number {
+    return this.#connections;
+  }
+
+  /** Returns how many further clients of this origin could enter the transmission phase. */
+  room({ isLocal, connections }: ClientOrigin): number {
+    const { maxConnections, maxConnectionsPerPeer } = this.#limits;
+    const room = maxConnections - this.#connections;
+    return isLocal ? room : Math.min(room, maxConnectionsPerPeer - connections, this.#maxRemote - this.#remoteConnections);
+  }
+
   /** Returns why another client of this origin is refused; null if it is not. */
   refusal({ isLocal, connections }: ClientOrigin): string | null {
     const { maxConnections, maxConnectionsPerPeer } = this.#limits;

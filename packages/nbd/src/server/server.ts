@@ -47,11 +47,11 @@ const fewestPieceBlocks = 4;
  * writes.
  */
 const mostUnsentBytes = 4 * 1024 * 1024;
-/** Number of clients in their handshake at a time, as a fraction of `maxConnections`. */
+/** Number of clients that may be in their handshake at a time in any case, as a fraction of `maxConnections`. */
 const handshakePart = 1 / 2;
 /** The same as a number, if the fraction is less. */
 const fewestHandshakes = 16;
-/** Number of further clients for which there is memory, because clients that are closing still use theirs. */
+/** Number of further clients for which there is memory, because clients that are closing without an export still use theirs. */
 const closingPlaces = 16;
 /** A client whose handshake takes longer than this may be dropped for another client of its own address. Milliseconds. */
 const quickHandshakeMs = 1000;
@@ -299,12 +299,10 @@ export class NbdServer {
     if (this.#closing !== null) return null;
     const { runtime } = this.#registry;
     const origin = this.#admission.originOf(peer);
-    const refusal = this.#admission.refusal(origin);
-    if (refusal === null) this.#makeRoom(origin);
+    const refusal = this.#admission.refusal(origin) ?? this.#makeRoom(origin);
     const addr = refusal === null ? this.#connectionMemory.get() : -1;
     if (addr < 0) {
-      const reason = refusal ?? `${this.#handshakes.size} clients are choosing their export`;
-      this.#fewMessages.log('warn', { peer }, `NBD client turned away: ${reason}`);
+      this.#fewMessages.log('warn', { peer }, `NBD client turned away: ${refusal ?? 'there is no memory for it'}`);
       return null;
     }
     const connection = new NbdConnection(this.#host, transport, addr, peer, listener, origin, from?.progress);
@@ -319,21 +317,42 @@ export class NbdServer {
   }
 
   /**
-   * Makes room for another client's handshake, if as many as possible are under way: drops the oldest handshake of the address
-   * that has most of them. A newcomer from that same address only displaces one that has taken longer than `quickHandshakeMs`.
+   * Makes room for the handshake of a newcomer and returns null, or returns why there is none. If as many handshakes as possible
+   * are under way, drops the oldest one of the address that has most of them. A newcomer from that same address only displaces
+   * one that has taken longer than `quickHandshakeMs`.
+   *
+   * Clients that have been dropped or refused use memory until their transport is closed. They have `closingPlaces` and the
+   * places of handshakes that are free, because otherwise they would take the memory of the clients that use exports.
    */
-  #makeRoom(newcomer: ClientOrigin): void {
-    if (this.#handshakes.size < this.#maxHandshakes) return;
+  #makeRoom(newcomer: ClientOrigin): string | null {
+    const mostHandshakes = this.#mostHandshakes(newcomer);
+    const closing = this.#connections.size - this.#admission.connections - this.#handshakes.size;
+    if (closing >= closingPlaces + Math.max(0, mostHandshakes - this.#handshakes.size)) {
+      return `${this.#handshakes.size} clients are choosing their export and ${closing} are closing`;
+    }
+    if (this.#handshakes.size < mostHandshakes) return null;
     let oldest: NbdConnection | null = null;
     for (const connection of this.#handshakes.keys()) {
       if (oldest === null || connection.origin.handshakes > oldest.origin.handshakes) oldest = connection;
     }
     const handshake = oldest === null ? undefined : this.#handshakes.get(oldest);
-    if (oldest === null || handshake === undefined) return;
-    const isQuick = this.#registry.runtime.now() - handshake.begunAt < quickHandshakeMs;
-    if (oldest.origin === newcomer && isQuick) return;
+    const isQuick = handshake !== undefined && this.#registry.runtime.now() - handshake.begunAt < quickHandshakeMs;
+    if (oldest === null || (oldest.origin === newcomer && isQuick)) {
+      return `${this.#handshakes.size} clients are choosing their export`;
+    }
     this.#endHandshake(oldest);
     oldest.abort('others want to choose their export');
+    return null;
+  }
+
+  /**
+   * Returns the number of handshakes that may be under way when another client of this origin connects. It is more than
+   * `#maxHandshakes` while few clients use exports, so that all who may use them can connect at the same moment. Clients of Unix
+   * sockets can do so even if network clients have begun `#maxHandshakes`.
+   */
+  #mostHandshakes(origin: ClientOrigin): number {
+    const room = this.#admission.room(origin);
+    return origin.isLocal ? this.#maxHandshakes + room : Math.max(this.#maxHandshakes, room);
   }
 
   #onTransmission(connection: NbdConnection, target: NbdExport): void {
