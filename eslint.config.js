@@ -56,26 +56,7 @@ const folders = {
   ],
 };
 
-/** Which layer of core assigns which fields of an array. What several of them change, they change by its methods. */
-const arrayFields = {
-  sync: ['waitsFor'],
-  start: [
-    'bdev',
-    'bitmap',
-    'isReadOnly',
-    'isRecordable',
-    'journal',
-    'level',
-    'mustKeepAll',
-    'options',
-    'optionsGeneration',
-    'outerUuid',
-    'uuid',
-  ],
-  assembly: ['endStartWait', 'isAssembled', 'isOfMost', 'isVouchedFor', 'name', 'recordedBlocks'],
-};
-
-/** What a file of core must not write. Of several configurations for one file the last would win: all of a layer's rules are in one. */
+/** What a file of core must not write. */
 const dataRules = [
   ...['object.property.name', 'object.name'].map((name) => ({
     selector: `CallExpression[callee.property.name="submit"][callee.${name}="descriptor"]`,
@@ -87,22 +68,14 @@ const dataRules = [
     message: 'I/O on a member’s data goes to `Slot.data`: give it to the client as its path.',
   },
 ];
-const syntaxRules = folders.core.flatMap((layer) => {
-  const own = arrayFields[layer] ?? [];
-  const target = `MemberExpression[property.type="Identifier"]${own.length === 0 ? '' : `[property.name!=/^(${own.join('|')})$/]`}`;
-  const isArray = ':matches([object.name="array"], [object.property.name=/^(array|assembly)$/])';
-  const ownerRules = ['AssignmentExpression > .left', 'UpdateExpression > .argument'].map((place) => ({
-    selector: `${place}:matches(${target}${isArray})`,
-    message: `An array's fields have one owner each (arrayFields in eslint.config.js): ${layer}/ does not own this one.`,
-  }));
-  const files = [`packages/core/src/${layer}/**/*.ts`];
-  // What is read of a member's data is verified on one way, which begins in checksums/; places of the journal lie in front of the data.
-  const exempt = { checksums: files, journal: ['packages/core/src/journal/journal.ts'] }[layer] ?? [];
-  return [
-    { files, rules: { 'no-restricted-syntax': ['error', ...ownerRules, ...dataRules] } },
-    ...(exempt.length === 0 ? [] : [{ files: exempt, rules: { 'no-restricted-syntax': ['error', ...ownerRules] } }]),
-  ];
-});
+// What is read of a member's data is verified on one way, which begins in checksums/; places of the journal lie in front of the data.
+const syntaxRules = [
+  {
+    files: ['packages/core/src/*/**/*.ts'],
+    ignores: ['packages/core/src/checksums/**/*.ts', 'packages/core/src/journal/journal.ts'],
+    rules: { 'no-restricted-syntax': ['error', ...dataRules] },
+  },
+];
 
 /** What may not be touched where the simulator must be able to hand in the world: time, chance and the process. */
 const deterministic = ['bdev', 'core', ...levels, 'superblock', 'signatures', 'testkit'];

@@ -8,10 +8,6 @@ import fs from 'node:fs';
 import { ESLint, Linter } from 'eslint';
 
 const wrong = [
-  ['no-restricted-syntax', 'packages/core/src/sync/grow.ts', 'array.bitmap = null;'],
-  ['no-restricted-syntax', 'packages/core/src/checksums/area.ts', 'this.array.uuid = uuid;'],
-  ['no-restricted-syntax', 'packages/core/src/journal/journal.ts', 'array.seen++;'],
-  ['no-restricted-syntax', 'packages/core/src/membership/join.ts', 'array.assembly.isOfMost = true;'],
   ['no-restricted-syntax', 'packages/core/src/start/start.ts', 'slot.descriptor.submit(io);'],
   ['no-restricted-syntax', 'packages/core/src/io/read-repair.ts', 'new BlockClient(descriptor).read(0, 1, buffer);'],
   ['no-restricted-imports', 'packages/core/src/format/store.ts', "import '../io/quiesce.js';"],

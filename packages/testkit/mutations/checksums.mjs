@@ -565,7 +565,7 @@ export const checksums = [
   {
     id: 'missed-page-counted-as-taken',
     file: 'core/src/bitmap/bitmap-pages.ts',
-    line: 'slot.pagesTaken -= this.#generationsOf(index).last - generation;',
+    line: 'pagesTaken -= this.#generationsOf(index).last - generation;',
     becomes: 'void generation;',
     loses: 'a member that could not take a page, and could not be spared, is taken for an old image at the next start',
     suites: plain,
@@ -693,7 +693,7 @@ export const checksums = [
   {
     id: 'sums-off-record-for-good',
     file: 'core/src/membership/integrity.ts',
-    line: '  sums.isEnding = false;\n  sums.isOffRecord = false;\n  try {',
+    line: '  sums.keep();\n  try {',
     becomes: '  try {',
     loses: 'an array says that it has checksums, and no header does, if they can neither be recorded nor given up',
     suites: conversion,

@@ -119,7 +119,7 @@ export const ioPath = [
   {
     id: 'lost-flush-not-noted',
     file: 'core/src/array/array.ts',
-    line: 'slot.hasLostFlush = true;',
+    line: 'slot.noteLostFlush();',
     becomes: '',
     loses: 'after a forced write that failed on a member the array cannot do without, the next flush succeeds',
     tests: ['packages/core/test/arrays.test.ts', 'packages/core/test/full-device.test.ts'],
@@ -234,8 +234,8 @@ export const ioPath = [
   {
     id: 'membership-stays',
     file: 'core/src/array/array.ts',
-    line: 'this.#membership++;\n    slot.leave();',
-    becomes: 'slot.leave();',
+    line: 'this.#membership++;\n    slot.leave(absence);',
+    becomes: 'slot.leave(absence);',
     loses: 'a task that waited does not see that a member left: what one member has not got counts as held by all',
     scenario: 'a region is made clean while a member leaves',
   },

@@ -138,7 +138,7 @@ export const metadata = [
   {
     id: 'found-while-starting-forgotten',
     file: 'core/src/assembly/assemble.ts',
-    line: 'if (array.isStarting) array.assembly.deferredMembers.add(bdev.uuid);',
+    line: 'if (array.isStarting) array.assembly.defer(bdev);',
     becomes: '',
     loses: 'members that were found while a disk that is none of them was being started never come up',
     suites: ['packages/core/test/strangers.test.ts'],
@@ -308,7 +308,7 @@ export const metadata = [
   {
     id: 'refused-device-is-not-examined',
     file: 'core/src/service/take.ts',
-    line: 'for (const bdev of thereOf(ctx, names)) if (ctx.passedOver.delete(bdev)) ctx.examineLater(bdev, 0);',
+    line: 'for (const bdev of thereOf(ctx, names)) if (ctx.forgetPassedOver(bdev)) ctx.examineLater(bdev, 0);',
     becomes: '',
     loses: 'an array waits for ever for a member that is there, because another call was refused it while it was examined',
     tests: ['packages/core/test/start.test.ts'],
@@ -316,7 +316,7 @@ export const metadata = [
   {
     id: 'device-stays-passed-over',
     file: 'core/src/service/take.ts',
-    line: 'for (const bdev of thereOf(ctx, names)) ctx.passedOver.delete(bdev);',
+    line: 'for (const bdev of thereOf(ctx, names)) ctx.forgetPassedOver(bdev);',
     becomes: '',
     loses: 'an array that a person has deleted comes back when its former member is refused as something else',
     tests: ['packages/core/test/start.test.ts'],

@@ -199,9 +199,9 @@ export const processes = [
   },
   {
     id: 'member-that-was-taken-out-counts',
-    file: 'core/src/assembly/assemble.ts',
-    line: "if (recorded.state === 'configured') slot.uuid = recorded.uuid;",
-    becomes: 'if (recorded.uuid !== nullUuid) slot.uuid = recorded.uuid;',
+    file: 'core/src/members/slot.ts',
+    line: "if (state === 'configured') this.uuid = uuid;",
+    becomes: 'if (uuid !== nullUuid) this.uuid = uuid;',
     loses: 'a member that missed writes is taken as current',
     tests: ['packages/core/test/old-images.test.ts', 'packages/core/test/assembly.test.ts'],
   },
@@ -292,8 +292,8 @@ export const processes = [
   {
     id: 'grace-of-an-earlier-absence',
     file: 'core/src/members/slot.ts',
-    line: 'this.emptySince = now;',
-    becomes: 'this.emptySince ||= now;',
+    line: 'this.absence = absence;\n    this.emptySince = now;',
+    becomes: 'this.absence = absence;\n    this.emptySince ||= now;',
     loses: 'a member that vanishes a second time is replaced by a spare without the time to come back',
     tests: ['packages/core/test/spares.test.ts'],
   },
@@ -332,7 +332,7 @@ export const processes = [
   {
     id: 'plugged-in-anew-is-still-taken-out-by-hand',
     file: 'core/src/assembly/assemble.ts',
-    line: 'slot.isRemovedByHand = false;',
+    line: 'slot.setRemovedByHand(false);',
     becomes: '',
     loses: 'a member that was taken out by hand, and comes back while another one is being filled, is never filled',
     tests: ['packages/core/test/spares.test.ts'],
@@ -396,7 +396,7 @@ export const processes = [
   {
     id: 'place-of-a-replacement-is-kept',
     file: 'core/src/membership/replace.ts',
-    line: 'slot.isForReplacement = false;',
+    line: 'slot.setForReplacement(false);',
     becomes: '',
     loses: 'no spare takes the place of a member that failed while it was copied to a device that is gone too',
     tests: ['packages/core/test/spares.test.ts'],
@@ -420,9 +420,9 @@ export const processes = [
   },
   {
     id: 'one-replacement-ends-another',
-    file: 'core/src/membership/replace.ts',
-    line: 'if (slot.replacement === replacement) slot.replacement = null;',
-    becomes: 'slot.replacement = null;',
+    file: 'core/src/members/slot.ts',
+    line: 'if (this.replacement === replacement) this.replacement = null;',
+    becomes: 'this.replacement = null;',
     loses:
       'a member that is replaced again while the one before it is being cleared is said to have been replaced, and has not been',
     tests: ['packages/core/test/replace.test.ts'],

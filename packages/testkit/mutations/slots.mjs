@@ -224,8 +224,8 @@ export const slots = [
   {
     id: 'superblocks-that-were-read-count-as-stable',
     file: 'core/src/start/kick-stale.ts',
-    line: 'metadata.completedSeqNumber = newest.completedSeqNumber;',
-    becomes: 'metadata.completedSeqNumber = metadata.seqNumber;',
+    line: 'metadata.adoptCompleted(newest.completedSeqNumber);',
+    becomes: 'metadata.adoptCompleted(metadata.seqNumber);',
     loses: 'a member whose cache loses a superblock in a start that fails is taken for an old image',
     suites: ['packages/core/test/sequence-numbers.test.ts'],
   },

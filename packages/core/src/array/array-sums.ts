@@ -181,12 +181,28 @@ export class ArraySums implements GrowingSums {
    * device's contents; if not, none of its existing checksums is valid.
    */
   open(slot: Slot, isKnown: boolean): void {
-    if (slot.descriptor !== null) slot.sums = this.#make(slot, slot as Slot & { descriptor: BdevDescriptor }, isKnown);
+    if (slot.descriptor !== null) slot.setSums(this.#make(slot, slot as Slot & { descriptor: BdevDescriptor }, isKnown));
+  }
+
+  /** Checksums are being turned off. See {@link isEnding}. */
+  end(): void {
+    this.isEnding = true;
+  }
+
+  /** Headers cease to record checksums. See {@link isOffRecord}. */
+  leaveRecord(): void {
+    this.isOffRecord = true;
+  }
+
+  /** Checksums are kept after all, and headers record them again. */
+  keep(): void {
+    this.isEnding = false;
+    this.isOffRecord = false;
   }
 
   /** As {@link open}, for a device that will replace the slot's member. */
   openFor(slot: Slot, replacement: Replacement): void {
-    replacement.sums = this.#make(slot, replacement, false);
+    replacement.setSums(this.#make(slot, replacement, false));
   }
 
   /** Frees the memory. The checksums of every member must be closed. */
@@ -291,7 +307,7 @@ export class ArraySums implements GrowingSums {
         if (!isMember() || bdev.state !== 'registered') return;
         // A block that is read again before it is repaired, listed or written is counted once.
         if (slot.isInSync && !array.noteDamage(slot.index, block * perSum, perSum)) return;
-        slot.errors.checksum++;
+        slot.countChecksumError();
         if (first >= 0 && block !== end) tell();
         if (first < 0) {
           first = block;

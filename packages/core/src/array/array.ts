@@ -731,9 +731,14 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
     return !this.mustKeepAll && this.canRunWith((slot) => slot.isInSync && !current.includes(slot));
   }
 
+  /** Sets the uuid of the array that this array's volume is a member of; null for none that is known. */
+  setOuterUuid(outerUuid: string | null): void {
+    this.outerUuid = outerUuid;
+  }
+
   noteLostFlush(slot: Slot, status: Status): void {
     if (status === Status.NoSpace) return;
-    slot.hasLostFlush = true;
+    slot.noteLostFlush();
     this.#lostFlushes++;
     const { bitmap, journal } = this;
     if (bitmap === null) return;
@@ -775,8 +780,7 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
    */
   beginLeave(slot: Slot, absence: 'missing' | 'failed'): void {
     this.#membership++;
-    slot.leave();
-    slot.absence = absence;
+    slot.leave(absence);
     if (!slot.isRebuilding) this.#gate.close();
     this.#numOperational--;
   }
@@ -784,7 +788,6 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
   beginFilling(slot: Slot): void {
     this.#membership++;
     slot.beginRebuild();
-    slot.absence = 'missing';
     this.#numOperational++;
   }
 

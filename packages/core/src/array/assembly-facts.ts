@@ -16,7 +16,7 @@ export class AssemblyFacts {
   /** Uuids of members that appeared while the array was being started without them or could not accept them. */
   readonly deferredMembers = new Set<string>();
   /** Uuids of deferred members that are being examined again. */
-  readonly latecomers = new Set<string>();
+  readonly reexamined = new Set<string>();
   /**
    * Split-brain candidates: devices that the newest superblock records as out, but whose own superblock records a current
    * member as out. Slot of that device, and sequence number of its superblock.
@@ -33,11 +33,25 @@ export class AssemblyFacts {
   /** Ends the wait for further members before the start; null while there is no such wait. */
   endStartWait: (() => void) | null = null;
 
+  /** The device is a member that cannot be accepted now. It is examined again later. */
+  defer({ uuid }: { readonly uuid: string }): void {
+    this.deferredMembers.add(uuid);
+  }
+
+  /** The device says that it is a member, and the array's members do not know it. */
+  noteStranger(uuid: string, stranger: Stranger): void {
+    this.strangers.set(uuid, stranger);
+  }
+
+  forgetStranger(uuid: string): void {
+    this.strangers.delete(uuid);
+  }
+
   /**
    * Whether the member of this uuid is present and will be examined when the array can accept it. No other device may take its
    * slot before.
    */
   isPromised(uuid: string): boolean {
-    return this.deferredMembers.has(uuid) || this.latecomers.has(uuid);
+    return this.deferredMembers.has(uuid) || this.reexamined.has(uuid);
   }
 }

@@ -66,15 +66,21 @@ export interface RaidContext extends RaidArrayHost {
   readonly ios: RaidIoPool;
   readonly sumsMemory: SumsMemory;
   /** All arrays. Their names and uuids are reserved in {@link arrayNames}. */
-  readonly arrays: Map<string, RaidArray>;
+  readonly arrays: ReadonlyMap<string, RaidArray>;
+  /** Lists the array by its name. */
+  list(array: RaidArray): void;
+  /** Removes what is listed by this name. */
+  unlist(name: string): void;
   readonly arrayNames: ArrayNames;
   readonly processOptions: ProcessOptions;
   readonly assemblyOptions: AssemblyOptions;
   readonly resyncExclusion: ResyncExclusion;
   /** Timers for retries. They stop with the service: code must check that after each await. */
   readonly retries: Retries;
-  /** Devices that were not examined because they were claimed. */
-  readonly passedOver: WeakSet<Bdev>;
+  /** Notes that the device was not examined because it is claimed. */
+  passOver(bdev: Bdev): void;
+  /** Forgets that the device was passed over. Returns whether it was. */
+  forgetPassedOver(bdev: Bdev): boolean;
   /** Whether a device that no operator has named may be read to look for a superblock. */
   mayExamine(bdev: Bdev): boolean;
   /** Whether the array of this uuid may be assembled. */

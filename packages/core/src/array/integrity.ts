@@ -75,7 +75,7 @@ export class Integrity {
     for (const slot of this.#array.slots) {
       // If no I/O is in flight, this completes in the same turn.
       void slot.sums?.close();
-      slot.sums = null;
+      slot.setSums(null);
     }
     this.#sums?.close();
     this.#sums = null;
@@ -88,7 +88,7 @@ export class Integrity {
     if (sums === null) return;
     for (const slot of this.#array.slots) {
       await slot.sums?.close();
-      slot.sums = null;
+      slot.setSums(null);
     }
     sums.close();
     this.#sums = null;

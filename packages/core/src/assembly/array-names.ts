@@ -40,9 +40,9 @@ function rename(ctx: RaidContext, array: RaidArray, name: string): boolean {
   const before = array.name;
   const refusal = ctx.arrayNames.rename(before, name);
   if (refusal !== null) return false;
-  ctx.arrays.delete(before);
+  ctx.unlist(before);
   array.name = name;
-  ctx.arrays.set(name, array);
+  ctx.list(array);
   array.log.warn(
     { ...array.logFields(), uuid: array.uuid },
     `the array that was listed as ${before} is listed as ${name}: two arrays have one name`,

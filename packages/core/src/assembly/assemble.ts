@@ -88,7 +88,7 @@ export function examineLater(ctx: RaidContext, bdev: Bdev, options: { afterMs?: 
  * noted, because it may be released later.
  */
 function mayTake(ctx: RaidContext, bdev: Bdev): boolean {
-  if (bdev.claimedBy !== null) ctx.passedOver.add(bdev);
+  if (bdev.claimedBy !== null) ctx.passOver(bdev);
   return bdev.claimedBy === null && bdev.state === 'registered' && !ctx.retries.isStopped;
 }
 
@@ -190,7 +190,7 @@ async function examineFound(
       keepOut(array, bdev, stranger, log);
       isOfMost = isUnknown && isOutvoted(array, stranger);
       // The device may be one of those that replace the array if this start fails.
-      if (array.isStarting) array.assembly.deferredMembers.add(bdev.uuid);
+      if (array.isStarting) array.assembly.defer(bdev);
       if (!isOfMost) return;
     }
   }
@@ -277,16 +277,12 @@ function makeFromRecord(
   array.isAssembled = true;
   array.setBlockSize(record.blockSize);
   array.recordedBlocks = record.numBlocks;
-  array.metadata.seqNumber = record.seqNumber;
+  array.metadata.adoptSeqNumber(record.seqNumber);
   array.expectMembers(record.slots.filter(({ state }) => state === 'configured').length);
   for (const slot of array.slots) {
     const recorded = record.slots[slot.index];
     if (recorded === undefined) continue;
-    slot.recordedUuid = recorded.uuid;
-    slot.dataOffset = recorded.dataOffsetBlocks;
-    slot.dataSize = recorded.dataSizeBlocks;
-    if (recorded.state === 'configured') slot.uuid = recorded.uuid;
-    else slot.absence = recorded.state;
+    slot.adoptRecord(recorded);
   }
   tryOptions(array, headers, log);
   const isRecordedIn = ({ index }: Slot): boolean => record.slots[index]?.state === 'configured';
@@ -294,7 +290,7 @@ function makeFromRecord(
     array.noteStartError(`by its superblock too few members are current: ${array.whyNotWith(isRecordedIn)}`);
     log(`the array cannot be started: ${array.startError}`);
   }
-  ctx.arrays.set(array.name, array);
+  ctx.list(array);
   return array;
 }
 
@@ -303,13 +299,13 @@ function makeFromRecord(
  * their slots are kept for them.
  */
 export async function examineDeferred(ctx: RaidContext, array: RaidArray): Promise<void> {
-  const { deferredMembers, latecomers } = array.assembly;
+  const { deferredMembers, reexamined } = array.assembly;
   const uuids = [...deferredMembers];
-  for (const uuid of uuids) latecomers.add(uuid);
+  for (const uuid of uuids) reexamined.add(uuid);
   deferredMembers.clear();
   for (const uuid of uuids) {
     await examineLatecomer(ctx, array, uuid);
-    latecomers.delete(uuid);
+    reexamined.delete(uuid);
   }
   ctx.fillFromSpares(array);
 }
@@ -395,7 +391,7 @@ async function joinRecorded(
   }
   if (!isOpen(array)) {
     // The array is starting without this member or is ending. The member is examined again when the array is online.
-    array.assembly.deferredMembers.add(bdev.uuid);
+    array.assembly.defer(bdev);
     log(`slot ${slot.index} came too late: the array is ${array.isStarting ? 'starting' : 'stopping'}`);
     return;
   }
@@ -404,7 +400,7 @@ async function joinRecorded(
   const isSeenAgain = array.assembly.seen.has(bdev.uuid);
   array.assembly.seen.add(bdev.uuid);
   if (slot.uuid !== bdev.uuid) {
-    array.assembly.deferredMembers.add(bdev.uuid);
+    array.assembly.defer(bdev);
     if (isSeenAgain) return;
     if (countsOut(array, slot, record)) array.assembly.splitBrain.push({ slot: slot.index, seqNumber: record.seqNumber });
     log(
@@ -414,7 +410,7 @@ async function joinRecorded(
     return;
   }
   if (array.assembly.nonFresh.has(bdev.uuid)) {
-    array.assembly.deferredMembers.add(bdev.uuid);
+    array.assembly.defer(bdev);
     log(`the device is slot ${slot.index}, and has an older state than the array: ignored until the array is online`);
     return;
   }
@@ -431,7 +427,7 @@ async function joinRecorded(
   checkBlockSize(array, bdev);
   attach(array, slot, bdev);
   slot.join();
-  slot.foundSeqNumber = record.seqNumber;
+  slot.noteSuperblock(record.seqNumber);
   await startWhenAllAreSeen(ctx, array);
 }
 
@@ -542,10 +538,10 @@ function countsOut(array: RaidArray, own: Slot, record: ArrayRecord): boolean {
 }
 
 /** The slot's former member is present but cannot be accepted now. It is examined again later, and the slot is kept for it. */
-function defer(array: RaidArray, slot: Slot, { uuid }: Bdev): void {
-  array.assembly.deferredMembers.add(uuid);
+function defer(array: RaidArray, slot: Slot, bdev: Bdev): void {
+  array.assembly.defer(bdev);
   // The device was plugged in again.
-  slot.isRemovedByHand = false;
+  slot.setRemovedByHand(false);
 }
 
 /** Adds a former member that returned to the online array. It is rebuilt. */

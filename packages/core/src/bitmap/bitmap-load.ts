@@ -153,13 +153,7 @@ export function adoptRecord(array: MappedHost, { bySlot, header }: RecordedHeade
   for (const slot of array.slots) {
     const kept = bySlot?.slots[slot.index];
     if (kept === undefined) continue;
-    slot.lastSeqNumber = kept.lastSeqNumber;
-    slot.pagesTaken = kept.pagesTaken;
-    slot.isRemovedByHand = kept.isRemovedByHand && !slot.isInSync;
-    slot.errors.read = kept.readErrors;
-    slot.errors.write = kept.writeErrors;
-    slot.errors.repaired = kept.repairedBlocks;
-    slot.errors.checksum = bySlot?.sums?.errors[slot.index] ?? 0;
+    slot.adoptHeader(kept, bySlot?.sums?.errors[slot.index] ?? 0);
   }
 }
 

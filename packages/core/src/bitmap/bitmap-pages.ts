@@ -110,8 +110,9 @@ export class BitmapPages {
       for (const index of pages.keys()) if (!missed.has(index)) missed.set(index, this.#generationsOf(index).kept);
       await this.#store.writePages(client.descriptor, this.#array, [...pages.values()]);
       for (const index of pages.keys()) missed.delete(index);
-      slot.pagesTaken = taken;
-      for (const [index, generation] of missed) slot.pagesTaken -= this.#generationsOf(index).last - generation;
+      let pagesTaken = taken;
+      for (const [index, generation] of missed) pagesTaken -= this.#generationsOf(index).last - generation;
+      slot.notePagesTaken(pagesTaken);
     });
     for (const { index, generation } of pages.values()) this.#generationsOf(index).written(generation);
     const written = (region: number): number | undefined => pages.get(this.#pageOf(region))?.states[region % regionsPerPage];

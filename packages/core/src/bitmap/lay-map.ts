@@ -30,7 +30,7 @@ export async function layMap(array: MappedHost): Promise<WriteIntentBitmap> {
   const newest = new Map<number, number>();
   for (const slot of array.slots) {
     if (slot.descriptor === null) continue;
-    slot.partsInFlight++;
+    slot.partBegan();
     try {
       for (const { generation, index } of await extension.readPages(slot.descriptor, array, numRegions))
         newest.set(index, Math.max(generation, newest.get(index) ?? 0));

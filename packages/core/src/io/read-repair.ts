@@ -210,14 +210,14 @@ export async function rewriteUnreadable(array: IoHost, slot: Slot, offset: numbe
   const data = await readReconstructed(array, slot.index, offset, count);
   if (hasLeft(slot) || slot.descriptor === null || slot.data === null) return;
   const client = new BlockClient(slot.descriptor, slot.data);
-  slot.partsInFlight++;
+  slot.partBegan();
   try {
     await client.write(slot.dataOffset + offset, data);
     const again = await client.read(slot.dataOffset + offset, count);
     if (!Buffer.from(again).equals(data)) throw new Error('the rewritten blocks read back differently');
     await writeSums(array, slot, [{ start: offset, end: offset + count }]);
     array.noteWritten(slot.index, offset, count);
-    slot.errors.repaired += count;
+    slot.countRepaired(count);
     const fields = { ...array.logFields(slot), block: slot.dataOffset + offset, blocks: count };
     array.log.info(fields, 'unreadable blocks were rewritten from redundancy');
   } catch (error) {

@@ -37,20 +37,16 @@ export function reconstructAll(
 ): Promise<void> {
   return new Promise((resolve, reject) => {
     const io = array.ios.get();
-    io.type = IoType.Read;
-    io.slots = slots;
-    io.addrs = addrs;
-    io.slot = slots[0] ?? -1;
-    io.addr = addrs[0] ?? -1;
-    io.offsetBlocks = offset;
-    io.numBlocks = count;
-    io.excluded = [...slots, ...excluded];
-    io.owner = {
+    io.prepare(IoType.Read, offset, count, addrs[0] ?? -1, {
       onRaidIoDone: (done: RaidIo) => {
         if (done.status === Status.Ok) resolve();
         else reject(BdevError.fromStatus(done.status, `array ${array.name} slot ${slots.join(', ')}: reconstructing blocks`));
       },
-    };
+    });
+    io.slots = slots;
+    io.addrs = addrs;
+    io.slot = slots[0] ?? -1;
+    io.excluded = [...slots, ...excluded];
     array.io.submitOwn(io);
   });
 }

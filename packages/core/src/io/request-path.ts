@@ -164,7 +164,7 @@ export class RequestPath implements BdevDriver, RequestSink {
     part.owner = io;
     part.tag = slotIndex;
     if (type === IoType.Write || type === IoType.WriteZeroes) part.flags = io.writesBack ? IoFlag.ForceUnitAccess : io.flags;
-    slot.partsInFlight++;
+    slot.partBegan();
     if (type === IoType.Read) this.beginRead(slot, numBlocks);
     const { data } = slot;
     if (data === null || !this.isMemberFor(io, slotIndex)) {
@@ -207,8 +207,7 @@ export class RequestPath implements BdevDriver, RequestSink {
 
   /** Counts a read of this many blocks from the slot's member, which changes the cost of further reads. */
   beginRead(slot: Slot, numBlocks: number): void {
-    slot.readBlocksInFlight += numBlocks;
-    slot.readTurn = ++this.#readTurns;
+    slot.readBegan(numBlocks, ++this.#readTurns);
   }
 
   journal(io: RaidIo): void {
@@ -224,7 +223,7 @@ export class RequestPath implements BdevDriver, RequestSink {
   onPartDone(io: RaidIo, part: BdevIo): void {
     const array = this.#array;
     const slot = array.slotAt(part.tag);
-    if (part.type === IoType.Read) slot.readBlocksInFlight -= part.numBlocks;
+    if (part.type === IoType.Read) slot.readEnded(part.numBlocks);
     // Marked again, because the block may have been copied while this was in flight.
     else if (slot.replacement !== null && part.type !== IoType.Flush)
       slot.replacement.mark(part.offsetBlocks - slot.dataOffset, part.numBlocks);
@@ -582,8 +581,8 @@ export class RequestPath implements BdevDriver, RequestSink {
   /** Counts and logs a failed part. */
   countError(slot: Slot, part: BdevIo): void {
     if (part.status === Status.NoDevice && slot.isRemoving) return;
-    if (part.type === IoType.Read) slot.errors.read++;
-    else slot.errors.write++;
+    if (part.type === IoType.Read) slot.countReadError();
+    else slot.countWriteError();
     const fields = { ...this.#array.logFields(slot), block: part.offsetBlocks, blocks: part.numBlocks };
     this.#array.log.warn(fields, `member I/O failed: ${statusName(part.status)}`);
   }

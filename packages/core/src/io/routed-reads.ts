@@ -53,7 +53,7 @@ export class RoutedReads implements IoOwner {
     part.owner = this;
     part.tag = route.slot;
     part.context = parent;
-    slot.partsInFlight++;
+    slot.partBegan();
     this.#path.beginRead(slot, part.numBlocks);
     if (!answers.isArmed) answers.arm();
     path.submit(part);
@@ -64,7 +64,7 @@ export class RoutedReads implements IoOwner {
     const parent = part.context as BdevIo;
     const { status, tag } = part;
     const slot = this.#array.slotAt(tag);
-    slot.readBlocksInFlight -= part.numBlocks;
+    slot.readEnded(part.numBlocks);
     if (status !== Status.Ok) this.#path.countError(slot, part);
     this.#array.registry.ios.put(part);
     slot.partEnded();

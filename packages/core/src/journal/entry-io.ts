@@ -40,11 +40,7 @@ export function withBuffer<T>(array: JournalHost, { numBlocks }: FoundEntry, wor
 export function levelIo(array: JournalHost, type: IoType, entry: FoundEntry, addr: number): Promise<Status> {
   return new Promise((resolve) => {
     const io = array.ios.get();
-    io.type = type;
-    io.offsetBlocks = entry.offsetBlocks;
-    io.numBlocks = entry.numBlocks;
-    io.addr = addr;
-    io.owner = { onRaidIoDone: (done: RaidIo) => resolve(done.status) };
+    io.prepare(type, entry.offsetBlocks, entry.numBlocks, addr, { onRaidIoDone: (done: RaidIo) => resolve(done.status) });
     array.io.submitOwn(io);
   });
 }

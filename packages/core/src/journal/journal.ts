@@ -403,7 +403,7 @@ export class Journal {
     part.addr = addr;
     part.owner = place;
     const { slot } = place;
-    slot.partsInFlight++;
+    slot.partBegan();
     if (slot.descriptor !== null && !slot.isRemoving) {
       slot.descriptor.submit(part);
       return;

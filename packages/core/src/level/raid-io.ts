@@ -147,6 +147,15 @@ export class RaidIo implements IoOwner {
 
   // Methods for core.
 
+  /** Describes a request of core's own. */
+  prepare(type: IoType, offsetBlocks: number, numBlocks: number, addr: number, owner: RaidIoOwner): void {
+    this.type = type;
+    this.offsetBlocks = offsetBlocks;
+    this.numBlocks = numBlocks;
+    this.addr = addr;
+    this.owner = owner;
+  }
+
   /** Hands the request to the level. */
   start(level: RaidLevel): void {
     this.#open++;

@@ -1,4 +1,3 @@
-import { nullUuid } from '@raidkit/bdev';
 import type { Slot } from './slot.js';
 
 /**
@@ -6,6 +5,6 @@ import type { Slot } from './slot.js';
  */
 export function dropDuplicateUuid(slots: readonly Slot[], slot: Slot): void {
   for (const other of slots) {
-    if (other !== slot && other.descriptor === null && other.recordedUuid === slot.recordedUuid) other.recordedUuid = nullUuid;
+    if (other !== slot && other.descriptor === null && other.recordedUuid === slot.recordedUuid) other.forgetRecordedUuid();
   }
 }

@@ -47,7 +47,7 @@ export function memberIo(
         else reject(BdevError.fromStatus(status, what));
       },
     };
-    slot.partsInFlight++;
+    slot.partBegan();
     data.submit(io);
   });
 }
@@ -104,7 +104,7 @@ export async function onEveryMember(
   const results = await Promise.allSettled(
     array.slots.map(async (slot) => {
       if (slot.descriptor === null || !slot.isOperational) return;
-      slot.partsInFlight++;
+      slot.partBegan();
       try {
         await work(new BlockClient(slot.descriptor), slot);
         done.push(slot);

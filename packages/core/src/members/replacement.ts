@@ -23,6 +23,11 @@ export class Replacement {
     this.#changed = new Uint8Array(Math.ceil(dataSize / this.chunkBlocks));
   }
 
+  /** As `Slot.setSums`. */
+  setSums(sums: SummedPath | null): void {
+    this.sums = sums;
+  }
+
   /** As `Slot.data`. */
   get data(): IoPath {
     return this.sums ?? this.descriptor;

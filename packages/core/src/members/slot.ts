@@ -4,6 +4,7 @@ import type { Replacement } from './replacement.js';
 import type { LastMember, MemberRole, SlotAbsence, SlotErrors, SlotView } from './slot-view.js';
 import { nullUuid } from '@raidkit/bdev';
 import type { ReadPreference } from '../format/read-policy.js';
+import type { ExtensionSlot, SlotRecord } from '../format/store.js';
 
 /** A device that can become the member of a slot, with those fields of the {@link Slot} that belong to the device. */
 export interface MemberDevice {
@@ -173,6 +174,11 @@ export class Slot implements SlotView {
     await this.sums?.close();
   }
 
+  /** To be called when one of the array's I/Os on the member begins. */
+  partBegan(): void {
+    this.partsInFlight++;
+  }
+
   /** To be called when one of the array's I/Os on the member is done. */
   partEnded(): void {
     this.partsInFlight--;
@@ -180,6 +186,182 @@ export class Slot implements SlotView {
     const waiters = this.#drainWaiters;
     this.#drainWaiters = [];
     for (const waiter of waiters) waiter();
+  }
+
+  /** A read of this many blocks begins, and the array's read counter is `turn`. Both change the cost of further reads. */
+  readBegan(numBlocks: number, turn: number): void {
+    this.readBlocksInFlight += numBlocks;
+    this.readTurn = turn;
+  }
+
+  readEnded(numBlocks: number): void {
+    this.readBlocksInFlight -= numBlocks;
+  }
+
+  countReadError(): void {
+    this.errors.read++;
+  }
+
+  countWriteError(): void {
+    this.errors.write++;
+  }
+
+  countRepaired(numBlocks: number): void {
+    this.errors.repaired += numBlocks;
+  }
+
+  countChecksumError(): void {
+    this.errors.checksum++;
+  }
+
+  /** Adopts what the superblock has for the slot, before there is a member. */
+  adoptRecord({ uuid, dataOffsetBlocks, dataSizeBlocks, state }: SlotRecord): void {
+    this.recordedUuid = uuid;
+    this.setDataArea(dataOffsetBlocks, dataSizeBlocks);
+    if (state === 'configured') this.uuid = uuid;
+    else this.absence = state;
+  }
+
+  /** Adopts what the header has for the slot. `checksumErrors`: number of blocks that did not match their checksum. */
+  adoptHeader(kept: ExtensionSlot, checksumErrors: number): void {
+    this.lastSeqNumber = kept.lastSeqNumber;
+    this.pagesTaken = kept.pagesTaken;
+    this.isRemovedByHand = kept.isRemovedByHand && !this.isInSync;
+    this.errors.read = kept.readErrors;
+    this.errors.write = kept.writeErrors;
+    this.errors.repaired = kept.repairedBlocks;
+    this.errors.checksum = checksumErrors;
+  }
+
+  setDataArea(offset: number, size: number): void {
+    this.dataOffset = offset;
+    this.dataSize = size;
+  }
+
+  setReadPreference(preference: ReadPreference): void {
+    this.readPreference = preference;
+  }
+
+  setRemovedByHand(isRemovedByHand: boolean): void {
+    this.isRemovedByHand = isRemovedByHand;
+  }
+
+  /** Verifies the checksums of what is read with this layer from now on; null for none. */
+  setSums(sums: SummedPath | null): void {
+    this.sums = sums;
+  }
+
+  /** The member has the superblock with this sequence number; 0 if it has none. */
+  noteSuperblock(seqNumber: number): void {
+    this.foundSeqNumber = seqNumber;
+  }
+
+  /** A superblock with this sequence number will be written to the member; 0 if it is not one that it could be known by. */
+  noteLastSeqNumber(seqNumber: number): void {
+    this.lastSeqNumber = seqNumber;
+  }
+
+  notePagesTaken(pagesTaken: number): void {
+    this.pagesTaken = pagesTaken;
+  }
+
+  /** See {@link hasLostFlush}. */
+  noteLostFlush(): void {
+    this.hasLostFlush = true;
+  }
+
+  /** A start has failed. See {@link isUnsteady}. */
+  noteFailedStart(): void {
+    this.isUnsteady ||= this.hasLostFlush;
+  }
+
+  /** See {@link isBeingAppended}. */
+  setBeingAppended(isBeingAppended: boolean): void {
+    this.isBeingAppended = isBeingAppended;
+  }
+
+  /** Another uuid has been recorded for the device that the slot once had, so it no longer waits for it. */
+  forgetRecordedUuid(): void {
+    this.recordedUuid = nullUuid;
+  }
+
+  /** The slot waits again for the recorded member. */
+  awaitRecorded(): void {
+    this.uuid = this.recordedUuid;
+  }
+
+  /** A device of this name is accepted for the slot; null for none. */
+  awaitName(name: string | null): void {
+    this.awaitedName = name;
+  }
+
+  /** The array has come online without a member in this slot. */
+  noteEmpty(now: number): void {
+    this.emptySince = now;
+  }
+
+  /** A process fills the member. */
+  fillWith(filling: Filling): void {
+    this.filling = filling;
+  }
+
+  /** See {@link Filling.isOnMap}. */
+  noteOnMap(): void {
+    if (this.filling !== null) this.filling.isOnMap = true;
+  }
+
+  beginReplacement(replacement: Replacement): void {
+    this.replacement = replacement;
+  }
+
+  /** The replacement has ended, unless another one has begun. */
+  endReplacement(replacement: Replacement): void {
+    if (this.replacement === replacement) this.replacement = null;
+  }
+
+  /** See {@link isForReplacement}. */
+  setForReplacement(isForReplacement: boolean): void {
+    this.isForReplacement = isForReplacement;
+  }
+
+  /** The replacement is the member for good. */
+  noteReplaced(before: LastMember): void {
+    this.lastMember = before;
+    this.forgetErrors();
+    this.replacement = null;
+  }
+
+  /**
+   * The device that was opened is to be the member. Counters and read preference belong to the device: they are kept if it comes
+   * back, and reset for another one.
+   */
+  attach({ name, uuid }: { readonly name: string; readonly uuid: string }): void {
+    if (this.recordedUuid !== uuid) this.forgetErrors();
+    if (this.recordedUuid !== uuid && this.recordedUuid !== nullUuid) this.readPreference = 'normal';
+    this.name = name;
+    this.awaitedName = name;
+    this.uuid = uuid;
+    this.recordedUuid = uuid;
+    this.foundSeqNumber = 0;
+    this.isRemoved = false;
+    this.isRemovedByHand = false;
+    this.hasLostFlush = false;
+    this.isUnsteady = false;
+  }
+
+  /** Closes the member of an array that is not online yet, because its state is too old. The slot waits for it again. */
+  kick(): void {
+    this.closeMember();
+    this.name = null;
+    this.uuid = this.recordedUuid;
+    this.isRemoved = true;
+  }
+
+  /** Closes the member of an array that is not online yet. The slot waits again for the same uuid. */
+  release(): void {
+    this.closeMember();
+    this.name = null;
+    this.awaitedName = null;
   }
 
   /** The device was opened and claimed, and will be examined. */
@@ -195,17 +377,19 @@ export class Slot implements SlotView {
 
   beginRebuild(): void {
     this.#become('rebuilding', 'opening');
+    this.absence = 'missing';
   }
 
   endRebuild(): void {
     this.#become('inSync', 'rebuilding');
   }
 
-  /** The member gets no new I/O from now on. */
-  leave(): void {
+  /** The member gets no new I/O from now on. `absence`: why it leaves. */
+  leave(absence = this.absence): void {
     const before = this.#role;
     this.#become('leaving', 'inSync', 'rebuilding');
     this.#roleBefore = before;
+    this.absence = absence;
   }
 
   /** Cancels the departure of the member. */

@@ -102,7 +102,7 @@ function takeIn(ctx: RaidContext, array: RaidArray, slot: Slot, bdev: Bdev, { fo
     setDataArea(array, slot, bdev);
   } else {
     const isNew = array.slots[slot.index] !== slot;
-    if (isNew) slot.dataSize = array.memberCapacity(0);
+    if (isNew) slot.setDataArea(slot.dataOffset, array.memberCapacity(0));
     const dataOffset = chooseDataOffset(array, slot, bdev);
     const needed = dataOffset + array.integrity.blocksNeeded(slot.dataSize);
     if (bdev.numBlocks < needed) {
@@ -112,8 +112,8 @@ function takeIn(ctx: RaidContext, array: RaidArray, slot: Slot, bdev: Bdev, { fo
     // The device was a member when its superblock was written; the map records what it missed since.
     const isPartial = isKnown && slot.dataOffset === dataOffset && lastSeen === slot.lastSeqNumber;
     checkCanFill(array, bdev, isPartial);
-    if (!isPartial) slot.pagesTaken = 0;
-    slot.dataOffset = dataOffset;
+    if (!isPartial) slot.notePagesTaken(0);
+    slot.setDataArea(dataOffset, slot.dataSize);
     attach(array, slot, bdev);
     // From here on nothing can fail.
     if (isNew) appendCopy(array, slot);

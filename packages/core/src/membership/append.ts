@@ -44,7 +44,7 @@ async function append(array: RaidArray, slot: Slot, bdev: Bdev): Promise<void> {
   setDataArea(array, slot, bdev);
   changeSlots(array, [...before, slot]);
   array.expectMembers(array.numOperational + 1);
-  slot.isBeingAppended = true;
+  slot.setBeingAppended(true);
   try {
     await array.metadata.update();
     if (array.bdev === null || array.state !== 'online')
@@ -54,7 +54,7 @@ async function append(array: RaidArray, slot: Slot, bdev: Bdev): Promise<void> {
     if (array.state === 'online') await takeBack(array, slot, before, kept);
     throw error;
   } finally {
-    slot.isBeingAppended = false;
+    slot.setBeingAppended(false);
   }
   array.bdev.resize(array.numBlocks);
   array.log.info({ ...array.logFields(slot), from: kept.numBlocks, to: array.numBlocks }, 'a member has been appended');

@@ -247,8 +247,7 @@ async function withMap(array: RaidArray, then: (bitmap: WriteIntentBitmap | null
 async function keep(ctx: RaidContext, array: RaidArray): Promise<void> {
   const { sums } = array;
   if (sums === null) return;
-  sums.isEnding = false;
-  sums.isOffRecord = false;
+  sums.keep();
   try {
     await array.metadata.update();
   } finally {
@@ -287,7 +286,7 @@ async function turnOff(ctx: RaidContext, array: RaidArray): Promise<void> {
   const { sums } = array;
   if (sums === null) return;
   try {
-    sums.isEnding = true;
+    sums.end();
     await stopSumming(ctx, array);
     // Checksums are valid as long as headers record them, so headers of all present members must change before one is left
     // behind. Damage that only checksums show must be on the list before any header is written without them.
@@ -295,7 +294,7 @@ async function turnOff(ctx: RaidContext, array: RaidArray): Promise<void> {
       if (rounds === mostRounds) refuseUnlisted(array);
       await recordAllDamage(array);
     }
-    sums.isOffRecord = true;
+    sums.leaveRecord();
     await array.metadata.update();
     await giveUp(ctx, array);
   } catch (error) {
@@ -329,8 +328,8 @@ function refuseUnlisted(array: RaidArray): never {
 async function giveUp(ctx: RaidContext, array: RaidArray): Promise<void> {
   const { sums } = array;
   if (sums === null) return;
-  sums.isEnding = true;
-  sums.isOffRecord = true;
+  sums.end();
+  sums.leaveRecord();
   await stopSumming(ctx, array);
   for (let isDone = false, rounds = 0; !isDone; rounds++) {
     await recordAllDamage(array);

@@ -1,4 +1,4 @@
-import { BdevError, nullUuid } from '@raidkit/bdev';
+import { BdevError } from '@raidkit/bdev';
 import type { Bdev, BdevDescriptor, BdevEvent } from '@raidkit/bdev';
 import type { RaidArray } from '../array/array.js';
 import { isOnlyRead } from '../array/context.js';
@@ -131,8 +131,7 @@ export function setDataArea(array: RaidArray, slot: Slot, bdev: Bdev): void {
     const message = `array ${array.name}: ${bdev.name} is too small: ${bdev.numBlocks} blocks, of which ${dataOffset} are reserved`;
     throw new RaidError('ERR_RAID_MEMBER', 22, message);
   }
-  slot.dataOffset = dataOffset;
-  slot.dataSize = dataSize;
+  slot.setDataArea(dataOffset, dataSize);
   attach(array, slot, bdev);
   slot.join();
 }
@@ -142,20 +141,9 @@ export function setDataArea(array: RaidArray, slot: Slot, bdev: Bdev): void {
  */
 export function attach(array: RaidArray, slot: Slot, bdev: Bdev): void {
   if (bdev.state !== 'registered') throw new RaidError('ERR_RAID_MEMBER', 19, `${bdev.name} went away`);
-  // Counters and read preference belong to the device. They are kept if it comes back, and reset for another device.
-  if (slot.recordedUuid !== bdev.uuid) slot.forgetErrors();
-  if (slot.recordedUuid !== bdev.uuid && slot.recordedUuid !== nullUuid) slot.readPreference = 'normal';
-  slot.name = bdev.name;
-  slot.awaitedName = bdev.name;
-  slot.uuid = bdev.uuid;
-  slot.recordedUuid = bdev.uuid;
-  array.assembly.strangers.delete(bdev.uuid);
-  slot.foundSeqNumber = 0;
+  slot.attach(bdev);
+  array.assembly.forgetStranger(bdev.uuid);
   dropDuplicateUuid(array.slots, slot);
-  slot.isRemoved = false;
-  slot.isRemovedByHand = false;
-  slot.hasLostFlush = false;
-  slot.isUnsteady = false;
 }
 
 /**

@@ -30,11 +30,11 @@ export async function recordOuter(ctx: RaidContext, bdev: Bdev, outerUuid: strin
   if (inner === undefined) return null;
   const before = inner.outerUuid;
   if (before === outerUuid) return before;
-  inner.outerUuid = outerUuid;
+  inner.setOuterUuid(outerUuid);
   try {
     await inner.lifecycle.whileBusy(inner.metadata.update());
   } catch (error) {
-    if (inner.outerUuid === outerUuid) inner.outerUuid = before;
+    if (inner.outerUuid === outerUuid) inner.setOuterUuid(before);
     throw error;
   }
   return before;

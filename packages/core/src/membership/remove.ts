@@ -42,7 +42,7 @@ export async function removeOnRequest(
     }
     // The member may have left by itself meanwhile, and another device may have its place.
     if (slot.descriptor !== null && slot.descriptor !== descriptor) return;
-    slot.isRemovedByHand = true;
+    slot.setRemovedByHand(true);
     left = removeMember(ctx, array, slot, reason, goesWithSlot);
   } finally {
     release?.();
@@ -84,7 +84,7 @@ export function onMemberRemoved(ctx: RaidContext, array: RaidArray, slot: Slot):
   removeMember(ctx, array, slot, 'the device was removed')
     .then(() => {
       // An array that is still configuring accepts the device when it returns.
-      if (array.state === 'configuring' && !array.isAssembled) slot.awaitedName = awaitedName;
+      if (array.state === 'configuring' && !array.isAssembled) slot.awaitName(awaitedName);
     })
     .catch((error: unknown) => {
       array.log.error({ ...array.logFields(slot), err: error }, 'a member that went away could not be let go cleanly');
@@ -221,7 +221,7 @@ export function forget(ctx: RaidContext, array: RaidArray): void {
   array.assembly.endStartWait?.();
   array.sums?.close();
   if (ctx.arrays.get(array.name) !== array) return;
-  ctx.arrays.delete(array.name);
+  ctx.unlist(array.name);
   ctx.arrayNames.leave(array.name, array.uuid);
   ctx.emit({ type: 'arrayRemoved', array: array.name });
 }
@@ -261,8 +261,6 @@ function isWaiting({ lifecycle }: RaidArray): boolean {
 /** Closes the member of an array that is not online yet. The slot waits again for the same uuid. */
 function releaseWaiting(array: RaidArray, slot: Slot): void {
   const isCreated = !array.isAssembled;
-  slot.closeMember();
-  slot.name = null;
-  slot.awaitedName = null;
+  slot.release();
   if (isCreated) array.forgetBlockSizeIfEmpty();
 }

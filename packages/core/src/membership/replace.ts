@@ -53,7 +53,7 @@ async function beginReplacement(ctx: RaidContext, array: RaidArray, slot: Slot, 
   const dataOffset = chooseDataOffset(array, slot, bdev);
   const replacement = new Replacement(descriptor, dataOffset, slot.dataSize, array.stripe().memberBlocks);
   array.sums?.openFor(slot, replacement);
-  slot.replacement = replacement;
+  slot.beginReplacement(replacement);
   const replaced = slot.name ?? '';
   let stopReason: Error | null = null;
   let process: RaidProcess | null = null;
@@ -80,9 +80,8 @@ async function beginReplacement(ctx: RaidContext, array: RaidArray, slot: Slot, 
       // The error has been logged and reported.
     } finally {
       if (process !== null) ctx.resyncExclusion.release(array);
-      slot.isForReplacement = !isDone;
-      // Another replacement of the slot may have begun.
-      if (slot.replacement === replacement) slot.replacement = null;
+      slot.setForReplacement(!isDone);
+      slot.endReplacement(replacement);
       if (slot.descriptor !== descriptor) {
         await replacement.sums?.close();
         descriptor.close();
@@ -144,6 +143,6 @@ async function continueAsRebuild(
       array.log.error({ ...array.logFields(slot), err: error }, 'the new device cannot be filled from the other members');
     }
   }
-  slot.isForReplacement = false;
+  slot.setForReplacement(false);
   ctx.fillFromSpares(array);
 }

@@ -65,7 +65,7 @@ export function newSlot(array: RaidArray): Slot {
 export function checkCanAppendCopy(array: RaidArray): void {
   checkCanChangeSlots(array, 'copy', array.numSlots + 1);
   const slot = newSlot(array);
-  slot.dataSize = array.memberCapacity(0);
+  slot.setDataArea(slot.dataOffset, array.memberCapacity(0));
   planSlots(array, [...array.slots, slot]);
 }
 
@@ -87,10 +87,10 @@ export async function removeSlot(ctx: RaidContext, array: RaidArray, slot: Slot)
   try {
     if (bdev !== null) await removeOnRequest(ctx, array, slot, 'its slot is taken away on request', true);
     // Prevents that a spare fills the slot.
-    else slot.isRemovedByHand = true;
+    else slot.setRemovedByHand(true);
     await array.lifecycle.whileBusy(array.afterGrowth(() => dropSlot(array, slot)));
   } catch (error) {
-    if (bdev === null) slot.isRemovedByHand = wasByHand;
+    if (bdev === null) slot.setRemovedByHand(wasByHand);
     throw error;
   }
   array.log.info({ ...array.logFields(), slots: array.numSlots }, 'a slot has been taken away');
@@ -169,8 +169,8 @@ async function dropSlot(array: RaidArray, slot: Slot): Promise<void> {
   if (array.badBlocks.countOf(slot.index) > 0) {
     // The list of bad blocks is written before the superblock. If the update is interrupted, a member that comes back to this
     // slot must be filled completely.
-    slot.lastSeqNumber = 0;
-    slot.pagesTaken = 0;
+    slot.noteLastSeqNumber(0);
+    slot.notePagesTaken(0);
     await array.metadata.update();
   }
   await whenStill(array, () => {
@@ -233,7 +233,7 @@ export function changeSlots(array: RaidArray, slots: readonly Slot[]): void {
   const geometry = planSlots(array, slots);
   array.setSlots(slots);
   array.setGeometry(geometry);
-  for (const [index, slot] of slots.entries()) slot.dataSize = geometry.memberBlocks[index] ?? slot.dataSize;
+  for (const [index, slot] of slots.entries()) slot.setDataArea(slot.dataOffset, geometry.memberBlocks[index] ?? slot.dataSize);
 }
 
 /**

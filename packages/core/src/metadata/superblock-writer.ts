@@ -102,8 +102,19 @@ export class SuperblockWriter {
     return this.#lineage ?? this.incarnation;
   }
 
-  set lineage(lineage: string) {
+  /** Adopts the lineage of headers that were found. */
+  adoptLineage(lineage: string): void {
     this.#lineage = lineage;
+  }
+
+  /** Adopts the sequence number of a superblock that was found. */
+  adoptSeqNumber(seqNumber: number): void {
+    this.seqNumber = seqNumber;
+  }
+
+  /** Adopts the {@link completedSeqNumber} of a header that was found. */
+  adoptCompleted(seqNumber: number): void {
+    this.completedSeqNumber = seqNumber;
   }
 
   /** A header of this generation exists, so the next one must have a higher generation, even if this one is not valid. */
@@ -276,7 +287,7 @@ export class SuperblockWriter {
     this.#check({ ...this.snapshot(), seqNumber: next });
     const plan = array.journal?.plan(next) ?? noJournal;
     // A member that waits to be filled gets this superblock too. Later it could not be told from a member that left with it.
-    for (const slot of array.slots) if (slot.isOperational) slot.lastSeqNumber = isKnownByIt(slot) ? next : 0;
+    for (const slot of array.slots) if (slot.isOperational) slot.noteLastSeqNumber(isKnownByIt(slot) ? next : 0);
     const record = { ...this.snapshot(), seqNumber: next };
     // Several rounds may have failed, each after reaching some members. The headers must belong to the superblocks of all of
     // them.
@@ -294,7 +305,7 @@ export class SuperblockWriter {
     const writeTo = async (slot: Slot): Promise<void> => {
       if (slot.descriptor === null) throw new Error('the member is gone');
       await store.write(slot.descriptor, record);
-      if (isStillIn(record, slot)) slot.foundSeqNumber = record.seqNumber;
+      if (isStillIn(record, slot)) slot.noteSuperblock(record.seqNumber);
     };
     // Members without a superblock are written first: otherwise a crash could leave others that name such a member while the
     // member itself cannot be recognised. Members being filled are written last: they cannot replace those that hold the data,
@@ -419,7 +430,7 @@ export class SuperblockWriter {
       }
     };
     // All are counted from here on, so that no other member can take the slot of one that is written later.
-    for (const slot of writers) slot.partsInFlight++;
+    for (const slot of writers) slot.partBegan();
     const ofRank = (rank: Rank): Slot[] => writers.filter((slot) => rankOf(slot) === rank);
     const [first, then, last] = [ofRank(0), ofRank(1), ofRank(2)];
     await Promise.all(first.map(writeTo));

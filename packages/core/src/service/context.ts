@@ -1,3 +1,5 @@
+import type { Bdev } from '@raidkit/bdev';
+import type { RaidArray } from '../array/array.js';
 import { Retries } from '../array/retries.js';
 import type { ArrayNames, RaidContext } from '../array/context.js';
 import { examineDeferred, examineLater } from '../assembly/assemble.js';
@@ -20,6 +22,8 @@ export function newContext(
   emit: RaidEventListener,
   fillFromSpares: RaidContext['fillFromSpares'],
 ): RaidContext {
+  const arrays = new Map<string, RaidArray>();
+  const passedOver = new WeakSet<Bdev>();
   const ctx: RaidContext = {
     registry: options.registry,
     modules: options.modules,
@@ -27,7 +31,9 @@ export function newContext(
     ...(options.findSignature === undefined ? {} : { findSignature: options.findSignature }),
     ios: new RaidIoPool(),
     sumsMemory: new SumsMemory(options.registry, options.checksumCacheBytes ?? defaultCacheBytes),
-    arrays: new Map(),
+    arrays,
+    list: (array) => void arrays.set(array.name, array),
+    unlist: (name) => void arrays.delete(name),
     arrayNames: options.census ?? noCensus,
     processOptions: { windowSizeKb: 1024, maxBandwidthMbSec: 0, minBandwidthMbSec: 1, latencyTargetMs: 0 },
     resyncExclusion: new ResyncExclusion(),
@@ -37,7 +43,8 @@ export function newContext(
     gathersWrites: options.gathersWrites ?? true,
     assemblyOptions: { start: 'auto', absentWaitMs: 1000, degradedStartMs: 0, ...options.assembly },
     retries: new Retries(options.registry.runtime),
-    passedOver: new WeakSet(),
+    passOver: (bdev) => void passedOver.add(bdev),
+    forgetPassedOver: (bdev) => passedOver.delete(bdev),
     mayExamine: options.mayExamine ?? (() => true),
     mayAssemble: options.mayAssemble ?? (() => true),
     holdsData: options.holdsData ?? (() => false),

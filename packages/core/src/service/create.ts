@@ -37,9 +37,9 @@ export async function createArray(ctx: RaidContext, options: CreateArrayOptions)
   const refusal = ctx.arrayNames.enter(array.name, uuid);
   if (refusal !== null) throw new RaidError('ERR_RAID_EXISTS', 17, `array ${array.name}: ${refusal}`);
   if (options.reads?.policy !== undefined) array.setReadPolicy(options.reads.policy);
-  for (const slot of array.slots) slot.readPreference = options.reads?.members?.[slot.name ?? ''] ?? slot.readPreference;
+  for (const slot of array.slots) slot.setReadPreference(options.reads?.members?.[slot.name ?? ''] ?? slot.readPreference);
   array.expectMembers(options.baseBdevs.filter((member) => member !== null).length);
-  ctx.arrays.set(array.name, array);
+  ctx.list(array);
   await array.lifecycle.create(
     () => compose(ctx, array),
     () => undoCreate(ctx, array, options.baseBdevs),

@@ -310,8 +310,7 @@ export class RaidArrays {
   limitProcess(name: string, limits: Partial<OwnLimits>): void {
     const process = this.#processOf(name);
     checkLimits(name, limits);
-    if (limits.maxBandwidthMbSec !== undefined) process.maxBandwidthMbSec = limits.maxBandwidthMbSec;
-    if (limits.minBandwidthMbSec !== undefined) process.minBandwidthMbSec = limits.minBandwidthMbSec;
+    process.setLimits(limits);
   }
 
   #processOf(name: string): RaidProcess {

@@ -48,14 +48,14 @@ export async function setReads(array: RaidArray, options: ReadOptions): Promise<
   const policyBefore = array.readPolicy;
   const before = wanted.map(([slot]) => slot.readPreference);
   array.setReadPolicy(options.policy ?? policyBefore);
-  for (const [slot, preference] of wanted) slot.readPreference = preference;
+  for (const [slot, preference] of wanted) slot.setReadPreference(preference);
   try {
     await array.lifecycle.whileBusy(array.metadata.update());
   } catch (error) {
     // Restore the former values, unless another request has changed them meanwhile.
     if (array.readPolicy === options.policy) array.setReadPolicy(policyBefore);
     for (const [index, [slot, preference]] of wanted.entries())
-      if (slot.readPreference === preference) slot.readPreference = before[index] ?? 'normal';
+      if (slot.readPreference === preference) slot.setReadPreference(before[index] ?? 'normal');
     throw error;
   }
   array.log.info({ ...array.logFields(), policy: array.readPolicy }, 'which copies are read has been changed');

@@ -6,11 +6,11 @@ import type { RaidContext } from '../array/context.js';
  * skips claimed devices. It is repeated if they are released, because an array may be waiting for one of them.
  */
 export async function whileTaking<T>(ctx: RaidContext, names: readonly (string | null)[], work: () => Promise<T>): Promise<T> {
-  for (const bdev of thereOf(ctx, names)) ctx.passedOver.delete(bdev);
+  for (const bdev of thereOf(ctx, names)) ctx.forgetPassedOver(bdev);
   try {
     return await work();
   } catch (error) {
-    for (const bdev of thereOf(ctx, names)) if (ctx.passedOver.delete(bdev)) ctx.examineLater(bdev, 0);
+    for (const bdev of thereOf(ctx, names)) if (ctx.forgetPassedOver(bdev)) ctx.examineLater(bdev, 0);
     throw error;
   }
 }

@@ -30,5 +30,5 @@ export function adoptOptions(array: RaidArray, headers: readonly ExtensionHeader
  */
 export function adoptReadPolicy(array: RaidArray, latest: ExtensionHeader, bySlot: ExtensionHeader | null): void {
   array.setReadPolicy(latest.readPolicy);
-  for (const slot of array.slots) slot.readPreference = bySlot?.slots[slot.index]?.readPreference ?? 'normal';
+  for (const slot of array.slots) slot.setReadPreference(bySlot?.slots[slot.index]?.readPreference ?? 'normal');
 }

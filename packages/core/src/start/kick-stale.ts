@@ -54,9 +54,9 @@ export async function kickStale(array: RaidArray, force: boolean): Promise<Recor
   if (latest !== null) {
     array.options = recordedOptions(array.module, latest);
     array.integrity.adopt(latest);
-    array.outerUuid = latest.outerUuid;
+    array.setOuterUuid(latest.outerUuid);
     adoptReadPolicy(array, latest, newestHeader(ofItsSlots([...found.values()].flat())));
-    metadata.lineage = latest.lineage;
+    metadata.adoptLineage(latest.lineage);
   }
   if (array.module.optionsDefineLayout === true) {
     if (array.assembly.optionsGeneration === 0 && latest === null) refuseWithoutOptions(array);
@@ -79,7 +79,7 @@ export async function kickStale(array: RaidArray, force: boolean): Promise<Recor
   metadata.spareHeader(known.least);
   // That all members have the newest superblock now proves nothing: it may be in a cache, and lost by the next flush. The round
   // of this start records a number that they all have on stable media.
-  metadata.completedSeqNumber = newest.completedSeqNumber;
+  metadata.adoptCompleted(newest.completedSeqNumber);
   return { header: newest, bySlot };
 }
 
@@ -154,14 +154,11 @@ function setAside(array: RaidArray, slot: Slot): void {
     array.logFields(slot),
     'the member has an older state than all members had once: it was away, or an old image was put back; it is taken out',
   );
-  slot.closeMember();
-  slot.name = null;
-  slot.uuid = slot.recordedUuid;
-  slot.isRemoved = true;
+  slot.kick();
   array.assembly.nonFresh.add(bdev.uuid);
   // The array is complete without the member, including in another start after this one fails.
   array.expectOneLess();
-  array.assembly.deferredMembers.add(bdev.uuid);
+  array.assembly.defer(bdev);
 }
 
 function refuseOlder(array: RaidArray, slot: Slot, force: boolean): void {

@@ -66,7 +66,7 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
       const message = `array ${array.name}: the superblock says ${recordedBlocks} blocks, and its members make ${numBlocks}`;
       throw new RaidError('ERR_RAID_METADATA', 22, message);
     }
-    array.slots.forEach((slot, index) => (slot.dataSize = memberBlocks[index] ?? slot.dataSize));
+    array.slots.forEach((slot, index) => slot.setDataArea(slot.dataOffset, memberBlocks[index] ?? slot.dataSize));
     if (!array.hasUuid) array.uuid = newUuid(ctx.registry.runtime);
     array.metadata.check();
     const loaded = await loadBitmap(array, options.force ?? false);
@@ -125,7 +125,7 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
     const examined = ctx.registry.register(bdev);
     array.mustKeepAll = false;
     lifecycle.isUp();
-    for (const slot of array.slots) if (slot.descriptor === null) slot.emptySince = ctx.registry.runtime.now();
+    for (const slot of array.slots) if (slot.descriptor === null) slot.noteEmpty(ctx.registry.runtime.now());
     array.noteStartError(null);
     // Makes regions clean that were found dirty but consistent.
     array.bitmap?.arm();
@@ -153,7 +153,7 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
     array.bitmap = null;
     array.isReadOnly = false;
     awaitAgain(array);
-    for (const slot of array.slots) slot.isUnsteady ||= slot.hasLostFlush;
+    for (const slot of array.slots) slot.noteFailedStart();
     throw why;
   }
 }
@@ -358,7 +358,7 @@ async function clearWhereNothingIs(array: RaidArray): Promise<void> {
 /** The start failed: the array waits again for members that left meanwhile. */
 function awaitAgain(array: RaidArray): void {
   if (!array.isAssembled) return;
-  for (const slot of array.slots) if (slot.isRemoved && slot.descriptor === null) slot.uuid = slot.recordedUuid;
+  for (const slot of array.slots) if (slot.isRemoved && slot.descriptor === null) slot.awaitRecorded();
 }
 
 /** Writes the superblocks, and again if a member left meanwhile, because none may record that member as current. */
@@ -452,7 +452,7 @@ async function flushMembers(array: RaidArray): Promise<void> {
   await Promise.all(
     array.slots.map(async (slot) => {
       if (slot.descriptor === null || !slot.isOperational) return;
-      slot.partsInFlight++;
+      slot.partBegan();
       try {
         await writeSums(array, slot);
         await new BlockClient(slot.descriptor).flush();

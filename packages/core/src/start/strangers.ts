@@ -57,7 +57,7 @@ export function keepOut(
     : 'They do not name it either';
   const message = `${bdev.name} (${bdev.uuid}) ${what}, and the members that are there do not know it: ${why}. ${advice}`;
   if (array.strangers.get(bdev.uuid)?.message !== message) log(`${message}: ignored`);
-  array.assembly.strangers.set(bdev.uuid, { message, record, lineages, isUsable });
+  array.assembly.noteStranger(bdev.uuid, { message, record, lineages, isUsable });
 }
 
 /** Whether the array is waiting and may be made anew from another device. */

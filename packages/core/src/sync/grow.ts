@@ -91,13 +91,13 @@ export async function grow(array: SyncHost): Promise<void> {
     checkRedundancy(array, level, geometry);
     checkGrowth(array, kept, geometry);
     array.setGeometry(geometry);
-    array.slots.forEach((slot, index) => (slot.dataSize = geometry.memberBlocks[index] ?? slot.dataSize));
+    array.slots.forEach((slot, index) => slot.setDataArea(slot.dataOffset, geometry.memberBlocks[index] ?? slot.dataSize));
     await array.metadata.update();
   } catch (error) {
     // Members may have recorded either size, but the volume still has the old one.
     array.setGeometry(kept);
     for (const [index, slot] of array.slots.entries())
-      if (slot.dataSize === geometry.memberBlocks[index]) slot.dataSize = oldSizes[index] ?? slot.dataSize;
+      if (slot.dataSize === geometry.memberBlocks[index]) slot.setDataArea(slot.dataOffset, oldSizes[index] ?? slot.dataSize);
     throw error;
   }
   bdev.resize(geometry.numBlocks);
@@ -126,7 +126,7 @@ function endOfZeros({ bitmap }: SyncHost, start: number, end: number): number {
 
 async function zeroMember(array: SyncHost, slot: Slot, start: number, end: number): Promise<void> {
   const step = zeroBytes / array.blockSize;
-  slot.partsInFlight++;
+  slot.partBegan();
   try {
     for (let at = start; at < end; at += step) {
       if (slot.descriptor === null || slot.data === null || !isMember(slot)) return;

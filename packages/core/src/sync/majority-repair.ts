@@ -79,11 +79,11 @@ function readCopies(array: SyncHost, places: readonly Place[], count: number): P
       .map(async ({ at, slot }): Promise<Copy> => {
         if (slot.descriptor === null || slot.data === null || array.badBlocks.has(slot.index, at, count))
           return { slot, at, data: null };
-        slot.partsInFlight++;
+        slot.partBegan();
         try {
           return { slot, at, data: await new BlockClient(slot.descriptor, slot.data).read(slot.dataOffset + at, count) };
         } catch {
-          if (count <= array.blocksTogether) slot.errors.read++;
+          if (count <= array.blocksTogether) slot.countReadError();
           return { slot, at, data: null };
         } finally {
           slot.partEnded();
@@ -107,7 +107,7 @@ function decide(copies: readonly Copy[], [start, end]: readonly [number, number]
 
 async function writeCopy(array: SyncHost, slot: Slot, offset: number, data: Uint8Array): Promise<void> {
   if (slot.descriptor === null || slot.data === null || !slot.isInSync) return;
-  slot.partsInFlight++;
+  slot.partBegan();
   try {
     await new BlockClient(slot.descriptor, slot.data).write(slot.dataOffset + offset, data);
     array.noteWritten(slot.index, offset, data.length / array.blockSize);

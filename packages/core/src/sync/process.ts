@@ -13,6 +13,7 @@ import { SumTask } from './sum-blocks.js';
 import { SumsTask } from './sums.js';
 import { mostListed, pieceBytes } from './task.js';
 import type {
+  OwnLimits,
   Mismatch,
   ProcessOptions,
   ProcessRecord,
@@ -157,6 +158,12 @@ export class RaidProcess implements ProcessView, RunningProcess {
     if (this.#hasEnded) return false;
     for (const { index } of this.#targets) if (index === slot) return true;
     return false;
+  }
+
+  /** Changes the process's own limits; an absent one stays as it is. */
+  setLimits({ maxBandwidthMbSec, minBandwidthMbSec }: Partial<OwnLimits>): void {
+    if (maxBandwidthMbSec !== undefined) this.maxBandwidthMbSec = maxBandwidthMbSec;
+    if (minBandwidthMbSec !== undefined) this.minBandwidthMbSec = minBandwidthMbSec;
   }
 
   /** Adds a member to be filled with the others. Only before {@link run}, because it needs all windows. */

@@ -135,9 +135,7 @@ export class ReplaceTask implements ProcessStep {
       }
       throw error;
     }
-    slot.lastMember = { name: before.name ?? '', uuid: before.uuid, serial: before.descriptor.bdev.serial };
-    slot.forgetErrors();
-    slot.replacement = null;
+    slot.noteReplaced({ name: before.name ?? '', uuid: before.uuid, serial: before.descriptor.bdev.serial });
     this.isDone = true;
     this.#array.badBlocks.replace(slot.index, this.#bad.list());
     // If that fails, the list contains too many blocks until the next update.

@@ -554,7 +554,7 @@ export class ResyncTask implements ProcessStep {
   }
 
   #noteRewritten(slot: Slot, at: number, count: number): void {
-    slot.errors.repaired += count;
+    slot.countRepaired(count);
     if (!this.#isResync) this.#process.repairedBlocks += count;
     this.#array.log.info(
       { ...this.#array.logFields(slot), block: slot.dataOffset + at, blocks: count },

@@ -71,7 +71,7 @@ export async function findUnreadable(array: SyncHost, places: readonly Place[], 
       unreadable.push(slot);
       // Blocks on the list were counted when they were found.
       if (array.badBlocks.has(slot.index, at, count)) continue;
-      slot.errors.read++;
+      slot.countReadError();
       array.log.warn(
         { ...array.logFields(slot), block: slot.dataOffset + at, blocks: count, err: error },
         'the member cannot read the block',

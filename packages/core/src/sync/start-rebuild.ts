@@ -69,7 +69,7 @@ class Rebuild implements Gathering {
     const entry: Entry = { slot, descriptor: slot.descriptor, prepared: null };
     this.#entries.push(entry);
     this.#process?.addTarget(slot);
-    slot.filling = { isOnMap: this.#isPartial, leave: (reason) => this.#leave(entry, reason) };
+    slot.fillWith({ isOnMap: this.#isPartial, leave: (reason) => this.#leave(entry, reason) });
   }
 
   async work(): Promise<void> {
@@ -135,8 +135,7 @@ class Rebuild implements Gathering {
       // Before the member can count as current, its map must show at least what the array's does.
       if (this.#isPartial) await array.bitmap?.writeAll();
       else await array.bitmap?.missAll();
-      for (const { filling } of entries.filter((entry) => this.#isThere(entry)).map(({ slot }) => slot))
-        if (filling !== null) filling.isOnMap = true;
+      for (const entry of entries) if (this.#isThere(entry)) entry.slot.noteOnMap();
       // From here on the member has the array's record, which distinguishes it from an older copy of itself.
       await array.metadata.update();
     }

@@ -72,7 +72,7 @@ export class SumTask implements ProcessStep {
       await salvage(this.#array, from, blocks, {
         read: async (at, count) => {
           await memberIo(this.#array, slot, IoType.Read, at, count, addr);
-          slot.partsInFlight++;
+          slot.partBegan();
           await sums.sum(at, count, again, addr).finally(() => slot.partEnded());
         },
         write: () => Promise.resolve(),

@@ -122,7 +122,7 @@ export class SumsTask implements ProcessStep {
       read: async (at, count) => {
         await memberIo(array, slot, IoType.Read, at, count, addr);
         const without = await sums.countWithout(at, at + count);
-        slot.partsInFlight++;
+        slot.partBegan();
         await sums.sum(at, count, again, addr).finally(() => slot.partEnded());
         this.#process.unprovenBlocks += without;
       },
