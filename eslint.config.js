@@ -2,10 +2,10 @@ import eslint from '@eslint/js';
 import tseslint from 'typescript-eslint';
 
 /**
- * The floors of docs/architecture.md. A package imports only from floors below it; what a package may import is listed
+ * The layers of docs/architecture.md. A package imports only from layers below it; what a package may import is listed
  * here, and anything else of ours is an error.
  */
-const floors = {
+const layers = {
   sys: [],
   parity: [],
   bdev: ['parity'],
@@ -31,7 +31,7 @@ const apps = {
 };
 /** Levels, of ours and as a stranger would write them. */
 const levels = ['raid0', 'raid1', 'raid10', 'raid5f', 'raid6', 'concat'];
-const packages = [...Object.keys(floors), ...Object.keys(apps), 'daemon'];
+const packages = [...Object.keys(layers), ...Object.keys(apps), 'daemon'];
 
 /**
  * The layers within a package: its folders below `src`, lowest first. A file imports from its own folder, from folders
@@ -82,7 +82,7 @@ const deterministic = ['bdev', 'core', ...levels, 'superblock', 'signatures', 't
 
 /** What files of a package, or an application, must not import. `folder`: where it is. */
 function foreignImports(name, folder = `packages/${name}`) {
-  const allowed = floors[name] ?? apps[name];
+  const allowed = layers[name] ?? apps[name];
   return [
     {
       group: packages
@@ -98,7 +98,7 @@ function foreignImports(name, folder = `packages/${name}`) {
 }
 
 const importers = [
-  ...Object.keys(floors).map((name) => ({ name, folder: `packages/${name}` })),
+  ...Object.keys(layers).map((name) => ({ name, folder: `packages/${name}` })),
   ...Object.keys(apps).map((name) => ({ name, folder: `apps/${name}` })),
 ];
 const layerRules = importers.map(({ name, folder }) => ({
@@ -150,7 +150,7 @@ export default tseslint.config(
       '@typescript-eslint/no-unnecessary-condition': ['error', { allowConstantLoopConditions: true }],
       '@typescript-eslint/switch-exhaustiveness-check': ['error', { considerDefaultExhaustiveForUnions: true }],
       '@typescript-eslint/consistent-type-imports': 'error',
-      // Bit fields and packed words are this project's daily bread.
+      // Enumerations of bit fields are computed.
       '@typescript-eslint/prefer-literal-enum-member': 'off',
       eqeqeq: 'error',
       // Both take `this.#x ??= …` for no use at all; the compiler (noUnusedLocals) does not.

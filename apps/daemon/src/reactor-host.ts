@@ -8,7 +8,7 @@ import { Notifications } from './notifications.js';
 import { newSharedNames } from './shared-names.js';
 import type { ReactorData } from './reactor-messages.js';
 import { ReactorThread } from './reactor-thread.js';
-import type { Patience, ReactorThreadEvents } from './reactor-thread.js';
+import type { WatchdogTimes, ReactorThreadEvents } from './reactor-thread.js';
 import { Directory } from './router/directory.js';
 import { ExportNews } from './router/export-news.js';
 import { Router } from './router/router.js';
@@ -178,6 +178,6 @@ function startThread(options: ReactorDaemonOptions, share: ReactorData['share'],
     logLevel: log.level,
     share,
   };
-  const patience: Patience = options;
-  return new ReactorThread(data, patience, events, log);
+  const times: WatchdogTimes = options;
+  return new ReactorThread(data, times, events, log);
 }

@@ -22,7 +22,7 @@ export interface ReactorThreadEvents {
 }
 
 /** Time limits of the watchdog. */
-export interface Patience {
+export interface WatchdogTimes {
   stuckAfterSeconds: number;
   giveUpAfterSeconds: number;
 }
@@ -48,7 +48,7 @@ export class ReactorThread implements Port {
   #isEnding = false;
   readonly #watchdog: Watchdog;
 
-  constructor(data: Omit<ReactorData, 'beat'>, patience: Patience, events: ReactorThreadEvents, log: Logger) {
+  constructor(data: Omit<ReactorData, 'beat'>, times: WatchdogTimes, events: ReactorThreadEvents, log: Logger) {
     this.#log = log;
     this.#events = events;
     this.#which = data.share === null ? '' : ` of reactor ${data.share.index}`;
@@ -69,7 +69,7 @@ export class ReactorThread implements Port {
     };
     this.#worker.on('error', (error) => lost(error instanceof Error ? error : new Error(String(error))));
     this.#worker.on('exit', (code) => lost(new Error(`the thread${this.#which || ' of the reactor'} ended with code ${code}`)));
-    this.#watchdog = this.#watch(workerData.beat, patience);
+    this.#watchdog = this.#watch(workerData.beat, times);
   }
 
   get isStuck(): boolean {
@@ -186,7 +186,7 @@ export class ReactorThread implements Port {
     return new RpcError(RpcCode.Internal, `${what}. What was asked for may still be carried out when it does`);
   }
 
-  #watch(beat: Int32Array, { stuckAfterSeconds, giveUpAfterSeconds }: Patience): Watchdog {
+  #watch(beat: Int32Array, { stuckAfterSeconds, giveUpAfterSeconds }: WatchdogTimes): Watchdog {
     const watchdog = new Watchdog({
       beat,
       stuckAfterSeconds,

@@ -136,11 +136,11 @@ function slotRow(terminal: Terminal, slot: SlotDocument, branch: string, inner: 
     (part) => part !== null,
   );
   const place = inner === undefined ? parts.join(', ') : `array ${inner.name}: ${showHealth(terminal, inner.health)}`;
-  const troubles = [
+  const problems = [
     ...(slot.bad_blocks > 0 ? [plural(slot.bad_blocks, 'bad block')] : []),
     ...(slot.checksum_errors > 0 ? [plural(slot.checksum_errors, 'checksum error')] : []),
   ];
-  const notes = troubles.length > 0 ? terminal.colors.red(` ${troubles.join(', ')}`) : '';
+  const notes = problems.length > 0 ? terminal.colors.red(` ${problems.join(', ')}`) : '';
   const counts = [slot.read_errors, slot.write_errors, slot.repaired_blocks].map((count) => showCount(terminal, count));
   return [`${branch}slot ${slot.slot}  ${name}`, showMemberState(terminal, slot.state), ...counts, `${place}${notes}`.trim()];
 }

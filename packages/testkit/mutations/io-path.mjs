@@ -167,7 +167,7 @@ export const ioPath = [
   {
     id: 'not-delayed-for-the-journal',
     file: 'core/src/io/request-path.ts',
-    line: 'if (this.#gate.delays(io)) return;',
+    line: 'if (this.#barrier.delays(io)) return;',
     becomes: '',
     loses:
       'a write begins while a departure is being recorded, without a journal entry, and a crash leaves the absent member’s block nonsense',
@@ -227,7 +227,7 @@ export const ioPath = [
   {
     id: 'departure-closes-nothing',
     file: 'core/src/array/array.ts',
-    line: 'if (!slot.isRebuilding) this.#gate.close();',
+    line: 'if (!slot.isRebuilding) this.#barrier.close();',
     becomes: '',
     loses: 'a member that left stays on record as current',
   },

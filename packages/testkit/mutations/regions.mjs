@@ -210,7 +210,7 @@ export const regions = [
   {
     id: 'written-region-becomes-empty',
     file: 'core/src/bitmap/write-intent-bitmap.ts',
-    line: 'if (state === RegionState.Dirty && this.#trims?.isWhole(region) === true)',
+    line: 'if (state === RegionState.Dirty && this.#discards?.isWhole(region) === true)',
     becomes: 'if (state === RegionState.Dirty)',
     loses: 'a region that was only written to becomes one that reads as zeros',
     tests: ['packages/core/test/trims.test.ts'],
@@ -218,7 +218,7 @@ export const regions = [
   {
     id: 'overtaken-unmap-counts',
     file: 'core/src/bitmap/write-intent-bitmap.ts',
-    line: 'io.begunAt = this.#trims.now();',
+    line: 'io.begunAt = this.#discards.now();',
     becomes: 'io.begunAt = Infinity;',
     loses: 'a write that overtook an unmap reads as zeros once its region counts as empty',
     tests: ['packages/core/test/trims.test.ts'],
@@ -227,7 +227,7 @@ export const regions = [
   {
     id: 'write-leaves-region-empty',
     file: 'core/src/bitmap/write-intent-bitmap.ts',
-    line: 'else this.#trims?.wrote(group);',
+    line: 'else this.#discards?.wrote(group);',
     becomes: '',
     loses: 'a write to a region that was unmapped reads as zeros later on',
     tests: ['packages/core/test/trims.test.ts'],

@@ -432,7 +432,7 @@ export class Configuration implements Caller {
     return {
       is_starting: !this.#isUp,
       state_file: state?.path ?? null,
-      state_error: this.#saver.trouble,
+      state_error: this.#saver.error,
       pending: this.#pending.describe(),
       found: this.#scanner?.describe() ?? null,
     };

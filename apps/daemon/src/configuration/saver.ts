@@ -11,7 +11,7 @@ export class Saver {
   readonly #log: Logger;
   /** Arrays that were logged as not saved. */
   readonly #left = new Set<string>();
-  #trouble: string | null = null;
+  #error: string | null = null;
 
   constructor(state: StateFile | null, log: Logger) {
     this.#state = state;
@@ -19,8 +19,8 @@ export class Saver {
   }
 
   /** Why the last attempt to save failed; null if it did not. */
-  get trouble(): string | null {
-    return this.#trouble;
+  get error(): string | null {
+    return this.#error;
   }
 
   async save(calls: readonly ConfigCall[]): Promise<void> {
@@ -28,21 +28,21 @@ export class Saver {
     if (state === null) return;
     try {
       await state.write(calls.filter((call) => call.method !== 'bdev_wait_for_examine' && this.#isKept(call)));
-      if (this.#trouble !== null) this.#log.info({ path: state.path }, 'the state file can be written again');
-      this.#trouble = null;
+      if (this.#error !== null) this.#log.info({ path: state.path }, 'the state file can be written again');
+      this.#error = null;
     } catch (error) {
       this.failed(error instanceof Error ? error.message : String(error));
     }
   }
 
   /** Logs that saving failed, once for each reason. */
-  failed(trouble: string): void {
-    if (trouble !== this.#trouble)
+  failed(error: string): void {
+    if (error !== this.#error)
       this.#log.error(
-        { path: this.#state?.path, reason: trouble },
+        { path: this.#state?.path, reason: error },
         'the state file cannot be written: what has been set up is lost at the next start',
       );
-    this.#trouble = trouble;
+    this.#error = error;
   }
 
   /**

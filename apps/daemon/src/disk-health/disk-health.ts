@@ -39,7 +39,7 @@ export class DiskHealth {
   readonly #abort = new AbortController();
   #disks: readonly DiskState[] = [];
   /** Why nothing is known; null if smartctl works. */
-  #trouble: string | null;
+  #failure: string | null;
   #looking: Promise<void> | null = null;
   #timer: NodeJS.Timeout | null = null;
 
@@ -49,7 +49,7 @@ export class DiskHealth {
     this.#everyMs = everyMs;
     this.#onEvent = onEvent;
     this.#log = log;
-    this.#trouble = everyMs === 0 ? 'it is turned off (raidkitd --disk-health 0)' : 'it has not been looked at yet';
+    this.#failure = everyMs === 0 ? 'it is turned off (raidkitd --disk-health 0)' : 'it has not been looked at yet';
   }
 
   /** To be called when the daemon is up. */
@@ -94,12 +94,12 @@ export class DiskHealth {
   async #lookNow(): Promise<void> {
     const before = new Map(this.#disks.map((disk) => [disk.name, disk]));
     const found: DiskState[] = [];
-    let trouble: string | null = null;
+    let failure: string | null = null;
     for (const disk of await this.#open()) {
       if (this.#abort.signal.aborted) return;
       const said = await this.#ask(disk.path);
       if (said === null) {
-        trouble = 'smartctl is not installed (it is part of smartmontools)';
+        failure = 'smartctl is not installed (it is part of smartmontools)';
         break;
       }
       const state = { ...disk, ...said, lookedAt: Date.now() };
@@ -109,8 +109,8 @@ export class DiskHealth {
       if (state.verdict === 'bad' && known?.verdict !== 'bad') await this.#tell(state);
     }
     if (this.#abort.signal.aborted) return;
-    if (trouble !== null && trouble !== this.#trouble) this.#log.info({}, `the health of disks is not known: ${trouble}`);
-    this.#trouble = trouble ?? (found.length === 0 ? 'no block device is open' : null);
+    if (failure !== null && failure !== this.#failure) this.#log.info({}, `the health of disks is not known: ${failure}`);
+    this.#failure = failure ?? (found.length === 0 ? 'no block device is open' : null);
     this.#disks = found;
   }
 
@@ -160,7 +160,7 @@ export class DiskHealth {
   #describe(): object {
     return {
       is_on: this.#everyMs > 0,
-      reason: this.#trouble,
+      reason: this.#failure,
       disks: this.#disks.map((disk) => ({
         bdev_name: disk.name,
         path: disk.path,

@@ -70,7 +70,7 @@ export function rivalNames({ registry, strangers }: RaidArray): string[] {
 
 const isDiscovered = (slot: Slot): boolean => slot.isOperational;
 
-function configuring(array: RaidArray, absent: readonly Slot[], names: string, trouble: string | null): Advice {
+function configuring(array: RaidArray, absent: readonly Slot[], names: string, startError: string | null): Advice {
   const health = 'configuring';
   if (array.isStarting) return { health, reason: 'it is being started', action: null };
   if (absent.length === 0)
@@ -79,7 +79,7 @@ function configuring(array: RaidArray, absent: readonly Slot[], names: string, t
   const reason = enough
     ? `it waits for ${names}; ${array.numDiscovered} members of ${array.numSlots} are there, with which it could start`
     : `it waits for ${names}; ${array.numDiscovered} members of ${array.numSlots} are there, and it cannot start: ${array.whyNotWith(isDiscovered)}`;
-  const whole = trouble === null ? reason : `${reason}; ${trouble}`;
+  const whole = startError === null ? reason : `${reason}; ${startError}`;
   return { health, reason: whole, action: startAction(array, absent) };
 }
 

@@ -156,7 +156,7 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
   /** Growth in progress. One growth follows another. */
   #resizing: Promise<void> = Promise.resolve();
   readonly #host: RaidArrayHost;
-  readonly #gate: CommitBarrier;
+  readonly #barrier: CommitBarrier;
   readonly #repair: ReadRepair;
 
   constructor(options: RaidArrayOptions, host: RaidArrayHost) {
@@ -176,10 +176,10 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
     this.integrity = new Integrity(this, options.hasIntegrity ?? false);
     this.lifecycle = new Lifecycle(options.name);
     this.metadata = new SuperblockWriter(this, options.store);
-    this.#gate = new CommitBarrier(this);
+    this.#barrier = new CommitBarrier(this);
     this.routesReads = host.routesReads;
     this.gathersWrites = host.gathersWrites;
-    this.io = new RequestPath(this, this.#gate);
+    this.io = new RequestPath(this, this.#barrier);
     this.answers = new IoTimeouts(this);
     this.#repair = new ReadRepair(this);
     this.processes = new ProcessQueue((error) => {
@@ -781,7 +781,7 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
   beginLeave(slot: Slot, absence: 'missing' | 'failed'): void {
     this.#membership++;
     slot.leave(absence);
-    if (!slot.isRebuilding) this.#gate.close();
+    if (!slot.isRebuilding) this.#barrier.close();
     this.#numOperational--;
   }
 
@@ -802,13 +802,13 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
 
   /** No write may begin: the array is not online, or a departure is being recorded. */
   get areWritesHeld(): boolean {
-    return this.state !== 'online' || this.#gate.isClosed;
+    return this.state !== 'online' || this.#barrier.isClosed;
   }
 
   /** The superblocks may be out of date. No write is acknowledged until they have been updated; resolves then. */
   recordAgain(): Promise<void> {
-    this.#gate.close();
-    return this.#gate.whenOpen();
+    this.#barrier.close();
+    return this.#barrier.whenOpen();
   }
 
   /**
@@ -816,7 +816,7 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
    * Rejects if that fails.
    */
   leaveRecorded(): Promise<void> {
-    return this.#gate.whenOpen();
+    return this.#barrier.whenOpen();
   }
 
   logFields(slot?: Slot): object {

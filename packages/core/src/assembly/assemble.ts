@@ -589,10 +589,10 @@ async function tryStart(ctx: RaidContext, array: RaidArray): Promise<void> {
   try {
     await bringOnline(ctx, array);
   } catch (error) {
-    const trouble = error instanceof Error ? error.message : String(error);
-    if (trouble !== array.startError && !array.isDeleting)
-      array.log.error(array.logFields(), `the array cannot be started: ${trouble}`);
-    array.noteStartError(trouble);
+    const startError = error instanceof Error ? error.message : String(error);
+    if (startError !== array.startError && !array.isDeleting)
+      array.log.error(array.logFields(), `the array cannot be started: ${startError}`);
+    array.noteStartError(startError);
     if (!RaidError.is(error) && !BdevError.is(error)) throw error;
     if (mayPass(error)) ctx.retries.later(startRetryMs, () => startAgain(ctx, array));
   }

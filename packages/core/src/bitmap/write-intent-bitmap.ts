@@ -50,7 +50,7 @@ export class WriteIntentBitmap extends RegionStates {
   #zeroWaiters: (() => void)[] = [];
   #idleWaiters: (() => void)[] = [];
   /** The ranges that users have unmapped; null before the first unmap. */
-  #trims: Discards | null = null;
+  #discards: Discards | null = null;
   #timer: TimerHandle | null = null;
   #isStopped = false;
 
@@ -76,7 +76,7 @@ export class WriteIntentBitmap extends RegionStates {
     this.#inFlight = copyInto(new Uint32Array(this.numGroups), this.#inFlight);
     this.#lastWrite = copyInto(new Float64Array(this.numGroups), this.#lastWrite);
     this.#pages.growTo(numRegions);
-    this.#trims?.grow();
+    this.#discards?.grow();
   }
 
   get numPages(): number {
@@ -89,8 +89,8 @@ export class WriteIntentBitmap extends RegionStates {
    */
   begin(io: RaidIo): boolean {
     if (io.type === IoType.Unmap && this.#canBecomeUnwritten) {
-      this.#trims ??= new Discards(this.#array, this);
-      io.begunAt = this.#trims.now();
+      this.#discards ??= new Discards(this.#array, this);
+      io.begunAt = this.#discards.now();
     }
     return this.#enter(io);
   }
@@ -131,8 +131,8 @@ export class WriteIntentBitmap extends RegionStates {
     const last = this.groupOf(this.#lastRegion(io));
     for (let group = this.groupOf(this.#firstRegion(io)); group <= last; group++) {
       this.#leave(group, now);
-      if (io.type === IoType.Unmap) this.#trims?.unmapped(group, io);
-      else this.#trims?.wrote(group);
+      if (io.type === IoType.Unmap) this.#discards?.unmapped(group, io);
+      else this.#discards?.wrote(group);
     }
     this.#armTimer();
   }
@@ -476,7 +476,7 @@ export class WriteIntentBitmap extends RegionStates {
       // The lost flush may have come after this round's flush, whatever that one returned.
       for (const region of before.keys()) if (this.#mustStayDirty(region)) throw new Error('a member lost a flush meanwhile');
       for (const [region, state] of before) {
-        if (state === RegionState.Dirty && this.#trims?.isWhole(region) === true)
+        if (state === RegionState.Dirty && this.#discards?.isWhole(region) === true)
           this.#pages.said.set(region, RegionState.Unwritten);
         else this.#pages.said.delete(region);
       }

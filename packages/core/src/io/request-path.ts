@@ -23,7 +23,7 @@ export class RequestPath implements BdevDriver, RequestSink {
   readonly productName = 'Raid Volume';
   readonly hasForceUnitAccess = true;
   readonly #array: IoHost;
-  readonly #gate: CommitBarrier;
+  readonly #barrier: CommitBarrier;
   readonly #routed: RoutedReads;
   readonly #gather: WriteGather;
   /** The instance of the level that threw an exception; it gets no new requests. */
@@ -34,9 +34,9 @@ export class RequestPath implements BdevDriver, RequestSink {
   #begun = 0;
   #idleWaiters: (() => void)[] = [];
 
-  constructor(array: IoHost, gate: CommitBarrier) {
+  constructor(array: IoHost, barrier: CommitBarrier) {
     this.#array = array;
-    this.#gate = gate;
+    this.#barrier = barrier;
     this.#routed = new RoutedReads(array, this);
     this.#gather = new WriteGather(array, this);
   }
@@ -362,7 +362,7 @@ export class RequestPath implements BdevDriver, RequestSink {
     if (status !== Status.Ok || !mayMissMember) this.finish(io, status);
     // A member may have left since the level checked its members. It was skipped, and lacks what would be acknowledged.
     else if (!this.#array.hasEnough) this.finish(io, Status.NoDevice);
-    else if (!this.#gate.holds(io)) this.finish(io, Status.Ok);
+    else if (!this.#barrier.holds(io)) this.finish(io, Status.Ok);
   }
 
   /** Completes a routed read that no other member can answer with its error. */
@@ -392,7 +392,7 @@ export class RequestPath implements BdevDriver, RequestSink {
     }
     if (journal !== null) {
       // The departure must be recorded before the level can know what to journal.
-      if (this.#gate.delays(io)) return;
+      if (this.#barrier.delays(io)) return;
       journal.entered(io);
     }
     io.start(level);

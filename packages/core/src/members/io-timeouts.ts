@@ -3,11 +3,11 @@ import type { BdevIo, TimerHandle } from '@raidkit/bdev';
 import type { MembersHost } from './host.js';
 import type { Slot } from './slot.js';
 
-/** A member is suspect when an I/O has taken this fraction of the timeout. */
-const suspectShare = 1 / 6;
+/** A member is unresponsive when an I/O has taken this fraction of the timeout. */
+const lateShare = 1 / 6;
 
 /**
- * Watches that members complete their I/O. A late member is suspect: mirrors read elsewhere, and an event is emitted. When an
+ * Watches that members complete their I/O. A late member is unresponsive: mirrors read elsewhere, and an event is emitted. When an
  * I/O times out, this class decides whether to keep waiting. If the array can continue with the members that still answer, the
  * I/O is given up and its member failed; the device may still execute such an I/O, so nothing may use it afterwards. If no
  * member answers, the cause is not a single member, and the array waits.
@@ -27,7 +27,7 @@ export class IoTimeouts {
     const { memberOptions, registry } = this.#array;
     if (this.isArmed || memberOptions.ioTimeoutMs === 0) return;
     this.isArmed = true;
-    this.#timer = registry.runtime.setWatchTimer(this.#look, memberOptions.ioTimeoutMs * suspectShare);
+    this.#timer = registry.runtime.setWatchTimer(this.#look, memberOptions.ioTimeoutMs * lateShare);
   }
 
   stop(): void {
@@ -51,7 +51,7 @@ export class IoTimeouts {
     // Clients do not depend on a member that is leaving or being filled, nor on an array that is not online.
     if (!slot.isInSync || array.state !== 'online') return 0;
     const canGo = array.canRunWith((other) => other !== slot && other.isInSync && this.#answers(other, io));
-    return canGo ? 0 : array.memberOptions.ioTimeoutMs * suspectShare;
+    return canGo ? 0 : array.memberOptions.ioTimeoutMs * lateShare;
   }
 
   /** Whether the slot's member has answered recently, while another member's I/O is overdue. */
@@ -59,7 +59,7 @@ export class IoTimeouts {
     if (descriptor === null) return false;
     const { memberOptions, registry } = this.#array;
     const now = registry.runtime.now();
-    const late = now - memberOptions.ioTimeoutMs * suspectShare;
+    const late = now - memberOptions.ioTimeoutMs * lateShare;
     if (descriptor.bdev.oldestSubmittedAt > late) return true;
     // If the overdue I/O is a flush, all members may have much to flush.
     const mayBeSlow =
@@ -71,7 +71,7 @@ export class IoTimeouts {
     this.isArmed = false;
     this.#timer = null;
     const array = this.#array;
-    const late = array.registry.runtime.now() - array.memberOptions.ioTimeoutMs * suspectShare;
+    const late = array.registry.runtime.now() - array.memberOptions.ioTimeoutMs * lateShare;
     let isWorking = false;
     for (const slot of array.slots) {
       if (slot.partsInFlight > 0) isWorking = true;
@@ -82,7 +82,7 @@ export class IoTimeouts {
       if (descriptor === null || slot.isRemoving) continue;
       const about = { array: array.name, slot: slot.index, member: descriptor.bdev.name };
       array.emit({ type: isLate ? 'memberSuspect' : 'memberAnswers', ...about });
-      if (isLate) array.log.warn(array.logFields(slot), 'the member does not answer: it is suspect');
+      if (isLate) array.log.warn(array.logFields(slot), 'the member does not answer: it is unresponsive');
       else array.log.info(array.logFields(slot), 'the member answers again');
     }
     if (isWorking) this.arm();

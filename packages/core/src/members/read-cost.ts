@@ -6,7 +6,7 @@ const rankStep = 2 ** 49;
 
 /** Returns the cost of a read from the slot's member. Of several copies the cheapest is read. */
 export function readCost({ isUnresponsive, readBlocksInFlight, readPreference, readTurn }: Slot, policy: ReadPolicy): number {
-  // A suspect member ranks after all others, whatever their preference.
+  // An unresponsive member ranks after all others, whatever their preference.
   let rank = isUnresponsive ? 3 : 0;
   if (readPreference === 'normal') rank += 1;
   else if (readPreference === 'write-mostly') rank += 2;

@@ -301,9 +301,9 @@ async function makeGoodLostFlushes(array: RaidArray): Promise<void> {
 function whyUnsafe({ bitmap, blockSize }: RaidArray, missing: string): string {
   if (bitmap === null)
     return `has blocks of ${blockSize} bytes, for which there is no record of what is being written, and ${missing} is missing: the missing member's data cannot be told from parity that may be wrong`;
-  const suspect = bitmap.regionsToResync;
-  const bytes = suspect * bitmap.regionBlocks * blockSize;
-  return `was not stopped cleanly, and ${missing} is missing: in ${suspect} regions (${bytes} bytes of each member) the missing member's data cannot be told from what was being written`;
+  const numRegions = bitmap.regionsToResync;
+  const bytes = numRegions * bitmap.regionBlocks * blockSize;
+  return `was not stopped cleanly, and ${missing} is missing: in ${numRegions} regions (${bytes} bytes of each member) the missing member's data cannot be told from what was being written`;
 }
 
 /**

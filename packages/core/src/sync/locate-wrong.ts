@@ -86,10 +86,10 @@ async function locate(
   buffers: Buffers,
   located: Difference[],
 ): Promise<void> {
-  const suspects: Slot[] = [];
-  for (const slot of stripe.data) if (await isExplainedBy(array, stripe, slot, at, count, buffers)) suspects.push(slot);
-  const [wrong] = suspects;
-  if (wrong !== undefined && suspects.length === 1) {
+  const explaining: Slot[] = [];
+  for (const slot of stripe.data) if (await isExplainedBy(array, stripe, slot, at, count, buffers)) explaining.push(slot);
+  const [wrong] = explaining;
+  if (wrong !== undefined && explaining.length === 1) {
     const last = located[located.length - 1];
     if (last?.[0] === wrong && last[1] + last[2] === at) last[2] += count;
     else located.push([wrong, at, count]);

@@ -19,7 +19,7 @@ export interface AdmissionLimits {
   maxConnections: number;
   /** Clients in the transmission phase from one network address. */
   maxConnectionsPerPeer: number;
-  /** Buffer memory above the guaranteed floors of connections, which all clients share. Bytes. */
+  /** Buffer memory above the guaranteed shares of connections, which all clients share. Bytes. */
   commonBytes: number;
 }
 
