@@ -24,8 +24,8 @@ interface Degraded {
   model: BlockModel;
 }
 
-/** A raid5f whose first stripes are written, and which lost a member while it was up. */
-async function degraded(members: number, lost: number): Promise<Degraded> {
+/** An array whose first stripes are written, and which lost a member while it was up. */
+async function degraded(members: number, lost: number, level: 'raid5f' | 'raid6' = 'raid5f'): Promise<Degraded> {
   const rig = newRig({ memoryBytes: 24 * MiB });
   const disks = new Map<number, RamDisk>();
   for (let index = 0; index < members; index++) {
@@ -33,9 +33,9 @@ async function degraded(members: number, lost: number): Promise<Degraded> {
     disks.set(index, disk);
   }
   const baseBdevs = Array.from({ length: members }, (_, index) => `m${index}`);
-  await rig.arrays.create({ name: 'a', level: 'raid5f', baseBdevs, superblock: true, stripSizeKb: (strip * blockSize) / 1024 });
+  await rig.arrays.create({ name: 'a', level, baseBdevs, superblock: true, stripSizeKb: (strip * blockSize) / 1024 });
   const volume = openVolume(rig, 'a');
-  const numBlocks = strip * (members - 1) * members;
+  const numBlocks = strip * (members - (level === 'raid6' ? 2 : 1)) * members;
   const model = new BlockModel(numBlocks);
   await volume.write(0, taggedBlocks(0, numBlocks, 1, blockSize));
   model.submitted(0, numBlocks, 1);
@@ -183,6 +183,32 @@ describe('the journal', () => {
     await expect(volume.read(strip, 1)).rejects.toThrow(/EIO|error/i);
     expect(arrayOf(again, 'a').bitmap?.regionsToResync).toBe(1);
   });
+
+  it.each(['raid5f', 'raid6'] as const)(
+    'of a %s is kept by a start in which members refuse writes for longer than it tries: the next one loses nothing',
+    async (level) => {
+      const setup = await degraded(4, 1, level);
+      const { model } = setup;
+      hold(setup, (index) => index === 0);
+      model.submitted(0, 2, 2);
+      void setup.volume.write(0, taggedBlocks(0, 2, 2, blockSize)).catch(() => undefined);
+      await turns();
+      const again = newRig({ memoryBytes: 24 * MiB });
+      const found: RamDisk[] = [];
+      for (const [index, { bytes }] of setup.disks) {
+        const { disk } = await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: bytes.slice() });
+        disk.fault = (io) => (changes.has(io.type) && io.offsetBlocks >= 2048 ? Status.IoError : Status.Ok);
+        found.push(disk);
+      }
+      await again.registry.waitForExamine();
+      expect(arrayOf(again, 'a').state).toBe('configuring');
+      await expect(again.arrays.startDegraded('a')).rejects.toThrow(/journal could not be written again/);
+      for (const disk of found) disk.fault = () => Status.Ok;
+      await again.arrays.startDegraded('a');
+      const tags = tagsOf(await openVolume(again, 'a').read(0, model.numBlocks), 0, blockSize, 'after the start');
+      tags.forEach((tag, block) => model.settle(block, tag, 'after the start'));
+    },
+  );
 
   it('of an earlier time without a member does not count in a later one', async () => {
     const setup = await degraded(3, 1);

@@ -43,6 +43,16 @@ export const journal = [
     suites: ['packages/core/test/two-missing.test.ts'],
   },
   {
+    id: 'journal-that-members-refuse-is-given-up',
+    file: 'core/src/journal/journal-replay.ts',
+    line: 'if (refusal !== null && !mayGiveUp) throw notWrittenAgain(array, refusal);',
+    becomes: 'void notWrittenAgain;',
+    loses:
+      'a controller that is away for some milliseconds in a start costs the absent member’s blocks that were being written',
+    levels: ['raid6', 'raid5f'],
+    tests: ['packages/core/test/journal.test.ts'],
+  },
+  {
     id: 'no-member-is-journaled',
     file: 'core/src/journal/journal.ts',
     line: 'io.journalSlots = this.#plan.slots;',

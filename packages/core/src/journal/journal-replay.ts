@@ -15,10 +15,11 @@ import type { DoubtList, FoundEntry } from '../format/store.js';
  * given up afterwards. If more members can be lost, only blocks are written that redundancy cannot prove.
  *
  * Afterwards the absent members' blocks are what they were before the crash, or what was being written. They are inconsistent
- * only where that failed, and where the list beside the journal says so. Resolves to false if there is no journal for this
- * state of the array, or if it cannot be read.
+ * only where something could not be read, and where the list beside the journal says so. Resolves to false if there is no
+ * journal for this state of the array, or if it cannot be read. Rejects if a member refused a write: the journal is in force
+ * then as before. With `mayGiveUp` what could not be written is inconsistent, too.
  */
-export async function replayJournal(array: JournalHost, doubt: DoubtList | null): Promise<boolean> {
+export async function replayJournal(array: JournalHost, doubt: DoubtList | null, mayGiveUp: boolean): Promise<boolean> {
   const { consistency, metadata, bitmap } = array;
   if (array.journal === null || bitmap === null || metadata.journalEpoch === 0) return false;
   const found = await readEntries(array, array, metadata.journalEpoch);
@@ -34,6 +35,7 @@ export async function replayJournal(array: JournalHost, doubt: DoubtList | null)
   if (!isProvable) consistency.forget();
   for (const { start, count } of doubt?.ranges ?? []) consistency.load(start, count);
   const failed: { from: number; to: number }[] = [];
+  let refusal: unknown = null;
   const written = new Set<number>();
   for (const { entry, newer } of withNewer(entries)) {
     const match = isProvable ? 'unreadable' : await compareEntry(array, entry, newer);
@@ -41,6 +43,7 @@ export async function replayJournal(array: JournalHost, doubt: DoubtList | null)
     // What redundancy proves is at least as new as any entry: the newest entry may be damaged or lost.
     for (const part of isProvable ? await unreadableParts(array, entry, newer) : [entry]) {
       for (let i = 0; i < part.numBlocks; i++) written.add(part.offsetBlocks + i);
+      const errorsBefore = numWriteErrors(array);
       try {
         await writeTogether(array, part, isProvable ? [part] : entriesWith(entry, entries));
       } catch (error) {
@@ -53,6 +56,7 @@ export async function replayJournal(array: JournalHost, doubt: DoubtList | null)
         // A write that was refused for lack of space before and is again is on the list already.
         const isListed = match === 'unreadable' && consistency.isInconsistent(range.from, range.to - range.from);
         if (statusOf(error) !== Status.NoSpace || !isListed) failed.push(range);
+        if (statusOf(error) !== Status.NoSpace && numWriteErrors(array) > errorsBefore) refusal ??= error;
       }
     }
   }
@@ -65,9 +69,11 @@ export async function replayJournal(array: JournalHost, doubt: DoubtList | null)
         { ...array.logFields(), block: start, blocks: end - start, err: error },
         'stripes of the journal could not be written again',
       );
+      refusal ??= error;
       failed.push({ from: start, to: end });
     }
   }
+  if (refusal !== null && !mayGiveUp) throw notWrittenAgain(array, refusal);
   for (const slot of array.slots) if (slot.isInSync) await flushMember(array, slot, 'a flush for the journal failed');
   for (const { from, to } of failed) consistency.load(from, to - from);
   array.log.info({ ...array.logFields(), entries: entries.length, failed: failed.length }, 'the journal was written again');
@@ -126,6 +132,18 @@ function rowsToldOf(array: JournalHost, together: readonly FoundEntry[]): BlockR
 function entriesWith({ id, indexTogether, numTogether }: FoundEntry, entries: readonly FoundEntry[]): FoundEntry[] {
   const first = id - indexTogether;
   return entries.filter((other) => other.id >= first && other.id < first + numTogether).sort((one, other) => one.id - other.id);
+}
+
+/** Number of writes that members have failed. */
+function numWriteErrors({ slots }: JournalHost): number {
+  let count = 0;
+  for (const { errors } of slots) count += errors.write;
+  return count;
+}
+
+function notWrittenAgain(array: JournalHost, cause: unknown): RaidError {
+  const message = `array ${array.name}: its journal could not be written again, because a member refuses writes: ${cause instanceof Error ? cause.message : String(cause)}`;
+  return new RaidError('ERR_RAID_METADATA', 5, message, { cause });
 }
 
 /** A lack of memory makes the start fail, to be tried again. No data may be given up because of it. */

@@ -275,7 +275,7 @@ async function refuseUnsafeStart(array: RaidArray, origin: RegionOrigin | null, 
     );
     return;
   }
-  if (origin?.is === 'recorded' && (await replayJournal(array, origin.doubt))) return;
+  if (origin?.is === 'recorded' && (await replayJournal(array, origin.doubt, force))) return;
   const missing = array.slots.filter((slot) => !slot.isInSync).map((slot) => slot.index);
   const message = `array ${array.name} ${whyUnsafe(array, `slot ${missing.join(', ')}`)}. Bring the member back, or start with force: its blocks there answer EIO then, until they are written or parity is trusted by hand`;
   if (!force) {
