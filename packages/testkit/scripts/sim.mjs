@@ -59,6 +59,10 @@ const { values } = parseArgs({
     at: { type: 'string', default: '1' },
     /** With --kind: what goes wrong at which operation of the recovery from a crash, and what follows it: "eio@4", "eio@4,cut+7". */
     second: { type: 'string', default: '' },
+    /** With --kind, a crash: what is done before an ordinary start, and which of its variants: "foreign@7", "forced@7". */
+    recovery: { type: 'string', default: '' },
+    /** With --faults --pairs: only crashes and what such a recovery makes of them, or an outage in the start. */
+    recoveries: { type: 'boolean', default: false },
     /** What was written before is still in caches; and what follows the fault: stripe, rest, or kill, cut or torn so many operations later, as "cut+7". */
     unflushed: { type: 'boolean', default: false },
     then: { type: 'string', default: '' },
@@ -118,6 +122,7 @@ async function showFault(level) {
     at: Number(values.at),
     kind: values.kind,
     second: secondOf(values.second),
+    recovery: recoveryOf(values.recovery),
     isFlushed: !values.unflushed,
     ...(values.target ? { of: 'target' } : values.records ? { of: 'records' } : {}),
     follow: followOf(values.then),
@@ -133,6 +138,12 @@ function followOf(text) {
   return after === undefined ? { kind } : { kind, after: Number(after) };
 }
 
+function recoveryOf(text) {
+  if (text === '') return null;
+  const [kind, draw] = text.split('@');
+  return { kind, draw: Number(draw) };
+}
+
 function secondOf(text) {
   if (text === '') return null;
   const [strike, then = ''] = text.split(',');
@@ -141,11 +152,12 @@ function secondOf(text) {
 }
 
 /** The options that run it again. */
-function describeFault({ at, follow = null, isFlushed, kind, of, scenario, second }) {
+function describeFault({ at, follow = null, isFlushed, kind, of, recovery = null, scenario, second }) {
   const then = follow === null ? '' : ` --then ${describeFollow(follow)}`;
+  const start = recovery === null ? '' : ` --recovery ${recovery.kind}@${recovery.draw}`;
   const again = second === null ? '' : ` --second ${second.kind}@${second.at}`;
   const last = (second?.follow ?? null) === null ? '' : `,${describeFollow(second.follow)}`;
-  return `--scenario "${scenario}"${isFlushed === false ? ' --unflushed' : ''} --kind ${kind} --at ${at}${of === undefined ? '' : ` --${of}`}${then}${again}${last}`;
+  return `--scenario "${scenario}"${isFlushed === false ? ' --unflushed' : ''} --kind ${kind} --at ${at}${of === undefined ? '' : ` --${of}`}${then}${start}${again}${last}`;
 }
 
 function describeFollow({ after, kind }) {
@@ -159,7 +171,8 @@ async function loop(level) {
     store,
     levelOptions,
     scenario: values.scenario,
-    pairs: values.pairs,
+    pairs: values.pairs || values.recoveries,
+    recoveries: values.recoveries,
     hasIntegrity: values.integrity,
     every: Number(values.every),
     seed: Number(values.from),

@@ -14,6 +14,8 @@ export { runFaultLoop, runOnce } from './faults/loop.js';
 export { scenarios } from './faults/scenarios.js';
 export type { Scenario } from './faults/scenario.js';
 export type { Fault, FaultLoopOptions, FaultLoopResult, FaultOutcome, FaultRun, ScenarioParts } from './faults/loop.js';
+export { recoveryKinds } from './faults/recovery.js';
+export type { Recovery, RecoveryKind } from './faults/recovery.js';
 export { tripKinds } from './faults/trip.js';
 export type { Follow, Struck, TripKind, TripPlan } from './faults/trip.js';
 export { runMachine } from './machine/machine.js';

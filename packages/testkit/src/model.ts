@@ -208,6 +208,28 @@ export class VolumeModel {
     return copy;
   }
 
+  /** Returns a copy of the present state that stays as it is, whatever becomes of this model. */
+  snapshot(): VolumeModel {
+    const copy = this.copy();
+    for (const [sector, list] of this.#sectors) {
+      if (this.#unsettled.has(sector)) continue;
+      copy.#sectors.set(
+        sector,
+        list.map((candidate) => ({ ...candidate })),
+      );
+    }
+    copy.#settled = null;
+    return copy;
+  }
+
+  /** Returns to an earlier state, of which nothing is in flight any more: what was written since is gone. */
+  revertTo(earlier: VolumeModel): void {
+    this.forget();
+    for (const [sector, list] of earlier.#sectors) this.#sectors.set(sector, list);
+    for (const sector of earlier.#unsettled) this.#unsettled.add(sector);
+    this.#doubted.push(...earlier.#doubted);
+  }
+
   /** Marks the contents of these sectors as unknown. */
   doubtValues(firstSector: number, numSectors: number): void {
     this.#doubted.push({ firstSector, endSector: firstSector + numSectors });

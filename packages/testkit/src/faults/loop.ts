@@ -17,7 +17,9 @@ import { scenarios } from './scenarios.js';
 import type { Scenario } from './scenario.js';
 import { InterruptedError, Script } from './script.js';
 import { forgive, repairSilently } from './silent.js';
-import { crashKinds, crashSoon, inStarts, loseAnother, pairsFor } from './pairs.js';
+import { crashKinds, crashSoon, inStarts, loseAnother, pairsFor, sampledStarts } from './pairs.js';
+import { Recoverer, recoveryKinds } from './recovery.js';
+import type { Recovery } from './recovery.js';
 import { Trip, tripKinds } from './trip.js';
 import type { Struck, TripKind, TripPlan } from './trip.js';
 
@@ -39,6 +41,8 @@ export interface FaultLoopOptions extends ScenarioParts {
   seed?: number;
   /** Whether each run has two successive faults instead of one. Default false. */
   pairs?: boolean;
+  /** With `pairs`: crashes alone, each followed by every start that is not ordinary, and by an outage in an ordinary one. */
+  recoveries?: boolean;
   onRun?: (run: FaultRun) => void;
   /** Ends the loop after a run for which this returns true. */
   until?: (run: FaultRun) => boolean;
@@ -119,29 +123,29 @@ async function strikeOnce(
 }
 
 async function strikeTwice(
-  { module, kinds = tripKinds, every = 1 }: FaultLoopOptions,
+  { module, kinds = tripKinds, every = 1, recoveries = false }: FaultLoopOptions,
   scenario: Scenario,
   random: Random,
   strike: Strike,
   isOver: () => boolean,
 ): Promise<void> {
   const { operations, operationsOf } = await strike({ at: 0, kind: null, second: null });
-  for (const { follow, kind, of } of pairsFor(module)) {
+  for (const { follow, kind, of } of recoveries ? [] : pairsFor(module)) {
     if (!kinds.includes(kind) || scenario.without?.includes(kind) === true || isOver()) continue;
     const most = of === undefined ? operations : operationsOf[of];
     for (let at = random.int(1, every); at <= most && !isOver(); at += every) {
       await strike({ at, kind, second: null, ...(of === undefined ? {} : { of }), follow: follow(random) });
     }
   }
-  await strikeStarts(every, operations, random, strike, isOver);
+  await strikeStarts({ every, recoveries }, operations, random, strike, isOver);
 }
 
 /**
- * Crashes, and injects in the next starts every fault that a start may meet, each once at some operation; some are followed by
- * another crash.
+ * Crashes, and injects in the next starts every fault that a start may meet, each once at some operation, or starts in another
+ * way; some are followed by another crash. Of a sample, each crash is followed by some of these.
  */
 async function strikeStarts(
-  every: number,
+  { every, recoveries }: { every: number; recoveries: boolean },
   operations: number,
   random: Random,
   strike: Strike,
@@ -151,10 +155,17 @@ async function strikeStarts(
     const crash = { at, kind: random.pick(crashKinds) };
     const { isPointless, run, startOperations } = await strike({ ...crash, second: null });
     if (isPointless || startOperations === 0 || run.violation !== null) continue;
-    for (const kind of inStarts) {
+    const starts = random.shuffle([...(recoveries ? (['outage'] as const) : inStarts), ...recoveryKinds]);
+    for (const kind of starts.slice(0, every === 1 || recoveries ? starts.length : sampledStarts)) {
       if (isOver()) return;
-      const follow = random.chance(0.5) ? crashSoon(random) : null;
-      await strike({ ...crash, second: { at: random.int(1, startOperations), kind, follow } });
+      const place = random.int(1, startOperations);
+      const isCrash = random.chance(0.5);
+      if (kind === 'foreign' || kind === 'forced') {
+        const second = isCrash ? { at: place, kind: random.pick(crashKinds) } : null;
+        await strike({ ...crash, recovery: { kind, draw: random.int(1, 9999) }, second });
+      } else {
+        await strike({ ...crash, second: { at: place, kind, follow: isCrash ? crashSoon(random) : null } });
+      }
     }
   }
 }
@@ -176,6 +187,8 @@ export interface FaultOutcome {
 export interface Fault extends TripPlan {
   /** Fault during recovery from a crash, whose operations are counted separately; null for none. */
   second: TripPlan | null;
+  /** How the array is started after a crash; null for an ordinary start. Default null. */
+  recovery?: Recovery | null;
   /** Whether earlier writes are on stable media. Default true. */
   isFlushed?: boolean;
   coverage?: Coverage;
@@ -189,8 +202,9 @@ export async function runOnce(
   memory = new SimMemory({ bytes: memoryBytes }),
 ): Promise<FaultOutcome> {
   const { coverage = new Coverage(), ...struck } = fault;
-  const { at, kind, second, isFlushed = true } = struck;
-  const run = new SimRun(parts, planOf(parts, scenario, at), memory);
+  const { at, kind, recovery = null, second, isFlushed = true } = struck;
+  const run = new SimRun(parts, { ...planOf(parts, scenario, at), items: Recoverer.itemsFor(recovery) }, memory);
+  const recoverer = recovery === null ? null : new Recoverer(run, recovery);
   run.onGone = (members) => remake(run, members);
   const outcome: FaultOutcome = {
     run: { ...struck, scenario: scenario.id, violation: null, trace: [] },
@@ -205,8 +219,15 @@ export async function runOnce(
     script.leavesFlushesOut = !isFlushed;
     await before(run, script, scenario);
     script.leavesFlushesOut = false;
-    const trip = new Trip(run, struck, () => script.interrupt());
+    const trip = new Trip(
+      run,
+      struck,
+      () => script.interrupt(),
+      false,
+      (disk, io) => recoverer?.note(disk, io),
+    );
     script.trip = trip;
+    recoverer?.begin();
     try {
       await scenario.steps(script);
       await script.awaitCrash();
@@ -225,9 +246,13 @@ export async function runOnce(
       await aftermath(run, script, { hasEnded: false }, trip);
       return;
     }
+    if (recoverer !== null && (script.exists !== 'yes' || !recoverer.prepare(trip.ending))) {
+      outcome.isPointless = true;
+      return;
+    }
     await end(run, trip.ending);
     for (const disk of run.disks) disk.isPresent = true;
-    Object.assign(outcome, await recover(run, script, second));
+    Object.assign(outcome, await recover(run, script, second, recoverer));
   });
   memory.reset();
   outcome.run.violation = run.violation;
@@ -253,15 +278,18 @@ async function recover(
   run: SimRun,
   script: Script,
   second: TripPlan | null,
+  recoverer: Recoverer | null,
 ): Promise<Pick<FaultOutcome, 'isPointless' | 'recoveryOperations' | 'startOperations'>> {
   let onEnd: () => void = () => undefined;
-  const course: Course = { hasEnded: false, onHeal: () => undefined };
+  const start = (): Promise<void> => recoverer?.start() ?? assemble(run, -1);
+  const course: Course = { hasEnded: false, onHeal: () => undefined, start };
   const ended = new Promise<void>((resolve) => {
     onEnd = () => {
       course.hasEnded = true;
       resolve();
     };
   });
+  await recoverer?.before();
   const trip = new Trip(run, second ?? { at: 0, kind: null }, onEnd, true);
   let startOperations = 0;
   course.onHeal = () => (startOperations = trip.count);
@@ -273,7 +301,7 @@ async function recover(
     // If the last good member fails and only a stale one is visible, no program can know better.
     if (run.isTolerant) calm(run);
     run.hasFaultInStart = run.disks.some((disk) => run.standing.hasFault(disk));
-    await aftermath(run, script, { hasEnded: false });
+    await aftermath(run, script, { hasEnded: false, ...(recoverer?.mustRepeat === true ? { start } : {}) });
   }
   return { isPointless: trip.isPointless, recoveryOperations: trip.count, startOperations };
 }
@@ -281,6 +309,8 @@ async function recover(
 /** A sequence of steps that ends with its process. */
 interface Course {
   hasEnded: boolean;
+  /** Starts the array in a new process; default: as always. */
+  start?: () => Promise<void>;
   /** Called after the array was started, if possible, and had time for what it does by itself. */
   onHeal?: () => void;
 }
@@ -300,7 +330,7 @@ async function aftermath(run: SimRun, script: Script, course: Course, trip: Trip
   if (script.exists !== 'yes' || (run.stack !== null && run.array() === undefined))
     await unlessEnded(recreate(run, script, course));
   else if (run.stack === null) {
-    await unlessEnded(assemble(run, -1));
+    await unlessEnded(course.start?.() ?? assemble(run, -1));
     if (course.onHeal !== undefined) await unlessEnded(run.world.sleep(aloneMs));
     course.onHeal?.();
   }

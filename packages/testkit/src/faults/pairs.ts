@@ -22,7 +22,10 @@ const mostOperations = 20;
 export const crashKinds = ['kill', 'cut', 'torn'] as const;
 
 /** Faults that may strike in a start, apart from another crash. */
-export const inStarts: readonly TripKind[] = ['eio', 'dead', 'readOnly', 'full', 'hang', 'gone'];
+export const inStarts: readonly TripKind[] = ['eio', 'dead', 'readOnly', 'full', 'hang', 'gone', 'outage'];
+
+/** Number of runs with a crash and something in the start after it that a sample makes of each crash. */
+export const sampledStarts = 6;
 
 /** Draws a crash soon after the fault: while it is handled, or while its consequences are recorded. */
 export function crashSoon(random: Random): Follow {

@@ -1,6 +1,7 @@
 import { IoType } from '@raidkit/bdev';
 import type { BdevIo } from '@raidkit/bdev';
 import { CutMode, Fate } from '../disk-faults.js';
+import { metadataAreas } from '../metadata-areas.js';
 import type { SimDisk } from '../sim-disk.js';
 import type { SimRun } from '../simulation/sim-run.js';
 import type { Ending } from '../simulation/restart.js';
@@ -16,8 +17,9 @@ export const tripKinds = ['eio', 'dead', 'readOnly', 'full', 'hang', 'gone', 'lo
  * fail with EIO from then on. `full`: its writes fail with ENOSPC. `hang`: nothing of the device completes for a minute.
  * `gone`: the device disappears for a second. `lost`: a write is acknowledged but not done. `kill`: the process dies before the
  * operation. `cut`: the power fails and caches are lost. `torn`: the power fails, and each cached sector is kept or lost.
+ * `outage`, in a start: for a while all devices fail writes, and in half of the runs flushes, as if they had one controller.
  */
-export type TripKind = (typeof tripKinds)[number];
+export type TripKind = (typeof tripKinds)[number] | 'outage';
 
 const endings: Partial<Record<TripKind, Ending>> = {
   kill: { how: 'kill', mode: CutMode.KeepAll, downMs: 10 },
@@ -26,6 +28,8 @@ const endings: Partial<Record<TripKind, Ending>> = {
 };
 const hangMs = 60_000;
 export const goneMs = 1000;
+/** How long an outage lasts, in milliseconds. */
+const outagesMs = [0.3, 2, 20, 150];
 
 /**
  * What follows the fault: a crash `after` operations later; an error of another member at its next operation on the same member
@@ -71,13 +75,28 @@ export class Trip {
   /** Range that it struck, in blocks of the disk. */
   #place = { from: 0, to: 0 };
 
-  /** `onEnd` is called when the process ends. `isInRecovery`: a new process is recovering from a crash meanwhile. */
-  constructor(run: SimRun, plan: TripPlan, onEnd: () => void, isInRecovery = false) {
+  /**
+   * `onEnd` is called when the process ends. `isInRecovery`: a new process is recovering from a crash meanwhile. `onOperation` is
+   * called before each operation that is not dropped.
+   */
+  constructor(
+    run: SimRun,
+    plan: TripPlan,
+    onEnd: () => void,
+    isInRecovery = false,
+    onOperation: (disk: SimDisk, io: BdevIo) => void = () => undefined,
+  ) {
     this.#run = run;
     this.#plan = plan;
     this.#onEnd = onEnd;
     this.#isInRecovery = isInRecovery;
-    for (const disk of run.disks) disk.onSubmit = (io) => this.#next(disk, io);
+    for (const disk of run.disks) {
+      disk.onSubmit = (io) => {
+        const fate = this.#next(disk, io);
+        if (fate !== Fate.Drop) onOperation(disk, io);
+        return fate;
+      };
+    }
   }
 
   disarm(): void {
@@ -171,6 +190,11 @@ export class Trip {
       return Fate.Drop;
     }
     const run = this.#run;
+    if (kind === 'outage') {
+      if (run.array()?.state !== 'online') run.hasFaultInStart = true;
+      this.#outage();
+      return io.type === IoType.Read || (io.type === IoType.Flush && disk.faults.flushErrorRate === 0) ? undefined : Fate.Fail;
+    }
     const canSpare = run.standing.mayLose(disk);
     if (!canSpare) run.isTolerant = true;
     if (this.#isInRecovery && run.array()?.state !== 'online') {
@@ -212,6 +236,20 @@ export class Trip {
     }
   }
 
+  /** No data is being written by users meanwhile, so nothing may be lost. */
+  #outage(): void {
+    const { disks, random, world } = this.#run;
+    const failsFlushes = random.chance(0.5);
+    for (const { faults } of disks) {
+      faults.writeErrorRate = 1;
+      if (failsFlushes) faults.flushErrorRate = 1;
+    }
+    world.after(random.pick(outagesMs), () => {
+      world.trace('== all devices take writes again');
+      for (const { faults } of disks) faults.writeErrorRate = faults.flushErrorRate = 0;
+    });
+  }
+
   /**
    * With checksums, the rest of a unit must be read before a part of it is written. If that read fails, the unit is bad until
    * it is repaired; if a crash comes before that, the parity of a stripe that was being written does not prove what the unit
@@ -237,6 +275,7 @@ export class Trip {
     // The scenario may at once read data reconstructed from it, if an absent member leaves nothing to compare with.
     forgive(this.#run, this.lost);
     if (type !== IoType.Write) return;
+    if (isHeader(offsetBlocks * disk.blockSize)) this.#run.lostHeader = disk;
     const { lostEntries, memory } = this.#run;
     lostEntries.lostWrite((offsetBlocks * disk.blockSize) / sectorBytes, memory.u8.subarray(addr, addr + sectorBytes));
   }
@@ -250,4 +289,10 @@ export class Trip {
     });
     run.world.after(goneMs, () => comeBack(run, disk, 'same'));
   }
+}
+
+/** Whether a write that begins at this byte of a member is one of a header. */
+function isHeader(at: number): boolean {
+  const areas = [metadataAreas.header, metadataAreas['other header']];
+  return areas.some(([from, end]) => at >= from * 1024 && at < end * 1024);
 }

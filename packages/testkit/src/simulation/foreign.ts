@@ -10,12 +10,25 @@ import { Stack } from '../stack.js';
 import { VolumeClient } from '../volume-client.js';
 import { calm } from './rest.js';
 import { assemble, end } from './restart.js';
+import type { Ending } from './restart.js';
+import type { Range } from './leniency.js';
 import { arrayName } from './sim-run.js';
 import type { SimRun } from './sim-run.js';
 import { comeBack } from './trouble.js';
 
 /** Start of the part of a member that only raidkit writes: behind SPDK's superblock, up to the data. */
 const oursFromBytes = 32 * 1024;
+
+/** How another program runs the array, and ends. */
+export type ForeignUse = Pick<PlanItem & { kind: 'foreign' }, 'how' | 'mode' | 'writes'>;
+
+/** What is known of the array before another program runs it. */
+export interface BeforeForeign {
+  /** Stripes that only the journal proves. */
+  readonly torn: readonly Range[];
+  /** Size that users were told, in blocks: a growth that is being written to the members may already be recorded. */
+  readonly numBlocks: number;
+}
 
 /**
  * Another program runs the array: it reads and writes superblocks as SPDK does, increasing the sequence number by one, has no
@@ -25,12 +38,26 @@ export async function foreignRun(run: SimRun, { before, how, mode, writes }: Pla
   // We are not responsible for what the other program does with redundancy in doubt.
   if (run.stack === null || !run.hasSuperblock || run.leniency.hasForgiven) return;
   calm(run);
-  run.wasForeign = true;
   run.mark(`foreign run after ${before}`);
-  const torn = before === 'stop' ? [] : run.leniency.forgiveJournaled();
-  // Size that users were told: a growth that is being written to the members may already be recorded.
-  const numBlocks = run.array()?.bdev?.numBlocks ?? 0;
+  const known = beforeForeign(run, before);
   await end(run, { how: before, mode, downMs: 10 });
+  await runByOther(run, { how, mode, writes }, known);
+  await assemble(run, -1);
+  doubtGrown(run, known);
+  if (!run.isRefused) await run.readAll('after a foreign run');
+}
+
+/** To be called before the process ends, after which another program is to run the array. */
+export function beforeForeign(run: SimRun, ending: Ending['how']): BeforeForeign {
+  return {
+    torn: ending === 'stop' ? [] : run.leniency.forgiveJournaled(),
+    numBlocks: run.array()?.bdev?.numBlocks ?? 0,
+  };
+}
+
+/** Another program runs the array, and ends. */
+export async function runByOther(run: SimRun, { how, mode, writes }: ForeignUse, { torn }: BeforeForeign): Promise<void> {
+  run.wasForeign = true;
   for (const disk of run.disks) {
     disk.onSubmit = (io) => leaveAlone(disk, run.reservedBytes, io);
     if (!disk.isPresent) comeBack(run, disk, 'same');
@@ -78,16 +105,13 @@ export async function foreignRun(run: SimRun, { before, how, mode, writes }: Pla
   run.model.readsForgotten();
   run.memory.reset();
   if (last !== 'stop') run.wasUnclean = true;
-  await assemble(run, -1);
-  doubtGrown(run, numBlocks);
-  if (!run.isRefused) await run.readAll('after a foreign run');
 }
 
 /**
  * Space that checksums have used does not read as zeros: the other program lets the array grow into it and records nothing
  * about the new blocks, and only the bitmap, which counts no longer, knew that blocks from earlier growth were unwritten.
  */
-function doubtGrown(run: SimRun, numBlocks: number): void {
+export function doubtGrown(run: SimRun, { numBlocks }: BeforeForeign): void {
   const array = run.array();
   if (array === undefined || run.plan.shape.integrity === undefined || numBlocks === 0) return;
   const perBlock = array.blockSize / sectorBytes;

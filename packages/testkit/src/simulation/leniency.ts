@@ -79,8 +79,11 @@ export class Leniency {
     if (this.isBeyond) this.#add(offset, offset + count);
   }
 
-  /** A member is lost or removed: what it held where redundancy is in doubt or blocks are listed as bad is unknown. */
-  forgiveUnprotected(): void {
+  /**
+   * A member is lost or removed: what it held where redundancy is in doubt or blocks are listed as bad is unknown. `mayBeInDoubt`:
+   * the regions where redundancy may be in doubt; default: all.
+   */
+  forgiveUnprotected(mayBeInDoubt: (region: number) => boolean = () => true): void {
     const array = this.#run.array();
     if (array?.currentGeometry?.stripe === undefined) return;
     const { badBlocks, bitmap } = array;
@@ -95,7 +98,7 @@ export class Leniency {
     const { regionBlocks, states } = bitmap;
     for (let region = 0; region < states.length; region++) {
       const from = region * regionBlocks;
-      if (array.isInconsistent(from, regionBlocks))
+      if (array.isInconsistent(from, regionBlocks) && mayBeInDoubt(region))
         this.#add((from / memberBlocks) * arrayBlocks, ((from + regionBlocks) / memberBlocks) * arrayBlocks);
     }
   }
@@ -107,7 +110,9 @@ export class Leniency {
   forgiveJournaled(): Range[] {
     const array = this.#run.array();
     if (array?.currentGeometry?.stripe === undefined || array.bitmap === null) return [];
-    if (array.module.redundancy !== 'parity' || array.numInSync === array.numSlots) return [];
+    if (array.module.redundancy !== 'parity') return [];
+    // The journal stands for a member that has been filled until that is on record.
+    if (array.numInSync === array.numSlots && array.journal?.isInForce !== true) return [];
     const { arrayBlocks, memberBlocks } = array.stripe();
     const { regionBlocks, states } = array.bitmap;
     const stripes = new Set<number>();

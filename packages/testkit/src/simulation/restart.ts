@@ -7,6 +7,7 @@ import type { Stack } from '../stack.js';
 import { calm, forgiveWhenUp, lookAfter } from './rest.js';
 import { arrayName, daemonWaitMs } from './sim-run.js';
 import type { SimRun } from './sim-run.js';
+import { deviceToTakeAway, startWithout } from './start-without.js';
 import { comeBack, endHoard, whenBack } from './trouble.js';
 import { ViolationError, describeError } from './violation.js';
 import { hasNoJournal } from '../slots.js';
@@ -194,6 +195,11 @@ async function start(run: SimRun, stack: Stack, absent: SimDisk | null): Promise
       run.coverage.mark('used apart: refused');
       comeBack(run, absent, 'same');
       await run.inTime('the array coming up', run.up());
+      return;
+    }
+    const named = await deviceToTakeAway(run, stack, error);
+    if (named !== null) {
+      await startWithout(run, stack, named);
       return;
     }
     // After a foreign run it is not known what raidkit last wrote to a removed member; then the user must decide which one

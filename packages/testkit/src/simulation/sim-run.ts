@@ -121,6 +121,8 @@ export class SimRun {
   otherPlan: SimPlan | null = null;
   /** A device has failed during a start, so the array need not start before the device works again. */
   hasFaultInStart = false;
+  /** The disk that has lost the write of a header without an error; null if none has. */
+  lostHeader: SimDisk | null = null;
   violation: string | null = null;
   /** Pending requests and calls, by description. */
   readonly open = new Set<string>();
