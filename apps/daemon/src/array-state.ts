@@ -47,7 +47,14 @@ export interface ArrayState {
     waits_for: string | null;
     process: ProcessState | null;
     history: ProcessRecordState[];
-    regions: { region_size: number; total: number; unwritten: number; dirty: number; missed: number; suspect: number } | null;
+    regions: {
+      region_size: number;
+      total: number;
+      unwritten: number;
+      dirty: number;
+      out_of_sync: number;
+      needs_resync: number;
+    } | null;
     members: MemberState[];
   };
 }

@@ -102,7 +102,7 @@ export async function composeService(options: ServiceOptions, thread: ServiceThr
     findSignature,
     assembly: { degradedStartMs: 30_000 },
     ...(options.checksumCacheBytes === undefined ? {} : { checksumCacheBytes: options.checksumCacheBytes }),
-    ...(place === undefined ? {} : { census: place.share }),
+    ...(place === undefined ? {} : { arrayNames: place.share }),
   });
   const dispatcher = new Dispatcher(log);
   const exports = new Exports(registry, log, newServer?.(registry), place?.share);

@@ -21,7 +21,7 @@ export const slotDocument = z.strictObject({
   device: text.nullable(),
   /** Path of the file or block device; null if there is none, or the device is of another kind. */
   path: text.nullable(),
-  state: text.describe('current, suspect, rebuilding, missing or failed'),
+  state: text.describe('current, unresponsive, rebuilding, missing or failed'),
   reads: text.describe('normal; prefer: read before all others; write-mostly: read when no other one can answer'),
   data_offset_bytes: count.describe('where the array’s data begins on the device; 0 for an empty slot'),
   read_errors: count,

@@ -202,7 +202,7 @@ function memberFindings({ ext, name, superblock }: RaidArrayInfo): Finding[] {
       repaired_blocks: repaired,
     } = member;
     const replace = commandLine('raidctl replace', name, member.name ?? 'DEVICE', 'NEWDEVICE');
-    if (member.state === 'suspect')
+    if (member.state === 'unresponsive')
       about(member, 'notice', 'the device is late with an answer', 'look at the device, or replace it', replace);
     if (bad > 0) {
       about(

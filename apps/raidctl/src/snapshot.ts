@@ -46,7 +46,7 @@ export function findArray(arrays: readonly RaidArrayInfo[], name: string): RaidA
 
 /** Number of slots whose member is in sync. */
 export function countCurrent({ ext }: RaidArrayInfo): number {
-  return ext.members.filter(({ state }) => state === 'current' || state === 'suspect').length;
+  return ext.members.filter(({ state }) => state === 'current' || state === 'unresponsive').length;
 }
 
 export function sizeOf({ state, ext }: RaidArrayInfo): number {

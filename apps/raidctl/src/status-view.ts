@@ -21,7 +21,7 @@ const columns = [
 const usualPolicy = 'least-outstanding';
 const readNotes: Readonly<Record<string, string>> = { prefer: 'preferred', 'write-mostly': 'write-mostly' };
 
-const memberStates: Readonly<Record<string, string>> = { current: 'in sync', suspect: 'slow' };
+const memberStates: Readonly<Record<string, string>> = { current: 'in sync', unresponsive: 'slow' };
 
 /** Formats a health: in capitals if it needs the operator, and coloured if possible. */
 export function showHealth({ colors }: Terminal, health: string): string {
@@ -148,7 +148,9 @@ function slotRow(terminal: Terminal, slot: SlotDocument, branch: string, inner: 
 function showMemberState({ colors }: Terminal, state: string): string {
   const shown = memberStates[state] ?? state;
   if (state === 'current') return shown;
-  return state === 'suspect' || state === 'rebuilding' ? colors.yellow(shown) : colors.red(colors.bold(shown.toUpperCase()));
+  return state === 'unresponsive' || state === 'rebuilding'
+    ? colors.yellow(shown)
+    : colors.red(colors.bold(shown.toUpperCase()));
 }
 
 function sums({ slots }: ArrayDocument): string[] {

@@ -69,7 +69,7 @@ function mirror(ext: Record<string, unknown>, members: readonly Record<string, u
 it.each([
   [
     'a device that is late',
-    mirror({}, [{}, { state: 'suspect' }]),
+    mirror({}, [{}, { state: 'unresponsive' }]),
     'look at the device, or replace it: raidctl replace vol d1 NEWDEVICE',
   ],
   [
@@ -129,7 +129,7 @@ it.each([
   'line\nbreak',
   "\u001b[2J\u009b\u202e it's \\",
 ])('proposes commands in which %j is one word, and no option', (name) => {
-  const array = { ...mirror({}, [{}, { state: 'suspect', name }]), name };
+  const array = { ...mirror({}, [{}, { state: 'unresponsive', name }]), name };
   const [{ commands } = { commands: [] }] = findingsOf(nothing, array);
   const [command = ''] = commands;
   expect(command).not.toMatch(/[\p{Cc}\u202e]/u);

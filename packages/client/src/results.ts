@@ -112,8 +112,8 @@ export const regionsSchema = z.looseObject({
   total: count,
   unwritten: count,
   dirty: count,
-  missed: count,
-  suspect: count,
+  out_of_sync: count,
+  needs_resync: count,
 });
 
 /** An array, with raidkit's fields beside SPDK's. */

@@ -26,8 +26,8 @@ export type RaidEvent =
   /** `wasFilled`: it was being rebuilt and was not in sync yet. */
   | { type: 'memberFailed'; array: string; slot: number; member: string; reason: string; wasFilled: boolean }
   /** An I/O of the member is overdue; the member has not been failed yet. */
-  | { type: 'memberSuspect'; array: string; slot: number; member: string }
-  /** A suspect member answers again. */
+  | { type: 'memberUnresponsive'; array: string; slot: number; member: string }
+  /** An unresponsive member answers again. */
   | { type: 'memberAnswers'; array: string; slot: number; member: string }
   /** `blocks` blocks of the member's device from `block` on do not match their checksums. */
   | { type: 'checksumError'; array: string; slot: number; member: string; block: number; blocks: number }

@@ -51,7 +51,7 @@ it.each([
   const writes = Array.from({ length: 4 }, (_, i) => volume.write(i * 50, taggedBlocks(i * 50, 20, 2, blockSize)));
   for (const [i, data] of (await Promise.all(reads)).entries()) tagsOf(data, i * 32, blockSize, 'a read meanwhile');
   await Promise.all(writes);
-  expect(rig.events.map(({ type }) => type)).toEqual(expect.arrayContaining(['memberSuspect', 'memberFailed']));
+  expect(rig.events.map(({ type }) => type)).toEqual(expect.arrayContaining(['memberUnresponsive', 'memberFailed']));
   expect(arrayOf(rig, 'a').numInSync).toBe(members - 1);
   await expect(rig.arrays.addBaseBdev('a', 'm0')).rejects.toThrow(/has not answered \d+ I\/Os/);
   // It answers at last, with junk for readers, while others use the buffers that they have now.
@@ -153,7 +153,7 @@ it('an entry of the journal that hangs is waited for: the array cannot do withou
   );
   const starts = Array.from({ length: 8 }, (_, stripe) => stripe * 64);
   const written = Promise.all(starts.map((start) => volume.write(start, taggedBlocks(start, 64, 2, blockSize))));
-  await until(() => rig.events.some(({ type }) => type === 'memberSuspect'), 'an entry hangs');
+  await until(() => rig.events.some(({ type }) => type === 'memberUnresponsive'), 'an entry hangs');
   await new Promise((resolve) => setTimeout(resolve, 150));
   expect(arrayOf(rig, 'a').state).toBe('online');
   release();
@@ -177,7 +177,7 @@ it.each([
     volume.flush(),
     volume.write(128, taggedBlocks(128, 128, 2, blockSize)),
   ];
-  await until(() => arrayOf(rig, 'a').slots.every(({ isUnresponsive }) => isUnresponsive), 'all are suspect');
+  await until(() => arrayOf(rig, 'a').slots.every(({ isUnresponsive }) => isUnresponsive), 'all are unresponsive');
   await new Promise((resolve) => setTimeout(resolve, 200));
   expect([arrayOf(rig, 'a').state, arrayOf(rig, 'a').numInSync]).toEqual(['online', members]);
   for (const answer of release) answer();
@@ -223,7 +223,7 @@ it('an array that cannot do without the member waits for it', async () => {
   await rig.arrays.removeBaseBdev('m1');
   disks[0]!.fault = (io) => (io.type === IoType.Write && io.offsetBlocks >= 2048 ? null : Status.Ok);
   const written = volume.write(0, taggedBlocks(0, 8, 2, blockSize));
-  await until(() => rig.events.some(({ type }) => type === 'memberSuspect'), 'it is suspect');
+  await until(() => rig.events.some(({ type }) => type === 'memberUnresponsive'), 'it is unresponsive');
   await new Promise((resolve) => setTimeout(resolve, 100));
   expect(arrayOf(rig, 'a').state).toBe('online');
   disks[0]!.fault = () => Status.Ok;

@@ -22,7 +22,7 @@ export function ArrayView({ act, array, samples, snapshot }: Props) {
   const { rank, word } = healthOf(array);
   const place = placeOf(array);
   const isOnline = array.state === 'online';
-  const current = ext.members.filter(({ state }) => state === 'current' || state === 'suspect').length;
+  const current = ext.members.filter(({ state }) => state === 'current' || state === 'unresponsive').length;
   const facts = [
     level,
     `${current} of ${plural(slots, 'member')} in sync`,

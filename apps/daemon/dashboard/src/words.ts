@@ -23,7 +23,7 @@ const healths: Readonly<Record<string, Health>> = {
 
 const members: Readonly<Record<string, Health>> = {
   current: { rank: 'good', word: 'in sync' },
-  suspect: { rank: 'poor', word: 'slow' },
+  unresponsive: { rank: 'poor', word: 'slow' },
   rebuilding: { rank: 'busy', word: 'being filled' },
   missing: { rank: 'bad', word: 'missing' },
   failed: { rank: 'bad', word: 'failed' },

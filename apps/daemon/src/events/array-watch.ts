@@ -85,7 +85,7 @@ export class ArrayWatch {
         this.#lost(event.wasFilled ? 'FailSpare' : 'Fail', 'critical', event, `${placeOf(event)} ${what}: ${event.reason}`);
         return;
       }
-      case 'memberSuspect':
+      case 'memberUnresponsive':
         this.#say('DeviceSlow', 'warning', event.array, event.member, `${placeOf(event)} is late with an answer`);
         return;
       case 'memberAnswers':

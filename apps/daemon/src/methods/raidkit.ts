@@ -388,13 +388,13 @@ function describeRegions({ blockSize, bitmap }: RaidArray): JsonObject | null {
     total: bitmap.states.length,
     unwritten: bitmap.count(RegionState.Unwritten),
     dirty: bitmap.count(RegionState.Dirty),
-    missed: bitmap.count(RegionState.OutOfSync),
-    suspect: bitmap.regionsToResync,
+    out_of_sync: bitmap.count(RegionState.OutOfSync),
+    needs_resync: bitmap.regionsToResync,
   };
 }
 
 function memberState(slot: RaidArray['slots'][number]): string {
-  if (slot.isInSync) return slot.isUnresponsive ? 'suspect' : 'current';
+  if (slot.isInSync) return slot.isUnresponsive ? 'unresponsive' : 'current';
   if (slot.isRebuilding) return 'rebuilding';
   return slot.absence;
 }

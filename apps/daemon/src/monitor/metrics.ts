@@ -7,8 +7,8 @@ import type { ArrayState, MemberState, ProcessState } from '../array-state.js';
 import type { DeviceLatency, DiskHealthState, ReactorState, Snapshot } from './snapshot.js';
 
 const healths = ['optimal', 'degraded', 'rebuilding', 'resyncing', 'configuring', 'offline', 'failed'] as const;
-const memberStates = ['current', 'suspect', 'rebuilding', 'missing', 'failed'] as const;
-const regionStates = ['unwritten', 'dirty', 'missed', 'suspect'] as const;
+const memberStates = ['current', 'unresponsive', 'rebuilding', 'missing', 'failed'] as const;
+const regionStates = ['unwritten', 'dirty', 'out_of_sync', 'needs_resync'] as const;
 const severities = ['critical', 'warning', 'info'] as const;
 
 /** Upper bounds of latency buckets in microseconds: powers of two, up to half a minute. */
@@ -122,7 +122,7 @@ function arrayMetrics(out: Exposition, arrays: readonly ArrayState[]): void {
   const mapped = arrays.flatMap(({ ext, name }) => (ext.regions === null ? [] : [{ name, regions: ext.regions }]));
   out.gauge(
     'raidkit_array_regions',
-    'Regions of the map by state: never written, being written, missed by an absent member, or with redundancy in doubt.',
+    'Regions of the map by state: never written, being written, out of sync on an absent member, or in need of a resync.',
     mapped.flatMap(({ name, regions }) => regionStates.map((state) => [{ array: name, state }, regions[state]] as const)),
   );
   out.gauge(
@@ -147,7 +147,7 @@ function memberMetrics(out: Exposition, arrays: readonly ArrayState[]): void {
   out.gauge(
     'raidkit_member_in_sync',
     'Whether the slot has a member that is up to date.',
-    each(({ state }) => (state === 'current' || state === 'suspect' ? 1 : 0)),
+    each(({ state }) => (state === 'current' || state === 'unresponsive' ? 1 : 0)),
   );
   out.counter(
     'raidkit_member_read_errors_total',

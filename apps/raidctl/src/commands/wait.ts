@@ -91,5 +91,7 @@ function isDone({ ext, state }: RaidArrayInfo, what: WaitOptions['for']): boolea
   if (what === 'online') return state === 'online';
   if (what === 'optimal') return ext.health === 'optimal';
   // A process that waits for its turn does not exist yet.
-  return ext.process === null && ext.waits_for === null && ext.health !== 'rebuilding' && (ext.regions?.suspect ?? 0) === 0;
+  return (
+    ext.process === null && ext.waits_for === null && ext.health !== 'rebuilding' && (ext.regions?.needs_resync ?? 0) === 0
+  );
 }

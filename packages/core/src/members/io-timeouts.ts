@@ -81,7 +81,7 @@ export class IoTimeouts {
       slot.isUnresponsive = isLate;
       if (descriptor === null || slot.isRemoving) continue;
       const about = { array: array.name, slot: slot.index, member: descriptor.bdev.name };
-      array.emit({ type: isLate ? 'memberSuspect' : 'memberAnswers', ...about });
+      array.emit({ type: isLate ? 'memberUnresponsive' : 'memberAnswers', ...about });
       if (isLate) array.log.warn(array.logFields(slot), 'the member does not answer: it is unresponsive');
       else array.log.info(array.logFields(slot), 'the member answers again');
     }

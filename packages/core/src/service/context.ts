@@ -14,7 +14,7 @@ import { ResyncExclusion } from '../sync/resync-exclusion.js';
 import { resyncLater } from '../sync/start-process.js';
 import type { RaidArraysOptions } from './options.js';
 
-const noCensus: ArrayNames = { enter: () => null, rename: () => null, leave: () => undefined };
+const ofThisRegistry: ArrayNames = { enter: () => null, rename: () => null, leave: () => undefined };
 
 /** Creates the shared state of array management, with defaults for options that are absent. */
 export function newContext(
@@ -34,7 +34,7 @@ export function newContext(
     arrays,
     list: (array) => void arrays.set(array.name, array),
     unlist: (name) => void arrays.delete(name),
-    arrayNames: options.census ?? noCensus,
+    arrayNames: options.arrayNames ?? ofThisRegistry,
     processOptions: { windowSizeKb: 1024, maxBandwidthMbSec: 0, minBandwidthMbSec: 1, latencyTargetMs: 0 },
     resyncExclusion: new ResyncExclusion(),
     memberOptions: { ioTimeoutMs: 30_000, graceMs: 60_000, ...options.members },

@@ -43,5 +43,5 @@ export interface RaidArraysOptions {
   /** Whether core may merge consecutive writes for levels with parity. For comparisons. Default true. */
   gathersWrites?: boolean;
   /** Keeps array names and uuids unique beyond this registry. Default: they are unique within the registry only. */
-  census?: ArrayNames;
+  arrayNames?: ArrayNames;
 }
