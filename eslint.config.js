@@ -54,6 +54,7 @@ const folders = {
     'assembly',
     'service',
   ],
+  nbd: ['wire', 'tls', 'handshake', 'commands', 'transmission', 'transport', 'server'],
 };
 
 /** What a file of core must not write. */

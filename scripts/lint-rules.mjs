@@ -11,6 +11,7 @@ const wrong = [
   ['no-restricted-syntax', 'packages/core/src/start/start.ts', 'slot.descriptor.submit(io);'],
   ['no-restricted-syntax', 'packages/core/src/io/read-repair.ts', 'new BlockClient(descriptor).read(0, 1, buffer);'],
   ['no-restricted-imports', 'packages/core/src/format/store.ts', "import '../io/quiesce.js';"],
+  ['no-restricted-imports', 'packages/nbd/src/transmission/turns.ts', "import '../server/export.js';"],
   ['no-restricted-imports', 'packages/core/src/sync/grow.ts', "import '@raidkit/raid1';"],
   ['no-restricted-imports', 'packages/raid6/src/index.ts', "import '@raidkit/core';"],
   ['no-restricted-imports', 'packages/bdev/src/index.ts', "import '@raidkit/core';"],

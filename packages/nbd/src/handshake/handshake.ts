@@ -7,7 +7,8 @@ import {
   optionMagicHi,
   optionMagicLo,
 } from '../wire/constants.js';
-import type { ClientIdentity } from '../server/rights.js';
+import type { ClientIdentity } from './identity.js';
+import type { TlsMode } from '../tls/credentials.js';
 import { maxIdentityBytes, noIdentity, parseIdentity } from '../tls/identity.js';
 import { Negotiated, ReplyStyle } from './negotiated.js';
 import { optionBytes, parseInfoRequest, parseMetaContextRequest } from '../wire/option-data.js';
@@ -23,9 +24,6 @@ const maxDiscardedBytes = 1024 * 1024;
 export interface HandshakeExport extends ExportFacts {
   transmissionFlags(isChunked: boolean): number;
 }
-
-/** Whether clients may use TLS, or must. */
-export type TlsMode = 'off' | 'allow' | 'require';
 
 /** What the handshake needs of the server. */
 export interface HandshakeHost<E extends HandshakeExport> {

@@ -1,12 +1,12 @@
 import type { ClientOrigin } from './admission.js';
 import type { ExportUser, NbdExport } from './export.js';
 import type { LogLimit } from './log-limit.js';
-import type { ClientIdentity } from './rights.js';
+import type { ClientIdentity } from '../handshake/identity.js';
 import { Handshake } from '../handshake/handshake.js';
 import type { HandshakeHost, HandshakeProgress, HandshakeResult } from '../handshake/handshake.js';
 import type { HandshakeTaker, HandshakeTurns } from '../handshake/handshake-turns.js';
 import { SendQueue } from '../transmission/send-queue.js';
-import { maxSmallReplyBytes } from '../wire/reply-writer.js';
+import { maxSmallReplyBytes } from '../transmission/reply-writer.js';
 import type { ConnectionLimits, RequestConnection, TransmissionHost } from '../transmission/host.js';
 import { Transmission } from '../transmission/transmission.js';
 import type { Transport } from '../transport/transport.js';
@@ -73,7 +73,7 @@ export class NbdConnection implements RequestConnection, ExportUser, HandshakeTa
   readonly #host: ConnectionHost;
   readonly #transport: Transport;
   #handshake: Handshake<NbdExport> | null;
-  #transmission: Transmission | null = null;
+  #transmission: Transmission<NbdExport> | null = null;
   /**
    * Output of the handshake that did not fit into the send queue yet. It is null if there is none, because each request checks
    * this.

@@ -8,10 +8,9 @@ import { checkRules } from './rights.js';
 import type { ClientRule } from './rights.js';
 import { maximumBytes } from '../wire/option-replies.js';
 import { NbdRequest } from '../commands/request.js';
-import type { Target } from '../commands/request.js';
 import { ZeroTrimTurns } from '../commands/zero-trim-turns.js';
+import type { AllocationMap, TransmissionTarget } from '../transmission/host.js';
 import type { QuotaShare } from '../transmission/server-quota.js';
-import type { Rules } from '../transmission/validate.js';
 
 /** Longest name of an export, in bytes of UTF-8. */
 export const maxNameBytes = 256;
@@ -19,13 +18,6 @@ export const maxNameBytes = 256;
 export const maxDescriptionBytes = 1024;
 
 const smallestPreferredBytes = 4096;
-
-/**
- * Reports which parts of an export are allocated: calls `add` with consecutive extents from `offset` on, until they reach
- * `offset + lengthBytes` or `add` returns false. Offsets and lengths are in bytes; `flags` are those of `ExtentFlag`. It runs
- * on the data path, so it must not block.
- */
-export type AllocationMap = (offset: number, lengthBytes: number, add: (lengthBytes: number, flags: number) => boolean) => void;
 
 /** Returns the allocation that the device's driver reports; null if it reports none. */
 function allocationOf({ blockSize, driver }: Bdev): AllocationMap | null {
@@ -77,7 +69,7 @@ export interface ExportOptions {
 }
 
 /** A bdev that clients can use under a name. `NbdServer.addExport` creates it. */
-export class NbdExport implements HandshakeExport, Target, Rules {
+export class NbdExport implements HandshakeExport, TransmissionTarget {
   readonly name: string;
   readonly description: string;
   readonly isDefault: boolean;

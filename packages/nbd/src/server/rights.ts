@@ -1,12 +1,6 @@
 import { NbdError } from '../errors.js';
-import type { TlsIdentity } from '../tls/identity.js';
+import type { ClientIdentity } from '../handshake/identity.js';
 import type { NbdAddress } from '../transport/listen.js';
-
-/** Identity of a client, as far as rights on exports depend on it. Plain data. */
-export interface ClientIdentity extends TlsIdentity {
-  /** Name of the listener that the client connected to, as {@link listenerName} returns it. */
-  readonly listener: string;
-}
 
 /** Allows clients to use an export. A rule applies to a client that meets all of the conditions given. */
 export interface ClientRule {

@@ -1,9 +1,9 @@
 import type { Bdev, BdevRegistry } from '@raidkit/bdev';
 import type { PeerServers } from './handoff.js';
-import type { AllocationMap, NbdExportStats } from './export.js';
+import type { NbdExportStats } from './export.js';
+import type { AllocationMap } from '../transmission/host.js';
 import type { ClientRule } from './rights.js';
-import type { TlsMode } from '../handshake/handshake.js';
-import type { TlsCredentials } from '../tls/credentials.js';
+import type { TlsCredentials, TlsMode } from '../tls/credentials.js';
 import type { NbdAddress } from '../transport/listen.js';
 
 /** Options of an `NbdServer`. All but the registry have defaults. */

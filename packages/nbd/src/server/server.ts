@@ -15,7 +15,7 @@ import { LogLimit } from './log-limit.js';
 import { StallWatch } from './stall-watch.js';
 import type { ExportUser, NbdExportStats } from './export.js';
 import { accessOf, listenerName } from './rights.js';
-import type { ClientIdentity } from './rights.js';
+import type { ClientIdentity } from '../handshake/identity.js';
 import { NbdConnection, connectionBytes } from './connection.js';
 import { leastStagingBytes } from '../transmission/host.js';
 import type { ConnectionHost, Handoff } from './connection.js';

@@ -6,7 +6,9 @@ import { createSecureContext } from 'node:tls';
 import type { TLSSocket, TlsOptions } from 'node:tls';
 import { NbdError } from '../errors.js';
 import { noteOffer } from './identity.js';
-import type { TlsMode } from '../handshake/handshake.js';
+
+/** Whether clients may use TLS, or must. */
+export type TlsMode = 'off' | 'allow' | 'require';
 
 /** How a server authenticates itself, and how clients must. Plain data, so that it can be sent to another thread. */
 export interface TlsCredentials {

@@ -1,9 +1,10 @@
-import type { Runtime } from '@raidkit/bdev';
+import type { IoType, Runtime } from '@raidkit/bdev';
 import type { BufferMemory, SizeClassPool } from '@raidkit/parity';
-import type { NbdRequestPool } from '../commands/request.js';
+import type { NbdRequest, NbdRequestPool, Target } from '../commands/request.js';
 import type { SendQueue } from './send-queue.js';
 import type { QuotaShare, ServerQuota } from './server-quota.js';
 import type { Turns } from './turns.js';
+import type { Rules } from './validate.js';
 
 /** Smallest staging area in bytes: the longest option data must fit. */
 export const leastStagingBytes = 4096;
@@ -20,6 +21,31 @@ export interface ConnectionLimits {
    * Size of the staging area in bytes, at least {@link leastStagingBytes}. A larger one receives more small writes at a time.
    */
   readonly stagingBytes: number;
+}
+
+/**
+ * Reports which parts of an export are allocated: calls `add` with consecutive extents from `offset` on, until they reach
+ * `offset + lengthBytes` or `add` returns false. Offsets and lengths are in bytes; `flags` are those of `ExtentFlag`. It runs
+ * on the data path, so it must not block.
+ */
+export type AllocationMap = (offset: number, lengthBytes: number, add: (lengthBytes: number, flags: number) => boolean) => void;
+
+/** The export, as requests that end see it. */
+export interface CountingTarget {
+  /** Counts a request that has been answered. */
+  count(request: NbdRequest): void;
+}
+
+/** The export, as the transmission phase of a connection sees it. */
+export interface TransmissionTarget extends Target, Rules, CountingTarget {
+  readonly bdev: { supports(type: IoType): boolean };
+  readonly allocation: AllocationMap | null;
+  /** Preferred size and alignment of writes to the device, in bytes. */
+  readonly unitBytes: number;
+  /** Limits the server memory that clients of this export hold together. */
+  readonly share: QuotaShare;
+  /** Ends trims and write zeroes whose clients have gone. */
+  cancelUnwanted(): void;
 }
 
 /** What the connections of a server share in the transmission phase. */

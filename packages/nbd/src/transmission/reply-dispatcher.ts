@@ -1,10 +1,9 @@
-import type { NbdExport } from '../server/export.js';
 import type { ConnectionQuota } from './connection-quota.js';
-import type { RequestConnection, TransmissionHost } from './host.js';
+import type { CountingTarget, RequestConnection, TransmissionHost } from './host.js';
 import { Command } from '../wire/constants.js';
 import { UnfragmentedRead } from './unfragmented-read.js';
 import { ReplyStyle } from '../handshake/negotiated.js';
-import { ReplyWriter } from '../wire/reply-writer.js';
+import { ReplyWriter } from './reply-writer.js';
 import type { NbdRequest, NbdRequestPool, RequestOwner } from '../commands/request.js';
 
 /** Puts the replies of completed requests into the send queue, or drops them if the client is gone. */
@@ -12,7 +11,7 @@ export class ReplyDispatcher implements RequestOwner {
   readonly writer: ReplyWriter;
   readonly unfragmentedRead: UnfragmentedRead;
   readonly #connection: RequestConnection;
-  readonly #target: NbdExport;
+  readonly #target: CountingTarget;
   readonly #quota: ConnectionQuota;
   readonly #requests: NbdRequestPool;
   readonly #style: ReplyStyle;
@@ -26,7 +25,7 @@ export class ReplyDispatcher implements RequestOwner {
   constructor(
     host: TransmissionHost,
     connection: RequestConnection,
-    target: NbdExport,
+    target: CountingTarget,
     quota: ConnectionQuota,
     style: ReplyStyle,
     onUnfragmentedSent: () => void,

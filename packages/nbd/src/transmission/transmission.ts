@@ -1,8 +1,7 @@
 import { IoType } from '@raidkit/bdev';
-import type { NbdExport } from '../server/export.js';
 import { ConnectionQuota } from './connection-quota.js';
 import { ReplyDispatcher } from './reply-dispatcher.js';
-import type { RequestConnection, TransmissionHost } from './host.js';
+import type { RequestConnection, TransmissionHost, TransmissionTarget } from './host.js';
 import {
   Command,
   CommandFlag,
@@ -49,8 +48,8 @@ const Phase = {
  * The transmission phase of one connection: parses requests and has them carried out, as far as memory allows. Each request
  * holds a slot from its header until its reply has been sent, so the number of replies in the send queue is limited.
  */
-export class Transmission {
-  readonly target: NbdExport;
+export class Transmission<E extends TransmissionTarget> {
+  readonly target: E;
   /** The requests that have not been answered in full, and their buffers. */
   readonly quota: ConnectionQuota;
   /** Address for the next bytes of the payload; -1 if none is being received. */
@@ -73,7 +72,7 @@ export class Transmission {
   #payloadLeft = 0;
   #discardLeft = 0;
 
-  constructor(host: TransmissionHost, connection: RequestConnection, target: NbdExport, negotiated: Negotiated) {
+  constructor(host: TransmissionHost, connection: RequestConnection, target: E, negotiated: Negotiated) {
     this.#host = host;
     this.#connection = connection;
     this.target = target;

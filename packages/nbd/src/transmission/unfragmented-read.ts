@@ -1,6 +1,6 @@
 import type { BufferMemory } from '@raidkit/parity';
 import { ReplyStyle } from '../handshake/negotiated.js';
-import type { ReplyWriter } from '../wire/reply-writer.js';
+import type { ReplyWriter } from './reply-writer.js';
 import type { NbdRequest } from '../commands/request.js';
 
 /** Receives the pieces and the end of an unfragmented read. */

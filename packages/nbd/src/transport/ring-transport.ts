@@ -2,8 +2,7 @@ import { constants } from 'node:os';
 import type { Runtime } from '@raidkit/bdev';
 import { MessageFlag, RingOp, ShutdownHow, SocketOption } from '@raidkit/sys';
 import type { Ring, RingFlush, RingOwner, Sys } from '@raidkit/sys';
-import type { NbdConnection } from '../server/connection.js';
-import type { Transport } from './transport.js';
+import type { Transport, TransportedConnection } from './transport.js';
 import type { TlsHandover } from '../tls/terminator.js';
 
 /**
@@ -62,7 +61,7 @@ export class RingTransport implements Transport, RingOwner, RingFlush {
   /** The struct msghdr and its iovecs in 32-bit words, which need no bigint: addresses and lengths take two words each. */
   readonly #message = new Uint32Array(new ArrayBuffer(headerBytes + mostRanges * iovecBytes));
   readonly #messageAddr: number;
-  #connection: NbdConnection | null = null;
+  #connection: TransportedConnection | null = null;
   /** Bytes that another server received and that have not been delivered yet. */
   #early: Uint8Array | null = null;
   #isReceiving = false;
@@ -107,7 +106,7 @@ export class RingTransport implements Transport, RingOwner, RingFlush {
   }
 
   /** Starts to move bytes. The bytes in `early` came before all those that are still in the socket. */
-  start(connection: NbdConnection, early: Uint8Array | null = null): void {
+  start(connection: TransportedConnection, early: Uint8Array | null = null): void {
     this.#connection = connection;
     this.#early = early;
     this.#receive();
@@ -203,7 +202,7 @@ export class RingTransport implements Transport, RingOwner, RingFlush {
     ring.receive(this.#fd, memoryAddr + inputAddr, roomBytes, this.#isEmptied, this.#owner, recvTag);
   }
 
-  #deliverEarly(connection: NbdConnection): void {
+  #deliverEarly(connection: TransportedConnection): void {
     while (this.#early !== null) {
       const bytes = Math.min(this.#early.length, connection.roomBytes);
       if (bytes === 0) return;
@@ -242,7 +241,7 @@ export class RingTransport implements Transport, RingOwner, RingFlush {
   }
 
   /** Submits what has not been sent of the ranges. */
-  #send(connection: NbdConnection): void {
+  #send(connection: TransportedConnection): void {
     const { ring, memoryAddr } = this.#host;
     const { sendQueue: sendQueue } = connection;
     if (this.#ranges === 1) {

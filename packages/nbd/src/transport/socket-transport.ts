@@ -1,8 +1,7 @@
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { BufferMemory } from '@raidkit/parity';
-import type { NbdConnection } from '../server/connection.js';
-import type { Transport } from './transport.js';
+import type { Transport, TransportedConnection } from './transport.js';
 import type { TlsAcceptor } from '../tls/acceptor.js';
 import { identityMessage, identityOf } from '../tls/identity.js';
 
@@ -18,7 +17,7 @@ export class SocketTransport implements Transport {
   #socket: Socket;
   readonly #memory: BufferMemory;
   readonly #tlsAcceptor: TlsAcceptor | null;
-  #connection: NbdConnection | null = null;
+  #connection: TransportedConnection | null = null;
   /** Received bytes that the connection does not want yet: the rest of one chunk. Meanwhile the socket is paused. */
   #chunk: Buffer | null = null;
   #chunkAt = 0;
@@ -36,7 +35,7 @@ export class SocketTransport implements Transport {
   }
 
   /** Starts to move bytes. */
-  start(connection: NbdConnection): void {
+  start(connection: TransportedConnection): void {
     this.#connection = connection;
     this.#listen(this.#socket);
     this.onOutput();

@@ -1,3 +1,31 @@
+import type { SendQueue } from '../transmission/send-queue.js';
+
+/** What a transport needs of the connection whose bytes it moves. */
+export interface TransportedConnection {
+  /** The client's address, for log lines. */
+  readonly peer: string;
+  /** Where input goes. */
+  readonly inputAddr: number;
+  /** Number of bytes that the connection waits for; 0 while it can take nothing. */
+  readonly wantedBytes: number;
+  /** Number of bytes that may be received at {@link inputAddr}. */
+  readonly roomBytes: number;
+  /** Whether input goes to the connection's own memory, and not to a buffer of a request. */
+  readonly isInputOwn: boolean;
+  /** The connection discards what it receives. */
+  readonly isDraining: boolean;
+  readonly sendQueue: SendQueue;
+  received(bytes: number): void;
+  /** The client sends no more. */
+  receivedEnd(): void;
+  /** Part of the send queue has been sent. */
+  sent(): void;
+  /** Closes the connection at once, without replies. */
+  abort(reason: string): void;
+  /** The transport is closed. */
+  closed(): void;
+}
+
 /**
  * What a connection needs of the code that moves its bytes. In the other direction, the transport uses the connection's
  * `inputAddr`, `wantedBytes`, `roomBytes`, `received` and `receivedEnd` for input, `sendQueue.beginSend` and `sent` for output,

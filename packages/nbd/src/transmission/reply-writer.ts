@@ -6,9 +6,9 @@ import {
   extendedReplyMagic,
   simpleReplyMagic,
   structuredReplyMagic,
-} from './constants.js';
+} from '../wire/constants.js';
 import { ReplyStyle } from '../handshake/negotiated.js';
-import type { SendQueue } from '../transmission/send-queue.js';
+import type { SendQueue } from './send-queue.js';
 import type { NbdRequest } from '../commands/request.js';
 
 /** Longest reply without data, in bytes. */

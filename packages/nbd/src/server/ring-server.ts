@@ -1,16 +1,16 @@
 import { loadSys, whyNoSys } from '@raidkit/sys';
 import type { Ring } from '@raidkit/sys';
-import type { PeerServers, ConnectionHandoff } from '../server/handoff.js';
-import { listenerName } from '../server/rights.js';
-import { NbdServer } from '../server/server.js';
-import type { NbdListener, NbdServerOptions } from '../server/server-options.js';
+import type { PeerServers, ConnectionHandoff } from './handoff.js';
+import { listenerName } from './rights.js';
+import { NbdServer } from './server.js';
+import type { NbdListener, NbdServerOptions } from './server-options.js';
 import { NbdError } from '../errors.js';
 import { tlsMode } from '../tls/credentials.js';
-import type { NbdConnection } from '../server/connection.js';
-import type { NbdAddress } from './listen.js';
-import { listenOnRing } from './ring-listen.js';
-import { RingTransport } from './ring-transport.js';
-import type { RingTransportHost } from './ring-transport.js';
+import type { NbdConnection } from './connection.js';
+import type { NbdAddress } from '../transport/listen.js';
+import { listenOnRing } from '../transport/ring-listen.js';
+import { RingTransport } from '../transport/ring-transport.js';
+import type { RingTransportHost } from '../transport/ring-transport.js';
 import type { TlsHandover } from '../tls/terminator.js';
 
 const scratchBytes = 64 * 1024;
