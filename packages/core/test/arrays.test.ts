@@ -98,7 +98,7 @@ describe.each([
       if (io.type === IoType.Read && io.offsetBlocks >= 2048) return Status.IoError;
       return io.type === IoType.Write && io.offsetBlocks >= 2048 + 2048 ? null : Status.Ok;
     };
-    rig.arrays.processOptions.windowSizeKb = 256;
+    rig.arrays.setProcessOptions({ windowSizeKb: 256 });
     await rig.arrays.addBaseBdev('a', 'm1');
     await until(() => (arrayOf(rig, 'a').process?.offsetBlocks ?? 0) > 256, 'a part is filled');
     for (let at = 0; at < 256; at += 16) {

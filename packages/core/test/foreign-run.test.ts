@@ -87,7 +87,7 @@ describe('after another program ran a mirror', () => {
       volume.descriptor.close();
       await rig.arrays.stop();
       const second = newRig();
-      second.arrays.processOptions.maxBandwidthMbSec = 1;
+      second.arrays.setProcessOptions({ maxBandwidthMbSec: 1 });
       const opened = spdkOpens(disks, (bytes) => bytes.fill(0x5a, 5 * MiB, 5 * MiB + 4096));
       const { disks: plugged } = await start(opened, second);
       const there = openVolume(second, 'a');

@@ -255,7 +255,7 @@ it('waits for a member that leaves, and knows what it lacks when it is back', as
   const array = arrayOf(rig, 'a');
   await volume.write(1024, blocks(1024, 4));
   const size = volume.numBlocks;
-  rig.arrays.processOptions.windowSizeKb = 64;
+  rig.arrays.setProcessOptions({ windowSizeKb: 64 });
   await rig.arrays.enableIntegrity('a', { whenRoom: true });
   // The other one is being read.
   const [disk] = disks as [RamDisk, RamDisk];
@@ -307,7 +307,7 @@ it('goes on where it was, and makes everything anew after another program ran th
   const size = volume.numBlocks;
   await volume.write(0, blocks(size, 1));
   await volume.write(size - 512, blocks(512, 2));
-  rig.arrays.processOptions.windowSizeKb = 64;
+  rig.arrays.setProcessOptions({ windowSizeKb: 64 });
   await rig.arrays.enableIntegrity('a', { whenRoom: true });
   const [, disk] = disks as [RamDisk, RamDisk];
   disk.fault = ({ offsetBlocks, type }) => (type === IoType.Read && offsetBlocks >= dataAt + 2048 ? null : Status.Ok);
@@ -497,7 +497,7 @@ it('gives after a crash what was read around damage before it is on record that 
   const [first, second] = disks as [RamDisk, RamDisk];
   await isConverted(built);
   await rig.arrays.disableIntegrity('a');
-  rig.arrays.processOptions.windowSizeKb = 16;
+  rig.arrays.setProcessOptions({ windowSizeKb: 16 });
   // The first window does not come to its end, and no other one counts before it.
   second.fault = ({ offsetBlocks, type }) => (type === IoType.Read && offsetBlocks === dataAt ? null : Status.Ok);
   await rig.arrays.enableIntegrity('a', { whenRoom: true });

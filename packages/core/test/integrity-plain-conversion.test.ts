@@ -293,7 +293,7 @@ it('says that nothing is proven before it has been passed, and goes on with it a
   const built = await plain('raid0', 2, 3);
   const { rig, volume } = built;
   const array = arrayOf(rig, 'a');
-  rig.arrays.processOptions.windowSizeKb = 64;
+  rig.arrays.setProcessOptions({ windowSizeKb: 64 });
   await held(built);
   expect(array).toMatchObject({ isUnproven: true });
   expect(array.process).toMatchObject({ type: 'resum' });

@@ -36,7 +36,7 @@ it('a read that waited for a block gives no copy back what a member holds that h
   // All regions are being written, and it is killed.
   for (let region = 0; region < 8; region++) await made.volume.write(region * regionBlocks, blocks(8, 1));
   const rig = newRig();
-  rig.arrays.processOptions.maxBandwidthMbSec = 1;
+  rig.arrays.setProcessOptions({ maxBandwidthMbSec: 1 });
   const disks: RamDisk[] = [];
   for (const [index, { bytes }] of made.disks.entries())
     disks.push((await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: bytes.slice() })).disk);

@@ -64,7 +64,7 @@ it('an array that waits for its turn can be stopped, and a target that waits can
 it('a process that is paused holds no blocks back, and lets others have its turn', async () => {
   const rig = newRig();
   const disks = await mirrors(rig, () => ['disk']);
-  rig.arrays.processOptions.windowSizeKb = 64;
+  rig.arrays.setProcessOptions({ windowSizeKb: 64 });
   disks[0]!.fault = (io) => (io.type === IoType.Read && io.offsetBlocks >= 2048 ? null : Status.Ok);
   rig.arrays.startSync('a', 'check');
   const array = arrayOf(rig, 'a');
@@ -95,7 +95,7 @@ it('a process that is paused holds no blocks back, and lets others have its turn
 it('works on several windows while no user is at work, on one while users are at work, and gives no estimate while it is paused', async () => {
   const rig = newRig();
   const disks = await mirrors(rig, (member) => [`disk ${member}`]);
-  rig.arrays.processOptions.windowSizeKb = 64;
+  rig.arrays.setProcessOptions({ windowSizeKb: 64 });
   const isOfProcess = (offsetBlocks: number): boolean => offsetBlocks >= 2048 + 128;
   disks[0]!.fault = (io) => (io.type === IoType.Read && isOfProcess(io.offsetBlocks) ? null : Status.Ok);
   rig.arrays.startSync('a', 'check');
@@ -231,7 +231,7 @@ it('a process that rests to keep its limit ends when it is stopped, and does not
   const windowBlocks = 4 * 2048;
   for (let at = 0; at < volume.descriptor.bdev.numBlocks; at += windowBlocks) await volume.write(at, blocks(8, 1));
   // The four that are worked on at once are the work of an hour; there is one more.
-  Object.assign(rig.arrays.processOptions, { windowSizeKb: 4 * 1024, maxBandwidthMbSec: 1 / 256, minBandwidthMbSec: 2 ** 30 });
+  rig.arrays.setProcessOptions({ windowSizeKb: 4 * 1024, maxBandwidthMbSec: 1 / 256, minBandwidthMbSec: 2 ** 30 });
   const array = arrayOf(rig, 'a');
   const rests = async (): Promise<void> => {
     await until(() => array.process?.offsetBlocks === 4 * windowBlocks, 'four windows are done');

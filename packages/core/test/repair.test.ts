@@ -39,7 +39,7 @@ it('what is put right in one place is no reason to pass over another', async () 
   rot(disks[1]!, 10, 1, 8);
   // In another window, where the second copy is right and the third one is not.
   rot(disks[2]!, 200, 1, 9);
-  rig.arrays.processOptions.windowSizeKb = 64;
+  rig.arrays.setProcessOptions({ windowSizeKb: 64 });
   const isOfOther = (block: number): boolean => block >= 2048 + 128 && block < 2048 + 256;
   disks[1]!.fault = (io) => (io.type === IoType.Read && isOfOther(io.offsetBlocks) ? null : Status.Ok);
   rig.arrays.startSync('a', 'repair');

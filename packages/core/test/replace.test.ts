@@ -21,7 +21,7 @@ interface Built {
 
 async function build(level: string, members: number): Promise<Built> {
   const rig = newRig();
-  rig.arrays.processOptions.windowSizeKb = 256;
+  rig.arrays.setProcessOptions({ windowSizeKb: 256 });
   const disks = new Map<string, RamDisk>();
   const plug = async (name: string, index: number, fill: number): Promise<void> => {
     const bytes = new Uint8Array(5 * MiB).fill(fill);

@@ -285,7 +285,7 @@ describe('while others are being filled', () => {
   /** Fills take seconds. */
   async function slowly(members: number, others: number): Promise<SparseMachine> {
     const machine = await machineOf(members, others, 9 * MiB);
-    machine.arrays.processOptions.maxBandwidthMbSec = 1;
+    machine.arrays.setProcessOptions({ maxBandwidthMbSec: 1 });
     await write(machine, 3, 8 * 2048);
     return machine;
   }

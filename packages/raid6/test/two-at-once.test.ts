@@ -24,7 +24,7 @@ interface Bench extends Awaited<ReturnType<typeof made>> {
 async function lacksTwo(from: number): Promise<Bench> {
   const { rig, disks } = await made(members);
   // A stripe at a time.
-  rig.arrays.processOptions.windowSizeKb = 12;
+  rig.arrays.setProcessOptions({ windowSizeKb: 12 });
   const data = new Uint8Array((members - 2) * dataBytes);
   await fullPicture(rig, data);
   await scribble(rig, data, 1);
@@ -202,7 +202,7 @@ it('where two are filled, blocks that cannot be worked out are bad on both, and 
 
 it('a read that has waited since an earlier rebuild does not take a new member for the one that was filled', async () => {
   const { rig, disks } = await made(members);
-  rig.arrays.processOptions.windowSizeKb = 12;
+  rig.arrays.setProcessOptions({ windowSizeKb: 12 });
   const data = new Uint8Array((members - 2) * dataBytes);
   await fullPicture(rig, data.fill(0x22));
   for (const name of ['m0', 'm1']) await rig.arrays.removeBaseBdev(name);

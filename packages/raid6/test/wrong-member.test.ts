@@ -122,7 +122,7 @@ it('where redundancy is in doubt a repair takes parity for wrong, and not what w
   const bench = await filled();
   const { data, disks, rig } = bench;
   // A stripe at a time.
-  rig.arrays.processOptions.windowSizeKb = 12;
+  rig.arrays.setProcessOptions({ windowSizeKb: 12 });
   rig.arrays.startSync('a', 'repair');
   while (arrayOf(rig, 'a').process === null) await Promise.resolve();
   rig.arrays.pauseProcess('a');

@@ -174,19 +174,32 @@ export function raidMethods({ arrays, exports, modules }: Service): RpcMethod[] 
             reason: 'process_window_size_kb must be 1 or more',
             field: 'process_window_size_kb',
           });
-        const { processOptions } = arrays;
-        processOptions.windowSizeKb = params.process_window_size_kb ?? processOptions.windowSizeKb;
-        if (params.grace_sec !== undefined) arrays.setMemberOptions({ graceMs: params.grace_sec * 1000 });
-        if (params.absent_wait_ms !== undefined) arrays.assemblyOptions.absentWaitMs = params.absent_wait_ms;
-        if (params.degraded_start_sec !== undefined) arrays.assemblyOptions.degradedStartMs = params.degraded_start_sec * 1000;
-        if (params.io_timeout_ms !== undefined) arrays.setMemberOptions({ ioTimeoutMs: params.io_timeout_ms });
-        processOptions.minBandwidthMbSec = params.process_min_bandwidth_mb_sec ?? processOptions.minBandwidthMbSec;
-        processOptions.latencyTargetMs = params.process_latency_target_ms ?? processOptions.latencyTargetMs;
-        processOptions.maxBandwidthMbSec = params.process_max_bandwidth_mb_sec ?? processOptions.maxBandwidthMbSec;
+        arrays.setProcessOptions(
+          given({
+            windowSizeKb: params.process_window_size_kb,
+            minBandwidthMbSec: params.process_min_bandwidth_mb_sec,
+            maxBandwidthMbSec: params.process_max_bandwidth_mb_sec,
+            latencyTargetMs: params.process_latency_target_ms,
+          }),
+        );
+        const members = given({ graceMs: inMs(params.grace_sec), ioTimeoutMs: params.io_timeout_ms });
+        if (Object.keys(members).length > 0) arrays.setMemberOptions(members);
+        arrays.setAssemblyOptions(
+          given({ absentWaitMs: params.absent_wait_ms, degradedStartMs: inMs(params.degraded_start_sec) }),
+        );
         return Promise.resolve(true);
       },
     }),
   ];
+}
+
+/** Returns the options that were given. */
+function given(options: Readonly<Record<string, number | undefined>>): Record<string, number> {
+  return Object.fromEntries(Object.entries(options).flatMap(([key, value]) => (value === undefined ? [] : [[key, value]])));
+}
+
+function inMs(seconds: number | undefined): number | undefined {
+  return seconds === undefined ? undefined : seconds * 1000;
 }
 
 /** Refuses a mirror with a single member, as SPDK does; a client that means it passes "single". */

@@ -48,12 +48,12 @@ export class RaidArrays {
   readonly registry: BdevRegistry;
   /** The levels that arrays can be created with or assembled for. */
   readonly modules: RaidModuleRegistry;
-  /** Limits of background processes. Changes also apply to running processes. */
-  readonly processOptions: ProcessOptions;
+  /** Limits of background processes; {@link setProcessOptions} changes them. */
+  readonly processOptions: Readonly<ProcessOptions>;
   /** I/O timeout and grace period of members; {@link setMemberOptions} changes them. */
   readonly memberOptions: Readonly<MemberOptions>;
-  /** How arrays are assembled. Changes apply to devices that appear later. */
-  readonly assemblyOptions: AssemblyOptions;
+  /** How arrays are assembled; {@link setAssemblyOptions} changes it. */
+  readonly assemblyOptions: Readonly<AssemblyOptions>;
   readonly #ctx: RaidContext;
   readonly #spares: Spares;
   readonly #examiner: Examiner;
@@ -89,11 +89,37 @@ export class RaidArrays {
       if (Number.isInteger(value) && value >= 0 && value <= maxTimeoutMs) continue;
       throw new RaidError('ERR_RAID_INVALID', 22, `${key} must be 0 to ${maxTimeoutMs} ms, not ${value}`);
     }
-    Object.assign(this.memberOptions, options);
+    Object.assign(this.#ctx.memberOptions, options);
     for (const array of this.#ctx.arrays.values()) {
       array.answers.setDeadlines();
       this.#spares.consider(array);
     }
+  }
+
+  /**
+   * Changes limits of background processes, running ones included; they keep the size of their windows. Throws `ERR_RAID_INVALID` for a value that is no number
+   * of 0 or more, and for windows of 0 KiB.
+   */
+  setProcessOptions(options: Partial<ProcessOptions>): void {
+    for (const [key, value] of Object.entries(options)) {
+      if (Number.isFinite(value) && value >= 0 && (value > 0 || key !== 'windowSizeKb')) continue;
+      const least = key === 'windowSizeKb' ? 'more than 0' : '0 or more';
+      throw new RaidError('ERR_RAID_INVALID', 22, `${key} must be ${least}, not ${value}`);
+    }
+    Object.assign(this.#ctx.processOptions, options);
+  }
+
+  /**
+   * Changes how arrays are assembled, for devices that appear later. Throws `ERR_RAID_INVALID` for a time that is no number
+   * of 0 or more.
+   */
+  setAssemblyOptions(options: Partial<AssemblyOptions>): void {
+    const { absentWaitMs = 0, degradedStartMs = 0 } = options;
+    for (const [key, value] of Object.entries({ absentWaitMs, degradedStartMs })) {
+      if (!Number.isFinite(value) || value < 0)
+        throw new RaidError('ERR_RAID_INVALID', 22, `${key} must be 0 or more, not ${value}`);
+    }
+    Object.assign(this.#ctx.assemblyOptions, options);
   }
 
   /** Adds a listener, which is called for every event until {@link off}. It must not throw. */

@@ -60,7 +60,7 @@ export class Bench {
     const { module, store, memory } = this.#parts;
     memory.reset();
     this.stack = new Stack(this.world, memory, module, store, () => undefined);
-    this.stack.arrays.processOptions.windowSizeKb = 16;
+    this.stack.arrays.setProcessOptions({ windowSizeKb: 16 });
     return this.stack;
   }
 

@@ -181,7 +181,7 @@ async function halfRebuilt(parts: BenchParts, numSlots: number, out: number): Pr
     if (bench.array.process !== null) bench.stack.arrays.pauseProcess(bench.arrayName);
     await bench.plugIn([bench.disks[out]].filter((disk) => disk !== undefined));
     // Slow enough that the rebuild is certain to be interrupted.
-    bench.stack.arrays.processOptions.maxBandwidthMbSec = 0.001;
+    bench.stack.arrays.setProcessOptions({ maxBandwidthMbSec: 0.001 });
     if (bench.array.process === null && bench.array.numInSync < numSlots && bench.array.slots[out]?.isRebuilding !== true) {
       await bench.stack.arrays.addBaseBdev(bench.arrayName, `d${out}`);
     }

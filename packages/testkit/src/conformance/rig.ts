@@ -390,8 +390,8 @@ export class Rig {
     const regions = { leastBytes: smallRegionBytes, zeroBytes: smallRegionBytes, mostGroups: 4 };
     const options = this.#options.hasSmallRegions === true ? { regions } : {};
     const stack = new Stack(this.world, this.memory, this.module, this.#store, (event) => this.#onEvent(event), options);
-    if (this.#options.isSlowBackground === true) stack.arrays.processOptions.maxBandwidthMbSec = slowMbSec;
-    stack.arrays.processOptions.windowSizeKb = this.#options.windowSizeKb ?? 64;
+    if (this.#options.isSlowBackground === true) stack.arrays.setProcessOptions({ maxBandwidthMbSec: slowMbSec });
+    stack.arrays.setProcessOptions({ windowSizeKb: this.#options.windowSizeKb ?? 64 });
     return stack;
   }
 

@@ -108,10 +108,10 @@ export function controlProcess(run: SimRun, action: ProcessAction): void {
       if (process !== null) stack.arrays.cancelProcess(arrayName, 'it was cancelled on request');
       break;
     case 'slow':
-      stack.arrays.processOptions.maxBandwidthMbSec = 0.2;
+      stack.arrays.setProcessOptions({ maxBandwidthMbSec: 0.2 });
       break;
     case 'fast':
-      stack.arrays.processOptions.maxBandwidthMbSec = 0;
+      stack.arrays.setProcessOptions({ maxBandwidthMbSec: 0 });
   }
 }
 

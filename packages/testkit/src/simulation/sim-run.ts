@@ -316,7 +316,7 @@ export class SimRun {
       this.stackOptions,
     );
     const { maxBandwidthMbSec = 0, windowSizeKb } = this.plan.shape;
-    Object.assign(stack.arrays.processOptions, { maxBandwidthMbSec, windowSizeKb });
+    stack.arrays.setProcessOptions({ maxBandwidthMbSec, windowSizeKb });
     this.stack = stack;
     return stack;
   }

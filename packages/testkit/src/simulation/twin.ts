@@ -100,7 +100,7 @@ export class Twin {
       { ...this.#run.stackOptions, assembly: { ...this.#run.stackOptions.assembly, ...assembly } },
     );
     const { maxBandwidthMbSec = 0, windowSizeKb } = plan.shape;
-    Object.assign(this.stack.arrays.processOptions, { maxBandwidthMbSec, windowSizeKb });
+    this.stack.arrays.setProcessOptions({ maxBandwidthMbSec, windowSizeKb });
     return this.stack;
   }
 
