@@ -79,11 +79,17 @@ function started(server: Server, address: NbdAddress): Promise<void> {
   });
 }
 
+/** A `net.Server`, without its types: a consumer may not have those of Node. */
+interface PathListener {
+  readonly listening: boolean;
+  listen(options: { path: string; backlog?: number | undefined }): unknown;
+}
+
 /**
  * Listens on a Unix socket that only its owner can connect to. Node binds within the call of `listen`, so the umask applies to
  * nothing else.
  */
-export function listenPrivately(server: Server, path: string, backlog?: number): void {
+export function listenPrivately(server: PathListener, path: string, backlog?: number): void {
   if (!isMainThread) {
     // A worker cannot set the umask, so the mode is changed right after the socket has been bound.
     server.listen({ path, backlog });
