@@ -5,7 +5,8 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { expect, it } from 'vitest';
 import { NbdServer } from '../src/index.js';
-import type { NbdConnection, Transport } from '../src/index.js';
+import type { Transport } from '../src/index.js';
+import type { NbdConnection } from '../src/server/connection.js';
 import { cmd, goData, opt, optionBytes, requestBytes } from './client.js';
 import type { Style } from './client.js';
 import { MiB, addDevice, assertNoLeak, pattern } from './kit.js';
@@ -95,7 +96,7 @@ it.each<Style>(['simple', 'structured', 'extended'])('requests with %s replies a
   const server = new NbdServer({ registry, maxConnections: 4 });
   server.addExport({ name: 'disk', bdev });
   const sink = new Sink(registry.runtime.memory.u8);
-  sink.connection = server.connect(sink, 'test', 'unix:/test')!;
+  sink.connection = server.connect(sink, 'test', 'unix:/test') as NbdConnection;
   const option = { simple: 99, structured: opt.structuredReply, extended: opt.extendedHeaders }[style];
   sink.drain();
   for (const bytes of [Buffer.from([0, 0, 0, 3]), optionBytes(option), optionBytes(opt.go, goData('disk'))]) {

@@ -1,4 +1,5 @@
-import type { NbdConnection, NbdServer, Transport } from '../src/index.js';
+import type { NbdServer, Transport } from '../src/index.js';
+import type { NbdConnection } from '../src/server/connection.js';
 import { TestClient } from './client.js';
 
 export interface WireOptions {
@@ -146,7 +147,7 @@ export class Wire implements Transport {
 /** A connection to the server, without a socket. */
 export function connectWire(server: NbdServer, options: WireOptions): Wire {
   const wire = new Wire(options);
-  const connection = server.connect(wire, options.peer ?? 'unix', options.listener ?? 'unix:/test');
+  const connection = server.connect(wire, options.peer ?? 'unix', options.listener ?? 'unix:/test') as NbdConnection | null;
   if (connection === null) throw new Error('turned away');
   wire.connection = connection;
   wire.onOutput();

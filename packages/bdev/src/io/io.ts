@@ -119,23 +119,28 @@ export class BdevIo {
 
   // The bdev layer's own.
   bdev: IoTarget | null = null;
+  /** @internal */
   state: IoState = IoState.Idle;
   submittedAt = 0;
   /** The descriptor that it was submitted through; null for the layer's own parts. */
   descriptor: IoChannel | null = null;
-  /** Deadline in runtime milliseconds; Infinity for none. */
+  /** Deadline in runtime milliseconds; Infinity for none. @internal */
   deadlineAt = 0;
+  /** @internal */
   prev: BdevIo | null = null;
+  /** @internal */
   next: BdevIo | null = null;
+  /** @internal */
   parent: BdevIo | null = null;
-  /** Children in flight. */
+  /** Children in flight. @internal */
   partsLeft = 0;
-  /** Blocks from the start of the request for which children have been made. */
+  /** Blocks from the start of the request for which children have been made. @internal */
   partsMade = 0;
-  /** The owner was told that it timed out, and the driver has not completed it. */
+  /** The owner was told that it timed out, and the driver has not completed it. @internal */
   isAbandoned = false;
-  /** The owner put it into the pool while the driver still had it. */
+  /** The owner put it into the pool while the driver still had it. @internal */
   isReleased = false;
+  /** @internal */
   isTracked = false;
 
   /** The owner was told that it timed out; for a part at any depth, the owner of the whole request. */

@@ -6,11 +6,11 @@ import { NbdServer } from './server.js';
 import type { NbdListener, NbdServerOptions } from './server-options.js';
 import { NbdError } from '../errors.js';
 import { tlsMode } from '../tls/credentials.js';
-import type { NbdConnection } from './connection.js';
 import type { NbdAddress } from '../transport/listen.js';
 import { listenOnRing } from '../transport/ring-listen.js';
 import { RingTransport } from '../transport/ring-transport.js';
 import type { RingTransportHost } from '../transport/ring-transport.js';
+import type { TransportedConnection } from '../transport/transport.js';
 import type { TlsHandover } from '../tls/terminator.js';
 
 const scratchBytes = 64 * 1024;
@@ -79,7 +79,7 @@ export class RingNbdServer extends NbdServer {
     if (isFirst) this.#host.runtime.memory.freeRegion(this.#host.scratchAddr);
   }
 
-  #begin(transport: RingTransport, connection: NbdConnection | null, early?: Uint8Array): void {
+  #begin(transport: RingTransport, connection: TransportedConnection | null, early?: Uint8Array): void {
     if (connection === null) transport.refuse();
     else transport.start(connection, early);
   }

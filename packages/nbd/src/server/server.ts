@@ -21,7 +21,7 @@ import { leastStagingBytes } from '../transmission/host.js';
 import type { ConnectionHost, Handoff } from './connection.js';
 import type { ListedExport } from '../wire/option-replies.js';
 import { NbdRequestPool } from '../commands/request.js';
-import type { Transport } from '../transport/transport.js';
+import type { Transport, TransportedConnection } from '../transport/transport.js';
 import type {
   AddExportOptions,
   NbdClientInfo,
@@ -295,7 +295,12 @@ export class NbdServer {
    * the transport then closes the socket. The connection starts by sending the greeting, unless `from` says that it continues a
    * handshake of another server.
    */
-  connect(transport: Transport, peer: string, listener: string, from: ConnectionHandoff | null = null): NbdConnection | null {
+  connect(
+    transport: Transport,
+    peer: string,
+    listener: string,
+    from: ConnectionHandoff | null = null,
+  ): TransportedConnection | null {
     if (this.#closing !== null) return null;
     const { runtime } = this.#registry;
     const origin = this.#admission.originOf(peer);

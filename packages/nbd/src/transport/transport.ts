@@ -1,4 +1,17 @@
-import type { SendQueue } from '../transmission/send-queue.js';
+/** What a connection has to send, as its transport sees it. */
+export interface Outgoing {
+  readonly isEmpty: boolean;
+  /** A send has begun and not ended. */
+  readonly isSending: boolean;
+  /** Bytes of the send in flight; 0 if there is none. */
+  readonly sendingBytes: number;
+  /** Begins to send up to so many ranges and bytes. Returns the number of ranges. */
+  beginSend(maxRanges: number, maxBytes: number): number;
+  /** Returns the address of the `index`-th oldest range. */
+  rangeAddr(index: number): number;
+  /** Returns the size in bytes of the `index`-th oldest range. */
+  rangeBytes(index: number): number;
+}
 
 /** What a transport needs of the connection whose bytes it moves. */
 export interface TransportedConnection {
@@ -14,7 +27,7 @@ export interface TransportedConnection {
   readonly isInputOwn: boolean;
   /** The connection discards what it receives. */
   readonly isDraining: boolean;
-  readonly sendQueue: SendQueue;
+  readonly sendQueue: Outgoing;
   received(bytes: number): void;
   /** The client sends no more. */
   receivedEnd(): void;
