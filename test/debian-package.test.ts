@@ -80,7 +80,7 @@ describe.runIf(hasCommands('systemd-analyze', 'strace'))('the unit', () => {
     const untilItIsUp = `
       "$@" 2> ${folder}/log & pid=$!
       for i in $(seq 600); do
-        if grep -q 'raidkitd is up' ${folder}/log; then break; fi
+        if grep -q 'raidkitd is ready' ${folder}/log; then break; fi
         sleep 0.1
       done
       kill -TERM $pid

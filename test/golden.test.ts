@@ -103,7 +103,7 @@ describe('arrays made by SPDK', () => {
       await plugInMembers(rig, set, order);
       const array = rig.arrays.get(set.name)!;
       expect(array.state).toBe('configuring');
-      expect(array.startError).toMatch(/by its superblock too few members are current: 1 of 3 members are not enough/);
+      expect(array.startError).toMatch(/too few members are in sync by its superblock: 1 of 3 members are not enough/);
       await expect(rig.arrays.startDegraded(set.name)).rejects.toMatchObject({ code: 'ERR_RAID_TOO_FEW_MEMBERS' });
       expect(rig.registry.get(set.name)).toBeUndefined();
       await expectNothingLeft(rig);

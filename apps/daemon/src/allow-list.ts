@@ -71,7 +71,7 @@ export class AllowedDevices {
     const patterns = this.patternsAgainst(path, realPath);
     if (patterns === null) return;
     const allowed = patterns.join(', ');
-    const reason = `${field}: ${path} is not among the devices that may be opened here (--allow-device, raidkit_allow): ${allowed}`;
+    const reason = `${field}: ${path} is not one of the devices that may be opened here (--allow-device, raidkit_allow): ${allowed}`;
     throw new RpcError(notPermitted, 'Operation not permitted', { reason, field, allowed });
   }
 }
@@ -121,7 +121,7 @@ export class AllowedCalls implements Caller {
     if (uuid !== null && this.#arrays.allows(uuid)) return;
     const what = uuid === null ? 'an array without a uuid of its own' : `array ${uuid}`;
     const allowed = list.length === 0 ? 'none' : list.join(', ');
-    const reason = `uuid: ${what} is not among those that may run here (--allow-array, raidkit_allow): ${allowed}`;
+    const reason = `uuid: ${what} is not one of those that may run here (--allow-array, raidkit_allow): ${allowed}`;
     throw new RpcError(notPermitted, 'Operation not permitted', { reason, field: 'uuid', allowed });
   }
 }

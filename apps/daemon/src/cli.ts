@@ -125,56 +125,66 @@ export function makeCommand(version: string): Command {
     )
     .option(
       '--rpc-readonly <path>',
-      'control socket that answers only what changes nothing; chgrp and chmod it for others; repeatable',
+      'control socket for read-only calls; chgrp and chmod it for others; repeatable',
       collect(String),
       [],
     )
     .option(
       '--socket-group <group>',
-      'whose members (a name or number) may use the Unix sockets, of control, NBD and HTTP; you alone without it',
+      'group (name or number) that may use the Unix sockets for control, NBD and HTTP; without it only you may',
       parseGroup,
     )
     .option(
       '--socket-mode <mode>',
-      'of the Unix sockets: 600 for you alone, 660 for the group too, 666 for every user of this machine (660 with --socket-group, else 600)',
+      'mode of the Unix sockets: 600 for you alone, 660 for the group too, 666 for every user of this machine (660 with --socket-group, else 600)',
       parseMode,
     )
     .option('-c, --config <file>', 'replay the calls of this JSON file (SPDK’s form) at start')
     .addOption(new Option('--json <file>', 'the same as --config').hideHelp())
-    .option('--state <file>', 'keep what is set up by calls in this file, and bring it back at start; none: nowhere')
-    .option('--scan <glob...>', 'open members of arrays among these devices and files, those that appear later too')
+    .option(
+      '--state <file>',
+      'save the configuration made by calls in this file, and restore it at start; none: do not save it',
+    )
+    .option('--scan <glob...>', 'open members of arrays among these devices and files, including those that appear later')
     .addOption(
       new Option(
         '--auto-start <policy>',
-        'which arrays that are found start by themselves; all unless some are listed',
+        'which arrays that are found start automatically; all unless some are listed',
       ).choices(['all', 'none']),
     )
     .option(
       '--start-array <name>',
-      'of the arrays that are found, start this one (name or uuid) by itself; repeatable',
+      'of the arrays that are found, start this one (name or uuid) automatically; repeatable',
       collect(String),
       [],
     )
-    .option('--allow-device <glob>', 'open no device or file but those that match; repeatable', collect(String), [])
-    .option('--allow-array <uuid>', 'run no array but those of these uuids; repeatable', collect(parseUuid), [])
-    .option('--strict', 'end the start when a call of the configuration fails, instead of keeping it and trying again', false)
-    .option('--wait-for-rpc', 'wait for framework_start_init before making devices', false)
+    .option('--allow-device <glob>', 'open only devices and files that match; repeatable', collect(String), [])
+    .option('--allow-array <uuid>', 'run only arrays with these uuids; repeatable', collect(parseUuid), [])
+    .option(
+      '--strict',
+      'exit at start if a call of the configuration fails, instead of keeping the call and trying it again',
+      false,
+    )
+    .option('--wait-for-rpc', 'wait for framework_start_init before creating devices', false)
     .option('--nbd <address>', 'serve NBD at unix:PATH or tcp:HOST:PORT; repeatable', collect(parseAddress), [])
-    .option('--no-auto-export', 'do not export volumes by themselves as they come online')
+    .option('--no-auto-export', 'do not export volumes automatically when they come online')
     .option('--level <package>', 'load a RAID level from this package too; repeatable', collect(String), [])
     .option(
       '--level-folder <folder>',
-      'where the packages of --level are installed: its node_modules has them, and only you and root own it and may change it',
+      'directory whose node_modules has the packages of --level; only you and root may own and change it',
     )
     .option('--memory <MiB>', 'size of the buffer memory of each reactor', parseMemory, 512)
     .option(
       '--checksum-cache <MiB>',
-      'how much of --memory may hold checksums of arrays with integrity, 1 MiB for 480 MiB of data; a quarter of it at most',
+      'how much of --memory checksums of arrays with integrity may use, 1 MiB for 480 MiB of data; at most a quarter of it',
       parseCount(1, 1000),
       64,
     )
     .addOption(
-      new Option('--engine <engine>', 'io_uring in a thread of its own, or Node’s thread pool; auto: io_uring if it can be had')
+      new Option(
+        '--engine <engine>',
+        'io_uring in a thread of its own, or the thread pool of Node.js; auto: io_uring if it is available',
+      )
         .choices(['auto', 'uring', 'portable'])
         .default('auto')
         .env('RAIDKIT_ENGINE'),
@@ -185,65 +195,81 @@ export function makeCommand(version: string): Command {
         .argParser(parseCount(1, 64))
         .env('RAIDKIT_REACTORS'),
     )
-    .option('--spin <µs>', 'how long the io_uring thread looks for more before it sleeps; 0 to sleep at once', parseSpin, 100)
-    .option('--clients <number>', 'NBD connections at a time (256)', parseCount(1, 65_536))
-    .option('--client-requests <number>', 'requests that one NBD connection may have in flight (256)', parseCount(1, 65_536))
+    .option(
+      '--spin <µs>',
+      'how long the io_uring thread polls for more work before it sleeps; 0 to sleep at once',
+      parseSpin,
+      100,
+    )
+    .option('--clients <number>', 'maximum number of NBD connections (256)', parseCount(1, 65_536))
+    .option(
+      '--client-requests <number>',
+      'maximum number of requests in flight of one NBD connection (256)',
+      parseCount(1, 65_536),
+    )
     .option(
       '--client-memory <MiB>',
-      'buffers that one NBD connection may have in flight (64, and a quarter of --nbd-memory at most)',
+      'maximum size of the buffers of one NBD connection (64, and at most a quarter of --nbd-memory)',
       parseCount(1, 4000),
     )
     .option(
       '--nbd-memory <MiB>',
-      'buffers that all NBD connections may have in flight (512, and half of the buffers of --memory at most)',
+      'maximum size of the buffers of all NBD connections (512, and at most half of the buffers of --memory)',
       parseCount(1, 4000),
     )
-    .option('--clients-per-address <number>', 'of these, from one network address (half of --clients)', parseCount(1, 65_536))
+    .option(
+      '--clients-per-address <number>',
+      'maximum number of NBD connections from one network address (half of --clients)',
+      parseCount(1, 65_536),
+    )
     .option(
       '--client-idle <seconds>',
-      'an NBD client with nothing in flight that says nothing for so long is dropped; 0 for never (0)',
+      'close an NBD connection that has been idle for so long; 0 for never (0)',
       parseCount(0, 86_400 * 7),
     )
     .addOption(
-      new Option('--tls <mode>', 'whether NBD clients can use TLS, or must, on every --nbd')
+      new Option('--tls <mode>', 'whether NBD clients may or must use TLS, on every --nbd')
         .choices(['off', 'allow', 'require'])
         .default('off'),
     )
-    .option('--tls-certificates <folder>', 'where server-cert.pem and server-key.pem are, and ca-cert.pem to verify clients')
-    .option('--tls-verify-peer', 'NBD clients need a certificate of ca-cert.pem', false)
+    .option(
+      '--tls-certificates <folder>',
+      'directory of server-cert.pem and server-key.pem, and of ca-cert.pem to verify clients',
+    )
+    .option('--tls-verify-peer', 'require NBD clients to have a certificate signed by ca-cert.pem', false)
     .option(
       '--tls-psk <file>',
-      'lines of USER:KEY, the key in hexadecimal digits, for NBD clients that have one instead of a certificate',
+      'file with lines of USER:KEY, the key in hexadecimal digits, for NBD clients that use a pre-shared key',
     )
     .option(
       '--stuck-after <seconds>',
-      'an io_uring thread that has not moved for so long is reported, and control calls are refused',
+      'report an io_uring thread that has made no progress for so long, and refuse control calls',
       parseCount(2, 3600),
       10,
     )
     .option(
       '--stuck-exit <seconds>',
-      'and after so long the daemon ends (SIGKILL), for its supervisor to start it anew; 0 for never',
+      'kill the daemon (SIGKILL) after so long, so that its supervisor restarts it; 0 for never',
       parseCount(0, 86_400),
       60,
     )
     .option(
       '--disk-health <minutes>',
-      'how often smartctl, where it is installed, is asked how the disks are; 0 for never',
+      'how often smartctl, if it is installed, is asked for the health of disks; 0 for never',
       parseCount(0, 10_080),
       30,
     )
     .addOption(
-      new Option('--log-level <level>', 'least level to log')
+      new Option('--log-level <level>', 'lowest level to log')
         .choices(['silent', 'error', 'warn', 'info', 'debug'])
         .default('info'),
     )
     .addOption(
-      new Option('--demo [folder]', 'make, or bring back, a raid5f volume over four files in this folder').preset('demo'),
+      new Option('--demo [folder]', 'create, or restore, a raid5f volume over four files in this directory').preset('demo'),
     )
     .addHelpText(
       'after',
-      '\nWithout -r the control socket is raidkitd.sock in $XDG_RUNTIME_DIR, or in /run for root.\nWithout --state what is set up is kept in state.json in $STATE_DIRECTORY; without that and -r in /var/lib/raidkit for root, or raidkit in $XDG_STATE_HOME; else nowhere.',
+      '\nWithout -r the control socket is raidkitd.sock in $XDG_RUNTIME_DIR, or in /run for root.\nWithout --state the configuration is saved in state.json in $STATE_DIRECTORY; without that and -r in /var/lib/raidkit for root, or raidkit in $XDG_STATE_HOME; otherwise it is not saved.',
     );
   addHttpOptions(command);
   addEventOptions(command);
@@ -307,8 +333,7 @@ export function defaultRpcPath(): string {
 
 function scanOptions(command: Command, { scan, autoStart, startArray }: ParsedOptions): ScanOptions | undefined {
   if (scan === undefined) {
-    if (autoStart !== undefined || startArray.length > 0)
-      command.error('error: --auto-start and --start-array mean nothing without --scan');
+    if (autoStart !== undefined || startArray.length > 0) command.error('error: --auto-start and --start-array need --scan');
     return undefined;
   }
   if (startArray.length === 0) return { patterns: scan, policy: autoStart ?? 'all' };
@@ -351,12 +376,10 @@ function tlsOptions(command: Command, { demo, tls, tlsCertificates, tlsVerifyPee
   const hasFiles = tlsCertificates !== undefined || tlsPsk !== undefined;
   if (tls === 'off') {
     if (hasFiles || tlsVerifyPeer)
-      command.error(
-        'error: --tls-certificates, --tls-verify-peer and --tls-psk mean nothing without --tls allow or --tls require',
-      );
+      command.error('error: --tls-certificates, --tls-verify-peer and --tls-psk need --tls allow or --tls require');
     return undefined;
   }
-  if (demo !== undefined) command.error('error: the demonstration is without TLS');
+  if (demo !== undefined) command.error('error: --demo does not support TLS');
   if (!hasFiles) command.error(`error: --tls ${tls} needs --tls-certificates or --tls-psk`);
   if (tlsVerifyPeer && tlsCertificates === undefined) command.error('error: --tls-verify-peer needs --tls-certificates');
   const files = {

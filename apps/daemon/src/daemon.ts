@@ -257,7 +257,7 @@ export async function serveControl(
         lasting.begin();
         disks.begin();
       },
-      (error: unknown) => log.debug({ err: error }, 'it is not told when the daemon is up'),
+      (error: unknown) => log.debug({ err: error }, 'it is not notified when the daemon is ready'),
     );
     await untilAborted(own.begin(), abort);
   } catch (error) {
@@ -300,10 +300,7 @@ function openSockets(options: ControlOptions): void {
   const paths = unixPaths(options);
   for (const path of paths) openSocket(path, mode, group);
   if (mode === 0o666)
-    log.warn(
-      { paths },
-      'the Unix sockets are open to every user of this machine: each can do everything, and use every export',
-    );
+    log.warn({ paths }, 'every user of this machine can use the Unix sockets, and so can do everything and use every export');
 }
 
 /** Paths of the Unix sockets that a daemon with these options listens on. */

@@ -70,7 +70,7 @@ export async function startDemo(caller: Caller, { folder }: DemoPlaces): Promise
 /** Text that tells the user what to try. */
 export function demoText(places: DemoPlaces, how: 'created' | 'assembled'): string {
   const [unix = '', ...others] = demoAddresses(places).map((address) => nbdUri(address, volume));
-  const did = how === 'created' ? 'made' : 'brought back, with its data,';
+  const did = how === 'created' ? 'created' : 'restored, with its data,';
   return `
 raidkitd has ${did} the raid5f volume "${volume}" over ${members} files in ${places.folder}
 
@@ -89,7 +89,7 @@ With NBD clients (apt install libnbd-bin, say):
   nbdinfo "${unix}"
   nbdcopy /etc/services "${unix}" && nbdcopy "${unix}" - | head -n 5
 
-Ctrl-C stops it; the next start brings the volume back.
+Ctrl-C stops it; the next start restores the volume.
 `;
 }
 

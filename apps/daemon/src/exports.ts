@@ -101,7 +101,7 @@ export class Exports {
     const { bdevName, name = bdevName, readOnly, description, clients } = options;
     this.#checkListeners(clients ?? []);
     if (!this.#watch.names.take(`export ${name}`)) {
-      throw new NbdError('ERR_NBD_EXPORT_EXISTS', 17, `there is an NBD export ${name} already`);
+      throw new NbdError('ERR_NBD_EXPORT_EXISTS', 17, `an NBD export ${name} exists already`);
     }
     try {
       this.#server.addExport({
@@ -125,7 +125,7 @@ export class Exports {
     const there = this.#addresses.map(listenerName);
     const wrong = clients.findIndex(({ listener }) => listener !== undefined && !there.includes(listener));
     if (wrong < 0) return;
-    const message = `clients.${wrong}.listener is ${String(clients[wrong]?.listener)}, and NBD is served at ${there.join(', ') || 'no address'}`;
+    const message = `clients.${wrong}.listener is ${String(clients[wrong]?.listener)}, but NBD is served at ${there.join(', ') || 'no address'}`;
     throw new NbdError('ERR_NBD_INVALID', 22, message);
   }
 
@@ -230,7 +230,7 @@ export class Exports {
       if (bdev.state !== 'registered') return;
       this.#log.warn(
         { array: bdev.name, err: error },
-        'it cannot be told whether the volume is a member of an array: it is exported when it can',
+        'it is not known whether the volume is a member of an array: it is exported when it is',
       );
       setTimeout(() => this.#consider(bdev), askAgainMs).unref();
       return;
@@ -273,7 +273,7 @@ export class Exports {
  */
 function warnOfPlainText(log: Logger, { host, port }: { host: string; port: number }): void {
   const whom = isLoopback(host) ? 'every user of this machine' : 'every client that can reach it';
-  const message = `NBD is served over TCP without requiring TLS: ${whom} can use every export; --tls require asks clients for a key or a certificate`;
+  const message = `NBD is served over TCP without requiring TLS: ${whom} can use every export; with --tls require clients need a key or a certificate`;
   log.warn({ host, port }, message);
 }
 

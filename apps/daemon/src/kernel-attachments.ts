@@ -69,7 +69,7 @@ export class KernelAttachments {
     try {
       const path = this.#exports.unixPath;
       if (path === null)
-        throw new RpcError(-22, 'there is no NBD Unix socket to connect the kernel to: start raidkitd with --nbd unix:PATH');
+        throw new RpcError(-22, 'no NBD Unix socket is served to connect the kernel to: start raidkitd with --nbd unix:PATH');
       if (this.#exports.isTlsRequired)
         throw new RpcError(-22, 'the kernel is attached without TLS, which --tls require refuses');
       await this.#connect(bdevName, path, device);
@@ -89,7 +89,7 @@ export class KernelAttachments {
     try {
       await runClient(['-unix', path, '-N', bdevName, device], limitMs);
       // The device may have been removed meanwhile.
-      if (this.#registry.get(bdevName) === undefined) throw errnoRefusal(19, `bdev ${bdevName} went away`);
+      if (this.#registry.get(bdevName) === undefined) throw errnoRefusal(19, `bdev ${bdevName} was removed`);
     } catch (error) {
       if (!wasExported && hasExport()) await this.#exports.remove(bdevName);
       throw error;
@@ -113,7 +113,7 @@ export class KernelAttachments {
     try {
       await runClient(['-d', device], withinMs);
     } catch (error) {
-      this.#log.warn({ device, err: error }, 'the kernel could not be told to let go of a device');
+      this.#log.warn({ device, err: error }, 'the kernel could not be told to disconnect a device');
     }
     this.#names.release(`kernel ${device}`);
   }

@@ -13,7 +13,7 @@ const names = z.array(text).max(10_000);
 /** Shown to people in one line, as it is. */
 const word = z.string().regex(/^[\w.+-]{1,64}$/, 'must be 1 to 64 letters, digits and . + - _');
 
-const tooMany = 'more has failed than was tried';
+const tooMany = 'more runs have failed than were done';
 
 const reportSchema = z.object({
   format: z.literal(1),
@@ -95,16 +95,16 @@ function readClaim(module: RaidModule, file: string): FoundClaim {
   if (!existsSync(path)) return none;
   const refused = (why: string): FoundClaim => ({ claim: null, error: `${path}: ${why}` });
   const about = statSync(path);
-  if (!about.isFile()) return refused('it is no file');
+  if (!about.isFile()) return refused('it is not a file');
   if (about.size > mostBytes) return refused(`it has more than ${mostBytes} bytes`);
   const content = contentOf(path);
   if (content === undefined) return refused('it is not JSON');
   const parsed = reportSchema.safeParse(content);
   if (!parsed.success) return refused(z.prettifyError(parsed.error).replaceAll('\n', ' '));
   const { conformance, faults, kit, level, mutants, simulation, version } = parsed.data;
-  if (level !== module.level) return refused(`it is of level ${level}`);
+  if (level !== module.level) return refused(`it is for level ${level}`);
   const own = (JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')) as { version?: unknown }).version;
-  if (version !== own) return refused(`it is of version ${version}, and the package is ${String(own)}`);
+  if (version !== own) return refused(`it is for version ${version}, and the package is ${String(own)}`);
   return {
     claim: {
       kit_version: kit,

@@ -52,7 +52,9 @@ async function importPackage(name: string, folder: string | undefined, condition
   const own = resolvePackage(name, new URL(import.meta.url), conditions);
   if (own !== null) return importFrom(own);
   if (folder === undefined) {
-    throw new Error(`the package ${name} does not come with raidkitd: say with --level-folder where it is installed`);
+    throw new Error(
+      `the package ${name} does not come with raidkitd: give the directory where it is installed with --level-folder`,
+    );
   }
   const modules = join(folder, 'node_modules');
   const place = join(modules, name);

@@ -23,7 +23,8 @@ function serviceManager(): ServiceManager | null {
   const place = takeServiceManager(process.env);
   if (place === null) return null;
   const sys = loadSys();
-  const failed = (reason: string): void => log.error({ reason }, 'the service manager cannot be told how the daemon is');
+  const failed = (reason: string): void =>
+    log.error({ reason }, 'the state of the daemon cannot be reported to the service manager');
   if (sys === null) {
     failed(`there are no system calls: ${whyNoSys()}`);
     return null;
@@ -74,7 +75,7 @@ async function main(): Promise<void> {
   const text = demo === null ? '' : demoText(demo, await startDemo(daemon.caller, demo));
   log.info(
     { version, engine, reactors: options.reactors, rpc: daemon.rpcAddresses, nbd, http: daemon.httpAddresses },
-    'raidkitd is up',
+    'raidkitd is ready',
   );
   process.stdout.write(text);
   manager?.ready(`serving, ${daemon.rpcAddresses.join(', ')}`, () => !isStuck());
@@ -94,7 +95,7 @@ async function start(daemonOptions: DaemonOptions): Promise<{ daemon: RunningDae
     const { spinMicroseconds, stuckAfterSeconds, giveUpAfterSeconds } = options;
     const reactorOptions = { reactors, spinMicroseconds, stuckAfterSeconds, giveUpAfterSeconds, onGivenUp: endByForce };
     const daemon = await startReactorDaemon({ ...daemonOptions, ...reactorOptions }, (error) => {
-      log.fatal({ err: error }, 'the data path is gone: ending');
+      log.fatal({ err: error }, 'the data path has ended: exiting');
       process.exit(1);
     });
     if (typeof daemon !== 'string') {
@@ -102,8 +103,8 @@ async function start(daemonOptions: DaemonOptions): Promise<{ daemon: RunningDae
       return { daemon, engine: 'uring' };
     }
     if (options.engine === 'uring' || reactors > 1)
-      throw new Error(`there is no io_uring${reactors > 1 ? `, which --reactors ${reactors} needs` : ''}: ${daemon}`);
-    log.warn({ reason: daemon }, 'there is no io_uring: the portable engine is used');
+      throw new Error(`io_uring is not available${reactors > 1 ? `, which --reactors ${reactors} needs` : ''}: ${daemon}`);
+    log.warn({ reason: daemon }, 'io_uring is not available: the portable engine is used');
   }
   if (reactors > 1) throw new Error(`--reactors ${reactors} needs io_uring: the portable engine has one thread`);
   return { daemon: await startDaemon(daemonOptions), engine: 'portable' };
@@ -119,7 +120,7 @@ function watchSignals(manager: ServiceManager | null): { abort: AbortSignal; ser
   let isStopping = false;
   const stop = (why: string): void => {
     if (isStopping) {
-      log.warn({}, `${why} again: ending at once`);
+      log.warn({}, `${why} again: exiting at once`);
       if (isStuck()) endByForce();
       process.exit(1);
     }
@@ -131,7 +132,7 @@ function watchSignals(manager: ServiceManager | null): { abort: AbortSignal; ser
   };
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop(signal));
   process.on('SIGHUP', () => {
-    log.info({}, 'SIGHUP: looking for devices that have come');
+    log.info({}, 'SIGHUP: scanning for new devices');
     running?.reload();
     if (running !== null) renewTls(running);
     renewToken();
@@ -151,9 +152,9 @@ function renewTls(daemon: RunningDaemon): void {
   if (options.tls === undefined) return;
   try {
     daemon.renewTls(readTlsCredentials(options.tls.files));
-    log.info({}, 'NBD clients that begin TLS from now on meet the certificates and keys that are in the files now');
+    log.info({}, 'the certificates and keys for new NBD clients have been read again');
   } catch (error) {
-    log.error({ err: error }, 'the certificates and keys for NBD clients stay as they were');
+    log.error({ err: error }, 'the certificates and keys for NBD clients cannot be read: the previous ones stay in use');
   }
 }
 
@@ -163,9 +164,9 @@ function renewToken(): void {
   if (httpToken === undefined || httpTokenFile === undefined) return;
   try {
     httpToken.renew(readHttpToken(httpTokenFile));
-    log.info({}, 'over HTTP the token counts from now on that is in the file now');
+    log.info({}, 'the token for HTTP has been read again');
   } catch (error) {
-    log.error({ err: error }, 'the token for HTTP stays as it was');
+    log.error({ err: error }, 'the token for HTTP cannot be read: the previous one stays in use');
   }
 }
 

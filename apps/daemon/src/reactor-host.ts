@@ -130,7 +130,7 @@ class DeviceNewsRelay {
   spread(): void {
     if (this.#running === null) return;
     const running = this.#running;
-    this.#log.debug({}, 'block devices have come, gone or changed: looking');
+    this.#log.debug({}, 'block devices were added, removed or changed: scanning');
     // A stuck reactor does not delay the others.
     void Promise.allSettled(this.#threads.map((thread) => thread.ask({ ask: 'lookAtDevices' }))).then(() => running.reload());
   }

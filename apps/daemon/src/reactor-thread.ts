@@ -175,15 +175,15 @@ export class ReactorThread implements Port {
 
   /** Rejects pending and later calls. What they asked for may still be carried out. */
   #onStuck(seconds: number): void {
-    const message = `the data path${this.#which} is stuck: its thread has not moved for ${seconds} s. Control calls are refused until it does`;
+    const message = `the data path${this.#which} is stuck: its thread has made no progress for ${seconds} s. Control calls are refused until it does`;
     this.#events.onEvent({ event: 'DaemonStuck', severity: 'critical', array: null, device: null, message });
     for (const { reject } of this.#calls.values()) reject(this.stuckError());
     this.#calls.clear();
   }
 
   stuckError(): RpcError {
-    const what = `the data path${this.#which} is stuck: its thread does not move`;
-    return new RpcError(RpcCode.Internal, `${what}. What was asked for may still be carried out when it does`);
+    const what = `the data path${this.#which} is stuck: its thread makes no progress`;
+    return new RpcError(RpcCode.Internal, `${what}. The call may still be carried out when it does`);
   }
 
   #watch(beat: Int32Array, { stuckAfterSeconds, giveUpAfterSeconds }: WatchdogTimes): Watchdog {
@@ -192,9 +192,9 @@ export class ReactorThread implements Port {
       stuckAfterSeconds,
       giveUpAfterSeconds,
       onStuck: (seconds) => this.#onStuck(seconds),
-      onMoving: () => this.#log.warn({}, `the data path${this.#which} moves again`),
+      onMoving: () => this.#log.warn({}, `the data path${this.#which} makes progress again`),
       onGivenUp: (seconds) => {
-        this.#log.fatal({ seconds }, `the data path${this.#which} has not moved for too long: it is given up`);
+        this.#log.fatal({ seconds }, `the data path${this.#which} has made no progress for too long: the daemon is killed`);
         this.#events.onGivenUp();
       },
     });

@@ -82,7 +82,10 @@ function listen({ ring, runtime }: Reactor): DeviceNews | null {
   if ((data.share?.index ?? 0) > 0) return null;
   const news = watchDevices(runtime, ring, () => tell({ type: 'devices' }));
   if (typeof news !== 'string') return news;
-  log.info({ reason: news }, 'the kernel does not say here which devices come and go: they are looked for now and then');
+  log.info(
+    { reason: news },
+    'the kernel does not report here which devices appear and disappear: they are scanned for periodically',
+  );
   return null;
 }
 

@@ -60,7 +60,7 @@ async function release({ log, registry }: Service, name: string): Promise<MovedD
 
 /** Opens a device that another reactor has released. It is not examined, because it was there. */
 async function adopt({ dispatcher, registry }: Service, { name, identity, method, params }: MovedDevice): Promise<void> {
-  if (!(registry instanceof SharedRegistry)) throw new Error('a service without others adopts nothing');
+  if (!(registry instanceof SharedRegistry)) throw new Error('a service with one reactor cannot receive devices');
   await registry.withoutExamining(name, () => dispatcher.call(method, params));
   const bdev = registry.get(name);
   if (bdev === undefined || identityOf(bdev) === identity) return;
@@ -75,7 +75,7 @@ async function adopt({ dispatcher, registry }: Service, { name, identity, method
 function whyFixed(bdev: Bdev): { reason: string; errno: number } | null {
   if (bdev.driver.kind !== 'aio') return { reason: `a device of kind ${bdev.driver.kind} cannot be moved`, errno: 22 };
   if (bdev.claimedBy !== null) return { reason: `it is claimed by ${bdev.claimedBy}`, errno: 1 };
-  if (bdev.abandoned > 0) return { reason: `it has not answered ${bdev.abandoned} I/Os of an earlier use yet`, errno: 16 };
-  if (bdev.descriptors.size > 0) return { reason: 'it is in use: exported, or being looked at', errno: 16 };
+  if (bdev.abandoned > 0) return { reason: `it still has ${bdev.abandoned} I/Os in flight from an earlier use`, errno: 16 };
+  if (bdev.descriptors.size > 0) return { reason: 'it is in use: exported, or being examined', errno: 16 };
   return null;
 }

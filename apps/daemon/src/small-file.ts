@@ -14,7 +14,7 @@ export function readSmallFile(path: string, mostBytes: number, check: (stats: St
   const file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
     const stats = fstatSync(file);
-    if (!stats.isFile() || stats.size > mostBytes) throw new Error(`${path} is no file of at most ${mostBytes} bytes`);
+    if (!stats.isFile() || stats.size > mostBytes) throw new Error(`${path} is not a file of at most ${mostBytes} bytes`);
     check(stats);
     return readFileSync(file, 'utf8');
   } finally {
@@ -25,6 +25,6 @@ export function readSmallFile(path: string, mostBytes: number, check: (stats: St
 /** Reads a file that contains a secret. Throws if every user can read it. */
 export function readSecretFile(path: string, mostBytes: number): string {
   return readSmallFile(path, mostBytes, ({ mode }) => {
-    if ((mode & othersRead) !== 0) throw new Error(`every user can read ${path}, which has a secret: chmod o-rwx ${path}`);
+    if ((mode & othersRead) !== 0) throw new Error(`every user can read ${path}, which holds a secret: chmod o-rwx ${path}`);
   });
 }

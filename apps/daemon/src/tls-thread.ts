@@ -44,9 +44,9 @@ export class TlsThread {
     const workerData: TlsData = { credentials: this.#credentials };
     const worker = new Worker(new URL('./tls-worker.js', import.meta.url), { workerData });
     worker.on('message', ({ peer, reason }: FromTls) =>
-      this.#fewMessages.log('info', { peer, reason }, 'an NBD client failed to begin TLS'),
+      this.#fewMessages.log('info', { peer, reason }, 'an NBD client failed to start TLS'),
     );
-    worker.on('error', (error) => this.#log.error({ err: error }, 'the thread that does TLS has failed'));
+    worker.on('error', (error) => this.#log.error({ err: error }, 'the TLS thread has failed'));
     worker.on('exit', () => (this.#worker = null));
     return worker;
   }

@@ -39,7 +39,7 @@ export function memberFinder(
     try {
       const found = await store.read(descriptor);
       if (found.kind === 'found' && found.record.slots.some(({ uuid }) => uuid === bdev.uuid)) {
-        return `raid array ${found.record.name}, if the superblock on it is one and no client's data: bdev_examine says that it is, raidkit_wipe clears it`;
+        return `raid array ${found.record.name}, if its superblock was not written by a client: bdev_examine confirms it, raidkit_wipe clears it`;
       }
     } finally {
       descriptor.close();

@@ -74,7 +74,7 @@ it('no device is opened but those that match, by whatever path', async () => {
     await expect(open(path, 'z'), path).rejects.toMatchObject({
       code: -1,
       message: 'Operation not permitted',
-      data: { field: 'filename', allowed: patterns, reason: expect.stringMatching(/is not among the devices/) as string },
+      data: { field: 'filename', allowed: patterns, reason: expect.stringMatching(/is not one of the devices/) as string },
     });
   }
   await expect(call('bdev_uring_create', { name: 'z', filename: join(folder, 'other') })).rejects.toMatchObject({ code: -1 });

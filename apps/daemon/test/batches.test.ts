@@ -172,5 +172,5 @@ it('what is odd in a request stays what it is, and changes nothing else', async 
     ['b', { x: 2 }, true, undefined, undefined],
     ['c', { x: Infinity }, false, undefined, undefined],
   ]);
-  expect(lines.map(({ msg }) => msg).join('\n')).toMatch(/what is not JSON/);
+  expect(lines.map(({ msg }) => msg).join('\n')).toMatch(/sent invalid JSON/);
 });

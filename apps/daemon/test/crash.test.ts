@@ -187,7 +187,7 @@ it('starts as the demonstration, and brings it back with its data', async () => 
   const rpc = join(demo, 'rpc.sock');
   let running = (daemon = await spawnDaemon(rpc, ['--demo', demo]));
   while (!running.stdout.includes('Ctrl-C')) await sleep(10);
-  expect(running.stdout).toContain('has made the raid5f volume "demo"');
+  expect(running.stdout).toContain('has created the raid5f volume "demo"');
   expect(running.stdout).toContain(`export RAIDKIT_SOCKET=${rpc}\n  npx @raidkit/raidctl status\n`);
   const demoUri = `nbd+unix:///demo?socket=${join(demo, 'nbd.sock')}`;
   const isClientThere = hasCommands('nbdcopy');
@@ -198,7 +198,7 @@ it('starts as the demonstration, and brings it back with its data', async () => 
   expect(await running.exited).toBe(0);
   running = daemon = await spawnDaemon(rpc, ['--demo', demo]);
   while (!running.stdout.includes('Ctrl-C')) await sleep(10);
-  expect(running.stdout).toContain('has brought back, with its data,');
+  expect(running.stdout).toContain('has restored, with its data,');
   if (isClientThere) {
     const back = join(folder, 'back');
     await runOk('nbdcopy', [demoUri, back]);

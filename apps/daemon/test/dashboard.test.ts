@@ -160,7 +160,7 @@ describe.skipIf(!hasCommands('chromium'))('the dashboard', () => {
     // The device is let go a moment later.
     await shows('was sdb');
     const degraded = await article.innerText();
-    expect(degraded).toContain('data is served, and the loss of one more takes the array offline');
+    expect(degraded).toContain('data is served, and the loss of one more member takes the array offline');
     expect(degraded).toContain('What to do: Bring the absent device back, or add a new one.');
     expect(degraded).toContain('raidctl add backup DEVICE');
     const happened = wide.page.getByRole('region', { name: 'Events' });
@@ -219,7 +219,7 @@ describe.skipIf(!hasCommands('chromium'))('the dashboard', () => {
     await press('Tab');
     await page.keyboard.type('wrong');
     await press('Enter');
-    expect(await page.getByRole('alert').innerText()).toBe('the token is not right');
+    expect(await page.getByRole('alert').innerText()).toBe('the token is wrong');
     await page.keyboard.type(token);
     await press('Enter');
     const check = page.getByRole('button', { name: 'Start check' });

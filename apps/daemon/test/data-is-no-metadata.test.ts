@@ -117,6 +117,6 @@ it('a client of an array without superblocks, whose data begins with one, does n
   await other.client.call('bdev_aio_create', { ...open('d0').params });
   await other.client.call('raidkit_stop', { name: 'x' });
   await expect(other.client.call('bdev_raid_create', { ...create.params, base_bdevs: ['d0', 'p0'] })).rejects.toThrow(
-    /carries the superblock of array x/,
+    /has the superblock of array x/,
   );
 });

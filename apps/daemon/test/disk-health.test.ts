@@ -30,7 +30,7 @@ describe('what smartctl prints', () => {
       },
       {
         verdict: 'bad',
-        reason: 'its spare blocks are nearly used up, it takes no writes any more',
+        reason: 'its spare blocks are nearly used up, it no longer accepts writes',
         percentageUsed: 104,
         mediaErrors: 3,
       },
@@ -39,7 +39,7 @@ describe('what smartctl prints', () => {
       { smartctl: { messages: [{ string: 'Unable to detect device type' }] } },
       { verdict: 'unknown', reason: 'Unable to detect device type' },
     ],
-    [{}, { verdict: 'unknown', reason: 'it says nothing of its health', mediaErrors: null }],
+    [{}, { verdict: 'unknown', reason: 'it reports no health', mediaErrors: null }],
   ])('%j', (output, report) => {
     expect(readSmartReport(JSON.stringify(output))).toMatchObject(report);
   });

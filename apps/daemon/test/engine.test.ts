@@ -73,13 +73,13 @@ describe('the engine', () => {
     process.env.RAIDKIT_NO_FFI = '1';
     try {
       const { client, stderr } = await start('--engine', 'auto');
-      expect(stderr.match(/there is no io_uring/g)).toHaveLength(1);
+      expect(stderr.match(/io_uring is not available/g)).toHaveLength(1);
       expect(stderr).toContain('RAIDKIT_NO_FFI is set');
       expect(await client.ask('bdev_malloc_create', { name: 'm', num_blocks: 64, block_size: 512 })).toMatchObject({
         result: 'm',
       });
       const refused = await run(process.execPath, [bin, '-r', join(test.folder, 'r'), '--engine', 'uring', '--memory', '64']);
-      expect([refused.code, refused.stderr.includes('there is no io_uring')]).toEqual([1, true]);
+      expect([refused.code, refused.stderr.includes('io_uring is not available')]).toEqual([1, true]);
     } finally {
       delete process.env.RAIDKIT_NO_FFI;
     }
@@ -118,7 +118,7 @@ describe('the engine', () => {
       for (const name of ['a', 'b']) renameSync(join(test.folder, name), join(test.folder, 'disks', name));
       const [device] = readdirSync('/sys/block').filter((name) => name.startsWith('loop'));
       writeFileSync(`/sys/block/${String(device)}/uevent`, 'change');
-      await until('it is told', () => daemon.stderr.includes('block devices have come, gone or changed: looking'));
+      await until('it is told', () => daemon.stderr.includes('block devices were added, removed or changed: scanning'));
       const health = async (): Promise<unknown> =>
         ((await client.call('raidkit_get_arrays')) as { ext: { health: string } }[])[0]?.ext.health;
       await until('the array is up', async () => (await health()) === 'optimal');

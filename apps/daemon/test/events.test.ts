@@ -212,7 +212,7 @@ it('says that an array comes up degraded, in an event and, as a warning, in the 
   await until('it is told twice', async () => (await namesOf()).filter((name) => name === 'DegradedArray').length > 1);
   const [first, second] = (await eventsOf()).filter(({ event }) => event === 'DegradedArray');
   expect(first).toMatchObject({ severity: 'warning', array: 'vol' });
-  expect(first?.message).toMatch(/degraded: it has come up without slot 1/);
+  expect(first?.message).toMatch(/degraded: it is online without slot 1/);
   expect(second?.message).toMatch(/degraded: it still runs without slot 1/);
   expect(daemon.stderr).toMatch(/"level":40[^\n]*"event":"DegradedArray"[^\n]*degraded/);
   await call('raidkit_stop', { name: 'vol' });
@@ -242,7 +242,7 @@ it('calls no array degraded whose slot goes with its member', async () => {
   const events = await eventsOf();
   expect(events.find(({ event }) => event === 'DeviceRemoved')).toMatchObject({
     device: 'b',
-    message: 'b (slot 1 of array vol) has been removed: its slot is taken away on request',
+    message: 'b (slot 1 of array vol) has been removed: its slot is removed on request',
   });
 });
 

@@ -51,7 +51,7 @@ describe('addresses', () => {
   it.each(['0.0.0.0', '::', '192.0.2.1', 'example.invalid', '127.0.0.1.example.invalid', '::ffff:192.0.2.1'])(
     'a control socket on %s, which other machines can reach, is refused',
     async (host) => {
-      await expect(listenRpc({ host, port: 0 }, refusing, log)).rejects.toThrow(/no authentication.*name a loopback address/);
+      await expect(listenRpc({ host, port: 0 }, refusing, log)).rejects.toThrow(/no authentication.*use a loopback address/);
     },
   );
 

@@ -257,12 +257,12 @@ describe('the command line', () => {
     expect(open).toMatchObject({ code: 1, stderr: expect.stringContaining('chmod o-rwx') as string });
     execFileSync('mkfifo', ['-m', '600', join(folder, 'pipe')]);
     const pipe = await attempt('--http', '127.0.0.1:0', '--http-token-file', join(folder, 'pipe'));
-    expect(pipe).toMatchObject({ code: 1, stderr: expect.stringContaining('is no file of at most') as string });
+    expect(pipe).toMatchObject({ code: 1, stderr: expect.stringContaining('is not a file of at most') as string });
     writeFileSync(file, 'short\n');
     chmodSync(file, 0o600);
     const short = await attempt('--http', '127.0.0.1:0', '--http-token-file', file);
     expect(short).toMatchObject({ code: 1, stderr: expect.stringContaining('16 or more') as string });
     const useless = await attempt('--http-token-file', file);
-    expect(useless).toMatchObject({ code: 1, stderr: expect.stringContaining('without --http') as string });
+    expect(useless).toMatchObject({ code: 1, stderr: expect.stringContaining('need --http') as string });
   });
 });

@@ -50,8 +50,8 @@ it('one that says nothing claims nothing', async () => {
 
 it('what is not of this level and version, or no report at all, counts for nothing, and why is said', async () => {
   const refused: [string, RegExp][] = [
-    [JSON.stringify({ ...good, version: '1.2.2' }), /of version 1\.2\.2, and the package is 1\.2\.3/],
-    [JSON.stringify({ ...good, level: 'raid1' }), /of level raid1/],
+    [JSON.stringify({ ...good, version: '1.2.2' }), /for version 1\.2\.2, and the package is 1\.2\.3/],
+    [JSON.stringify({ ...good, level: 'raid1' }), /for level raid1/],
     [JSON.stringify({ ...good, conformance: { cases: -1, failed: [] } }), /conformance/],
     ['{', /it is not JSON$/],
     ['\u001b[2Jraid1 is fine', /it is not JSON$/],
@@ -59,7 +59,7 @@ it('what is not of this level and version, or no report at all, counts for nothi
     [JSON.stringify({ ...good, kit: 'x'.repeat(100_000) }), /kit/],
     [JSON.stringify({ ...good, kit: { toString: 1 } }), /kit/],
     [JSON.stringify({ ...good, conformance: { cases: 30, failed: [{}] } }), /conformance/],
-    [JSON.stringify({ ...good, conformance: { cases: 1, failed: ['a', 'b'] } }), /more has failed than was tried/],
+    [JSON.stringify({ ...good, conformance: { cases: 1, failed: ['a', 'b'] } }), /more runs have failed than were done/],
     [JSON.stringify({ ...good, simulation: { from: 0, seeds: 1e300, failed: [] } }), /simulation/],
     ['null', /expected object/],
     [JSON.stringify({ ...good, more: 'x'.repeat(300_000) }), /more than 262144 bytes/],

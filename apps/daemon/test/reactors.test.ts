@@ -130,7 +130,7 @@ describe('names', () => {
     await call('raidkit_nbd_export', { bdev_name: 'far', name: 'e' });
     expect((await ask('raidkit_nbd_export', { bdev_name: 'near', name: 'e' })).error).toMatchObject({
       code: -17,
-      message: 'there is an NBD export e already',
+      message: 'an NBD export e exists already',
     });
     expect(await call('raidkit_nbd_get_exports')).toMatchObject([{ name: 'e', bdev_name: 'far', uris: [uriOf('e')] }]);
     expect(await call('raidkit_nbd_unexport', { name: 'e' })).toBe(true);
@@ -228,7 +228,7 @@ describe('placement', () => {
     await call('bdev_raid_remove_base_bdev', { name: 'm3' });
     const refused = await ask('bdev_raid_add_base_bdev', { raid_bdev: 'a', base_bdev: 'v' });
     expect(refused.error?.message).toBe(
-      `v cannot join array a, which is on reactor ${there}: v is on reactor ${1 - there} and cannot leave it (a device of kind malloc cannot be moved)`,
+      `v cannot join array a, which is on reactor ${there}: v is on reactor ${1 - there} and cannot be moved (a device of kind malloc cannot be moved)`,
     );
     expect((await ask('bdev_raid_add_base_bdev', { raid_bdev: 'a', base_bdev: 'm0' })).error?.code).toBe(-1);
     expect(await call('bdev_raid_add_base_bdev', { raid_bdev: 'a', base_bdev: 'm4' })).toBe(true);
@@ -280,7 +280,7 @@ describe('placement', () => {
       const why = content === 'too short' ? 'too small' : 'another device or file';
       expect(failed.error?.message).toMatch(
         new RegExp(
-          `Failed to create RAID bdev b: m5 could not be opened on reactor 1: .*${why}.*, nor again on reactor 0, and is closed now`,
+          `Failed to create RAID bdev b: m5 could not be opened on reactor 1: .*${why}.*, nor again on reactor 0, and is now closed`,
         ),
       );
       // It is part of the configuration, and would be opened again as soon as its path leads to anything that can be.
@@ -481,7 +481,7 @@ describe('the daemon', () => {
     const daemon = await spawnDaemon(rpc, ['--demo', demo, '--engine', 'uring', '--reactors', '2', '--memory', '64']);
     test.daemon = daemon;
     while (!daemon.stdout.includes('Ctrl-C')) await new Promise((resolve) => setTimeout(resolve, 10));
-    expect(daemon.stdout).toContain('has made the raid5f volume "demo"');
+    expect(daemon.stdout).toContain('has created the raid5f volume "demo"');
     expect(daemon.stdout).toContain(`nbd+unix:///demo?socket=${join(demo, 'nbd.sock')}`);
     await stop();
   });

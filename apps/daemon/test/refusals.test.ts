@@ -59,7 +59,7 @@ describe('a refusal says why', () => {
     ['bdev_raid_create', { ...raid, strip_size_kb: -1 }, { field: 'strip_size_kb', allowed: '0 or more' }],
     ['bdev_raid_get_bdevs', { category: 'ALL' }, { field: 'category', allowed: expect.stringContaining('"online"') as string }],
     ['bdev_raid_get_bdevs', {}, { field: 'category', reason: expect.stringContaining('missing') as string }],
-    ['bdev_malloc_create', { num_blocks: '1', block_size: 512 }, { field: 'num_blocks', allowed: 'a whole number' }],
+    ['bdev_malloc_create', { num_blocks: '1', block_size: 512 }, { field: 'num_blocks', allowed: 'an integer' }],
     ['bdev_raid_set_options', { process_window_size_kb: 0 }, { field: 'process_window_size_kb' }],
   ])('for parameters of %s: %j', async (method, params, data) => {
     const { error } = await test.client.ask(method, params);

@@ -62,14 +62,14 @@ describe.each(['portable', 'uring'])('on the engine %s', (engine) => {
     await expect(secured(after)).rejects.toThrow();
     writeFileSync(keys, `alice:${after}\n`);
     child.kill('SIGHUP');
-    await until('it has read the keys', () => test.daemon!.stderr.includes('that are in the files now'));
+    await until('it has read the keys', () => test.daemon!.stderr.includes('have been read again'));
     const second = await secured(after);
     await expect(secured(before)).rejects.toThrow();
     await list(first);
     // What is wrong with the file leaves things as they are.
     writeFileSync(keys, 'alice:xyz\n');
     child.kill('SIGHUP');
-    await until('it says so', () => test.daemon!.stderr.includes('stay as they were'));
+    await until('it says so', () => test.daemon!.stderr.includes('the previous ones stay in use'));
     const third = await secured(after);
     for (const tls of [first, second, third]) tls.destroy();
   });

@@ -34,9 +34,9 @@ it('rules that let no client in are refused, with the place and what there is', 
   const add = (clients: object[]): Promise<unknown> =>
     test.client.call('raidkit_nbd_export', { bdev_name: 'n', name: 'x', clients });
   await expect(add([{ tls_user: 'alice' }, { listener: 'tcp:127.0.0.1:1' }])).rejects.toThrow(
-    `clients.1.listener is tcp:127.0.0.1:1, and NBD is served at unix:${test.nbdPath}`,
+    `clients.1.listener is tcp:127.0.0.1:1, but NBD is served at unix:${test.nbdPath}`,
   );
-  await expect(add([])).rejects.toThrow(/1 to 1000 rules/);
+  await expect(add([])).rejects.toThrow(/1 to 1000 access rules/);
   await expect(add([{}])).rejects.toThrow(/rule 0 .* names no listener/);
   await expect(add([{ user: 'alice' }])).rejects.toThrow(/user/);
   await add([{ listener: `unix:${test.nbdPath}` }]);

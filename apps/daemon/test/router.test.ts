@@ -175,7 +175,7 @@ describe('moves', () => {
     { cannotOpen: [1], error: 'm could not be opened on reactor 1: no room on 1', at: 0 },
     {
       cannotOpen: [0, 1],
-      error: 'm could not be opened on reactor 1: no room on 1, nor again on reactor 0, and is closed now: no room on 0',
+      error: 'm could not be opened on reactor 1: no room on 1, nor again on reactor 0, and is now closed: no room on 0',
       at: undefined,
     },
   ])('where $cannotOpen cannot open it: $error', async ({ cannotOpen, error, at }) => {
@@ -248,7 +248,7 @@ describe('two services of one daemon', () => {
       await call(one, 'raidkit_nbd_export', { bdev_name: 'm', name: 'e' });
       await expect(call(two, 'raidkit_nbd_export', { bdev_name: 'n', name: 'e' })).rejects.toMatchObject({
         code: -17,
-        message: 'there is an NBD export e already',
+        message: 'an NBD export e exists already',
       });
       await call(one, 'bdev_raid_create', { name: 'a', raid_level: 'concat', strip_size_kb: 4, base_bdevs: ['absent'] });
       await expect(

@@ -152,8 +152,8 @@ describe('a scan', () => {
     await scan();
     expect(await namesOf('bdev_get_bdevs')).toEqual(['a0', 'b', 'b0', 'b1']);
     expect((await found()).filter(({ bdev_name: bdev }) => bdev === null).map(({ reason }) => reason)).toEqual([
-      expect.stringContaining('copy says that it is the same member'),
-      expect.stringContaining('a1 says that it is the same member'),
+      expect.stringContaining('copy claims to be the same member'),
+      expect.stringContaining('a1 claims to be the same member'),
     ]);
     rmSync(place('copy'));
     look();

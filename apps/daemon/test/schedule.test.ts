@@ -68,7 +68,7 @@ it('checks an array when it is due, and goes on where it was after a restart', a
 
   await start(config);
   await until('the check is complete', async () => typeof (await scheduled())?.completed_at === 'string');
-  const from = (): number => Number(/"from":(\d+)[^\n]*the scheduled check goes on/.exec(test.daemon!.stderr)?.[1] ?? 0);
+  const from = (): number => Number(/"from":(\d+)[^\n]*the scheduled check continues/.exec(test.daemon!.stderr)?.[1] ?? 0);
   await until('the log says where it went on', () => from() > 0);
   expect(from()).toBeGreaterThan((16 * MiB * 0.15) / 512);
   expect(await scheduled()).toMatchObject({ mismatch_blocks: 2 });

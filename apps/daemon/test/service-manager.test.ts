@@ -59,7 +59,7 @@ describe('a service manager', () => {
     const env = { ...process.env, NOTIFY_SOCKET: join(folder, 'absent') };
     const daemon = await spawnDaemon(rpc, ['-r', rpc, '--memory', '64'], folder, env);
     daemon.client.close();
-    await until('it says so', () => daemon.stderr.includes('the service manager cannot be told'));
+    await until('it says so', () => daemon.stderr.includes('cannot be reported to the service manager'));
     daemon.child.kill('SIGTERM');
     expect(await daemon.exited).toBe(0);
   });

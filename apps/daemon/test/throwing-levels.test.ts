@@ -131,7 +131,7 @@ it.skipIf(!hasCommands('nbdsh'))(
       const name = await create(where);
       await provoke(name);
       await expect.poll(async () => (await shown(name))?.state, { message: where }).toBe('offline');
-      expect((await shown(name))?.ext.reason).toBe(`its level acme-throws has thrown: a slip in ${where}`);
+      expect((await shown(name))?.ext.reason).toBe(`its level acme-throws threw: a slip in ${where}`);
       expect(await call('bdev_raid_get_bdevs', { category: 'offline' })).toContainEqual(
         expect.objectContaining({ name, state: 'offline', raid_level: 'acme-throws' }),
       );

@@ -237,11 +237,11 @@ it.skipIf(!hasCommands('nbdinfo', 'nbdcopy'))(
 
 describe('the command line', () => {
   it.each([
-    [['--tls-certificates', '/tmp'], 'mean nothing without --tls'],
+    [['--tls-certificates', '/tmp'], 'need --tls'],
     [['--tls', 'require'], 'needs --tls-certificates or --tls-psk'],
     [['--tls', 'allow', '--tls-psk', '/dev/null', '--tls-verify-peer'], '--tls-verify-peer needs --tls-certificates'],
     [['--tls', 'require', '--tls-certificates', '/does/not/exist'], '/does/not/exist/server-cert.pem cannot be read: ENOENT'],
-    [['--tls', 'require', '--tls-psk', '/dev/null'], '/dev/null is no file of at most'],
+    [['--tls', 'require', '--tls-psk', '/dev/null'], '/dev/null is not a file of at most'],
   ])('%j: %s', async (args, message) => {
     const { code, stderr } = await run(process.execPath, [bin, '-r', join(test.folder, 'r'), '--memory', '64', ...args]);
     expect(stderr).toContain(message);

@@ -8,7 +8,7 @@ import type { DaemonProcess } from './support/process.js';
 import type { RpcClient } from './support/rpc-client.js';
 
 describe('a watchdog', () => {
-  it('tells once that its thread is stuck, that it moves again, and when to give it up', () => {
+  it('tells once that its thread is stuck, that it makes progress again, and when to give it up', () => {
     const beat = new Int32Array(1);
     const told: string[] = [];
     const dog = new Watchdog({
@@ -97,7 +97,7 @@ describe('a daemon whose data path is stuck', () => {
   const getStuck = (): ReturnType<RpcClient['ask']> =>
     daemon.client.ask('bdev_raid_create', { name: 'a', raid_level: 'stuck', base_bdevs: ['m'] });
 
-  it('refuses control calls, those that wait too, until it moves again', async () => {
+  it('refuses control calls, those that wait too, until it makes progress again', async () => {
     await start(12_000, '--stuck-after', '4', '--stuck-exit', '0');
     expect((await getStuck()).error?.message).toContain('the data path is stuck');
     expect((await daemon.client.ask('spdk_get_version')).error?.message).toContain('the data path is stuck');
@@ -106,7 +106,7 @@ describe('a daemon whose data path is stuck', () => {
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
     expect(daemon.stderr).toContain('the data path is stuck');
-    expect(daemon.stderr).toContain('the data path moves again');
+    expect(daemon.stderr).toContain('the data path makes progress again');
   });
 
   it('one of several: the others are called as ever, and what needs it says which one it is', async () => {
@@ -134,7 +134,7 @@ describe('a daemon whose data path is stuck', () => {
       }
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
-    expect(daemon.stderr).toContain('the data path of reactor 1 moves again');
+    expect(daemon.stderr).toContain('the data path of reactor 1 makes progress again');
   });
 
   it('one of several that is lost ends the daemon, with a word why', async () => {
@@ -145,7 +145,7 @@ describe('a daemon whose data path is stuck', () => {
       .ask('bdev_raid_create', { name: 'lost', raid_level: 'stuck', base_bdevs: ['far'] })
       .catch(() => undefined);
     expect(await daemon.exited).toBe(1);
-    expect(daemon.stderr).toContain('the data path is gone');
+    expect(daemon.stderr).toContain('the data path has ended');
     expect(daemon.stderr).toContain('this is not caught');
   });
 
@@ -153,6 +153,6 @@ describe('a daemon whose data path is stuck', () => {
     await start(120_000, '--stuck-after', '4', '--stuck-exit', '5');
     expect((await getStuck()).error?.message).toContain('the data path is stuck');
     expect(await daemon.exited).toBe('SIGKILL');
-    expect(daemon.stderr).toContain('the data path has not moved for too long');
+    expect(daemon.stderr).toContain('the data path has made no progress for too long');
   });
 });

@@ -84,25 +84,25 @@ function foundFindings({ snapshot: { arrays, configuration } }: Checkup): Findin
   const found = (configuration.found ?? []).filter((one) => one.bdev_name === null && one.uuid !== null);
   return found.map(({ array, path, reason, uuid, why }) => {
     const isThere = arrays.some((one) => one.uuid === uuid);
-    const what = `${path} carries the superblock of array ${String(array)} and is not open: ${reason ?? 'it was found just now'}`;
+    const what = `${path} has the superblock of array ${String(array)} and is not open: ${reason ?? 'it was found just now'}`;
     const about = { array: isThere ? array : null, what };
     const look = commandLine('raidctl examine', path);
     if (why === 'policy' && !isThere)
       return {
         ...about,
         severity: 'notice',
-        action: 'start the array, if it is to run here',
+        action: 'start the array, if it should run here',
         commands: [commandLine('raidctl assemble', String(array))],
       };
-    if (why === 'twin') return { ...about, severity: 'degraded', action: 'take the copy away', commands: [look] };
+    if (why === 'twin') return { ...about, severity: 'degraded', action: 'remove the copy', commands: [look] };
     if (why === 'no member')
       return {
         ...about,
         severity: 'notice',
-        action: 'see what it is; if it is not needed, clear it',
+        action: 'examine it; if it is not needed, wipe it',
         commands: [look, commandLine('raidctl wipe', path)],
       };
-    return { ...about, severity: 'notice', action: 'see to what the reason says', commands: [look, 'raidctl rescan'] };
+    return { ...about, severity: 'notice', action: 'fix the reason', commands: [look, 'raidctl rescan'] };
   });
 }
 
@@ -110,13 +110,13 @@ function foundFindings({ snapshot: { arrays, configuration } }: Checkup): Findin
 function carrierFindings({ carriers, snapshot: { arrays } }: Checkup): Finding[] {
   return carriers.map(({ arrayUuid, device, what }) => {
     const array = arrays.find(({ uuid }) => uuid === arrayUuid);
-    const said = `${device} carries ${what}, and is no member of an array that is here`;
+    const said = `${device} has ${what}, and is not a member of an array of this daemon`;
     if (array === undefined)
       return {
         severity: 'notice',
         array: null,
         what: said,
-        action: 'open the other devices of that array; or close the device, or clear it if what is on it is not needed',
+        action: 'open the other devices of that array; or close the device, or wipe it if its data is not needed',
         commands: ['raidctl open DEVICES', commandLine('raidctl close', device), commandLine('raidctl wipe', device)],
       };
     const isRival = array.ext.rivals.includes(device);
@@ -126,11 +126,11 @@ function carrierFindings({ carriers, snapshot: { arrays } }: Checkup): Finding[]
       severity: isRival ? 'degraded' : 'notice',
       array: array.name,
       what: isRival
-        ? `${device} claims to be of array ${array.name}, and its members do not know it: one of them was used without the others, or is a copy`
-        : `${device} carries the superblock of array ${array.name}, and is no member of it`,
+        ? `${device} claims to be a member of array ${array.name}, but the members do not know it: one of them was used without the others, or is a copy`
+        : `${device} has the superblock of array ${array.name}, but is not a member of it`,
       action: hasRoom
-        ? 'see what it is; as a member it is filled anew, and what it alone has is given up'
-        : 'see what it is, and close it; clear it if what is on it is not needed',
+        ? 'examine it; as a member it is rebuilt, and writes that only it has are discarded'
+        : 'examine it, and close it; wipe it if its data is not needed',
       commands: [
         commandLine('raidctl examine', device),
         ...(hasRoom ? [commandLine('raidctl add', array.name, device)] : [commandLine('raidctl close', device)]),
@@ -157,7 +157,7 @@ function exportFindings({ disks, snapshot: { arrays, bdevs, exports } }: Checkup
     findings.push({
       severity: 'notice',
       array: null,
-      what: 'raidkitd serves NBD nowhere: no client can use what is exported',
+      what: 'raidkitd serves NBD at no address: no client can use the exports',
       action: 'start it with --nbd unix:PATH, or tcp:HOST:PORT with TLS',
       commands: [],
     });
@@ -178,7 +178,7 @@ function scheduleFindings({ schedule, snapshot }: Checkup, now: number): Finding
       severity: 'notice',
       array: name,
       what: `the scheduled check is late by ${formatSeconds(lateSec)}${hours}`,
-      action: 'begin it by hand',
+      action: 'start it manually',
       commands: [commandLine('raidctl check', name)],
     });
   }
@@ -189,8 +189,8 @@ function scheduleFindings({ schedule, snapshot }: Checkup, now: number): Finding
     findings.push({
       severity: 'notice',
       array: ahead.name,
-      what: `something is recorded of array ${ahead.name} for ${new Date(ahead.at).toISOString()}, which is yet to come: a clock is or was wrong`,
-      action: 'set the clock; until that time is over checks are not due',
+      what: `a record of array ${ahead.name} has the time ${new Date(ahead.at).toISOString()}, which is in the future: a clock is or was wrong`,
+      action: 'set the clock; checks are not due before that time',
       commands: [commandLine('raidctl history', ahead.name), 'raidctl schedule'],
     });
   return findings;
@@ -202,8 +202,8 @@ function sinkFindings({ sinks }: Checkup): Finding[] {
     .map(({ last_error: error, name, where }) => ({
       severity: 'notice',
       array: null,
-      what: `events do not reach the ${name} (${where}): ${String(error)}`,
-      action: 'see to the receiver, and try it',
+      what: `events are not delivered to the ${name} (${where}): ${String(error)}`,
+      action: 'fix the receiver, and test it',
       commands: ['raidctl selftest'],
     }));
 }

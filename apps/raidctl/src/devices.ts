@@ -72,22 +72,22 @@ export class DeviceFinder {
     if (named !== undefined && !isSurelyPath(argument)) {
       if (!isPath(argument) || this.#isRemote || !existsSync(argument))
         return { argument, name: named.name, toOpen: null, bdev: named };
-      const hint = `say ./${argument} for the file, ${named.uuid} for the device`;
+      const hint = `give ./${argument} for the file, ${named.uuid} for the device`;
       throw new Failure(ExitCode.Usage, `${argument} is a device of the daemon, and a file`, { hint });
     }
     if (!isPath(argument)) {
-      const hint = `a path has a "/" in it, so for a file in this folder say ./${argument}; raidctl devices lists what is open`;
+      const hint = `a path has a "/" in it, so give ./${argument} for a file in this directory; raidctl devices lists what is open`;
       throw new Failure(ExitCode.NotFound, `the daemon has no device ${argument}`, { hint });
     }
     const path = resolve(argument);
     if (this.#isRemote) {
       const there = bdevs.find((bdev) => pathOf(bdev) === argument);
       if (there !== undefined) return { argument, name: there.name, toOpen: null, bdev: there };
-      const hint = 'run raidctl there: here it would look at a device of this machine';
+      const hint = 'run raidctl there: here it would use a device of this machine';
       throw new Failure(ExitCode.Refused, `${argument} is not open in the daemon, which is on another machine`, { hint });
     }
     if (!existsSync(path)) {
-      const hint = named === undefined ? {} : { hint: `the daemon has a device of this name: say ${named.uuid}` };
+      const hint = named === undefined ? {} : { hint: `the daemon has a device of this name: give ${named.uuid}` };
       throw new Failure(ExitCode.NotFound, `there is no file or device ${argument}`, hint);
     }
     const real = realpathSync(path);
@@ -139,7 +139,7 @@ export function userOf(snapshot: Snapshot, bdev: BdevInfo): string | null {
   if (snapshot.spares.some(({ bdev_name: name }) => name === bdev.name)) return 'the spares';
   const exported = snapshot.exports.find(({ bdev_name: name }) => name === bdev.name);
   if (exported !== undefined) return `export ${exported.name}`;
-  return bdev.claimed ? 'another device that stands on it' : null;
+  return bdev.claimed ? 'another device on top of it' : null;
 }
 
 /** Throws if the device is in use. */
@@ -166,7 +166,7 @@ export async function occupantOf(client: RaidkitClient | null, device: Device): 
   } catch (error) {
     // If the device cannot be read, the user must agree before it is overwritten.
     const why = error instanceof Error ? error.message : String(error);
-    return { what: `what cannot be looked at (${why})`, isSuperblock: false };
+    return { what: `unreadable contents (${why})`, isSuperblock: false };
   }
 }
 

@@ -12,7 +12,7 @@ const text = z.string();
 
 const diskHealth = text
   .nullable()
-  .describe('good, bad or unknown, as the disk says of itself; null for what is no disk, and where smartctl is not asked');
+  .describe('good, bad or unknown, as the disk reports; null if it is not a disk, or smartctl is not used');
 
 /** A slot of an array, and the device in it. */
 export const slotDocument = z.strictObject({
@@ -22,58 +22,52 @@ export const slotDocument = z.strictObject({
   /** Path of the file or block device; null if there is none, or the device is of another kind. */
   path: text.nullable(),
   state: text.describe('current, unresponsive, rebuilding, missing or failed'),
-  reads: text.describe('normal; prefer: read before all others; write-mostly: read when no other one can answer'),
-  data_offset_bytes: count.describe('where the array’s data begins on the device; 0 for an empty slot'),
+  reads: text.describe('normal; prefer: preferred for reads; write-mostly: read only if no other one can be read'),
+  data_offset_bytes: count.describe('offset of the array’s data on the device; 0 for an empty slot'),
   read_errors: count,
   write_errors: count,
-  repaired_blocks: count.describe('blocks that could not be read and were rewritten from redundancy'),
-  checksum_errors: count.describe(
-    'blocks of 4 KiB that were found not to be what their checksums say; each once until it is written',
-  ),
-  bad_blocks: count.describe('blocks that the member does not hold, since what belonged there could not be worked out'),
+  repaired_blocks: count.describe('unreadable blocks that were rewritten from redundancy'),
+  checksum_errors: count.describe('blocks of 4 KiB with checksum mismatches; each once until it is written'),
+  bad_blocks: count.describe('bad blocks: their contents could not be reconstructed'),
   disk_health: diskHealth,
-  serial: text.nullable().describe('number that is printed on the disk; null for what is no disk, and if it is not known'),
+  serial: text.nullable().describe('serial number of the disk; null if it is not a disk, or it is unknown'),
   last_device: text.nullable().describe('name of the device that was in the slot before it became empty'),
-  last_serial: text.nullable().describe('the same number of its disk'),
+  last_serial: text.nullable().describe('serial number of the disk of that device'),
 });
 
 /** A background process that runs on an array. */
 export const processDocument = z.strictObject({
   type: text.describe('rebuild, resync, resum, sum, check, repair or replace'),
-  target: text.nullable().describe('the device that is being filled; the first, where several are'),
-  targets: z.array(text).describe('the devices that are being filled, in one pass'),
+  target: text.nullable().describe('the device that is being rebuilt; the first, where several are'),
+  targets: z.array(text).describe('the devices that are being rebuilt, in one pass'),
   is_paused: z.boolean(),
   percent: z.number(),
   bytes_done: count,
   bytes_total: count,
   bytes_per_sec: z.number(),
-  at_most_sec: z.number().nullable().describe('seconds that are left if nothing is passed over; null while that is not known'),
-  at_least_sec: z.number().nullable().describe('the same if all is passed over that needs no work as things stand'),
+  at_most_sec: z.number().nullable().describe('seconds left if nothing is skipped; null while that is unknown'),
+  at_least_sec: z.number().nullable().describe('seconds left if everything is skipped that needs no work at present'),
   elapsed_sec: z.number(),
   mismatch_blocks: count,
   unreadable_blocks: count,
   lost_blocks: count,
-  unproven_blocks: count.describe(
-    'blocks that were given checksums of what was there: nothing says that it is what was written',
-  ),
+  unproven_blocks: count.describe('blocks that got checksums of their present contents, which are not verified'),
 });
 
 /** A background process that has ended. */
 export const recordDocument = z.strictObject({
   type: text,
   target: text.nullable(),
-  targets: z.array(text).describe('the devices that were filled, in one pass'),
+  targets: z.array(text).describe('the devices that were rebuilt, in one pass'),
   started_at: text.describe('ISO 8601'),
   seconds: z.number(),
   mismatch_blocks: count,
-  wrong_slots: z.array(count).describe('slots that redundancy says were wrong, by the first few places where blocks disagreed'),
+  wrong_slots: z.array(count).describe('slots that were wrong according to redundancy, by the first few mismatches'),
   repaired_blocks: count,
   undecided_blocks: count,
   unreadable_blocks: count,
   lost_blocks: count,
-  unproven_blocks: count.describe(
-    'blocks that were given checksums of what was there: nothing says that it is what was written',
-  ),
+  unproven_blocks: count.describe('blocks that got checksums of their present contents, which are not verified'),
   error: text.nullable(),
 });
 
@@ -83,7 +77,7 @@ export const findingDocument = z.strictObject({
   array: text.nullable(),
   what: text,
   action: text.nullable(),
-  commands: z.array(text).describe('what to type for it; words in capitals are to be filled in'),
+  commands: z.array(text).describe('command for it; words in capitals are placeholders'),
 });
 
 export const arrayDocument = z.strictObject({
@@ -92,22 +86,20 @@ export const arrayDocument = z.strictObject({
   level: text,
   health: text.describe('optimal, degraded, rebuilding, resyncing, configuring, offline or failed'),
   status: text.describe('the health in a sentence'),
-  action: text.nullable().describe('what to do, in a sentence; null for nothing'),
+  action: text.nullable().describe('what to do, in a sentence; null if there is nothing to do'),
   size_bytes: count.describe('0 while the array is not online'),
   block_size: count,
   strip_size_kb: count,
   has_superblock: z.boolean(),
   has_integrity: z.boolean().describe('checksums of the members’ blocks are kept'),
   checksums: text.describe('which blocks have checksums: none, awaiting-room, partly or all'),
-  read_policy: text.describe('which of several copies a read takes: least-outstanding or round-robin'),
-  level_facts: z
-    .record(z.string(), z.union([z.boolean(), z.number(), z.string()]))
-    .describe('what the level says of the array'),
+  read_policy: text.describe('which copy a read uses: least-outstanding or round-robin'),
+  level_facts: z.record(z.string(), z.union([z.boolean(), z.number(), z.string()])).describe('details that the level reports'),
   reactor: count,
   members: count.describe('slots that have a current member'),
   slots: z.array(slotDocument),
   process: processDocument.nullable(),
-  waits_for: text.nullable().describe('an array on the same disks whose background work goes first'),
+  waits_for: text.nullable().describe('an array on the same disks whose background process runs first'),
   last_check: recordDocument.nullable(),
   findings: z.array(findingDocument),
   uris: z.array(text),
@@ -144,11 +136,11 @@ export const changeDocument = z.strictObject({
   version,
   command: z.literal('change'),
   dry_run: z.boolean(),
-  warnings: z.array(text).describe('what is lost or put at risk; --yes or --force agrees to it'),
+  warnings: z.array(text).describe('what is lost or put at risk; --yes or --force accepts it'),
   steps: z.array(
     z.strictObject({
       does: text,
-      method: text.nullable().describe('of docs/rpc.md; null for what raidctl does itself'),
+      method: text.nullable().describe('method method method method of docs/rpc.md; null for what raidctl does itself'),
       params: z.record(text, z.unknown()).nullable(),
       result: z.unknown().optional().describe("the daemon's answer; absent with --dry-run"),
     }),
@@ -160,12 +152,12 @@ export const examineDocument = z.strictObject({
   command: z.literal('examine'),
   devices: z.array(
     z.strictObject({
-      device: text.describe('as it was named'),
+      device: text.describe('the device as given'),
       opened_by_daemon: z.boolean(),
-      serial: text.nullable().describe('number that is printed on the disk; null for what is no disk, and if it is not known'),
+      serial: text.nullable().describe('serial number of the disk; null if it is not a disk, or it is unknown'),
       superblock: z.enum(['none', 'unusable', 'found']),
       reason: text.nullable().describe('why a superblock cannot be used'),
-      signature: text.nullable().describe('what else keeps its data there, as far as that is known'),
+      signature: text.nullable().describe('other data that was recognized on the device'),
       array: z
         .strictObject({
           name: text,
@@ -176,7 +168,7 @@ export const examineDocument = z.strictObject({
           strip_size_kb: count,
           sequence_number: count,
           has_integrity: z.boolean().describe('checksums of the members’ blocks are kept'),
-          slot: count.nullable().describe('the place of this device; null if that is not known'),
+          slot: count.nullable().describe('the slot of this device; null if it is unknown'),
           slots: z.array(z.strictObject({ uuid: text, state: text, data_offset_bytes: count })),
         })
         .nullable(),
@@ -203,7 +195,7 @@ export const devicesDocument = z.strictObject({
 export const iostatDocument = z.strictObject({
   version,
   command: z.literal('iostat'),
-  seconds: z.number().nullable().describe('time that the figures cover; null: since the device was opened, in all'),
+  seconds: z.number().nullable().describe('time that the figures cover; null: since the device was opened'),
   devices: z.array(
     z.strictObject({
       name: text,
@@ -240,13 +232,13 @@ export const clientsDocument = z.strictObject({
     z.strictObject({
       export: text,
       peer: text,
-      listener: text.describe('by which it came in: unix:PATH or tcp:HOST:PORT'),
+      listener: text.describe('listener of the connection: unix:PATH or tcp:HOST:PORT'),
       tls_user: text.nullable(),
       certificate: text.nullable(),
       read_only: z.boolean(),
-      seconds: z.number().describe('since it came'),
-      requests: count.describe('in flight'),
-      bytes: count.describe('of buffers that these hold'),
+      seconds: z.number().describe('since it connected'),
+      requests: count.describe('requests in flight'),
+      bytes: count.describe('size of their buffers'),
     }),
   ),
 });
@@ -309,7 +301,7 @@ export const eventsDocument = z.strictObject({
   command: z.literal('events'),
   events: z.array(
     z.strictObject({
-      id: count.describe('grows by one from event to event; begins anew when the daemon starts'),
+      id: count.describe('grows by one with each event; starts again when the daemon starts'),
       time: text.describe('ISO 8601'),
       event: text.describe('one of the names of docs/monitoring.md'),
       severity: text.describe('critical, warning or info'),
@@ -331,9 +323,9 @@ export const scheduleDocument = z.strictObject({
     z.strictObject({
       name: text,
       completed_at: text.nullable().describe('ISO 8601; null: it has not been checked yet'),
-      mismatch_blocks: count.describe('that check found to disagree'),
+      mismatch_blocks: count.describe('mismatches that check found'),
       due_at: text.describe('ISO 8601'),
-      unfinished_percent: z.number().nullable().describe('how far the check that is not complete is; null for none'),
+      unfinished_percent: z.number().nullable().describe('progress of an incomplete check; null for none'),
       is_running: z.boolean(),
     }),
   ),
@@ -368,7 +360,7 @@ export const latencyDocument = z.strictObject({
 export const configCheckDocument = z.strictObject({
   version,
   command: z.literal('config check'),
-  calls: count.describe('that raidkitd would carry out'),
+  calls: count.describe('calls that raidkitd would carry out'),
   problems: z.array(text),
 });
 
@@ -379,7 +371,7 @@ export const selftestDocument = z.strictObject({
     z.strictObject({
       name: text,
       where: text,
-      result: z.enum(['told', 'failed', 'waiting']).describe('waiting: it had not answered when the time was over'),
+      result: z.enum(['told', 'failed', 'waiting']).describe('waiting: it had not answered within the limit'),
       error: text.nullable(),
     }),
   ),

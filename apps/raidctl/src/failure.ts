@@ -41,7 +41,7 @@ function ofClient(error: ClientError): Failure {
   switch (code) {
     case 'ERR_CLIENT_UNREACHABLE':
       return new Failure(ExitCode.Unreachable, message, {
-        hint: 'start raidkitd, or name its control socket: --socket PATH, or the variable RAIDKIT_SOCKET',
+        hint: 'start raidkitd, or give its control socket: --socket PATH, or the variable RAIDKIT_SOCKET',
         cause: error,
       });
     case 'ERR_CLIENT_CLOSED':
@@ -49,7 +49,7 @@ function ofClient(error: ClientError): Failure {
     case 'ERR_CLIENT_ABORTED':
       return new Failure(ExitCode.Unreachable, message, { cause: error });
     case 'ERR_CLIENT_ANSWER':
-      return new Failure(ExitCode.Failed, message, { hint: 'raidctl and raidkitd should be of one version', cause: error });
+      return new Failure(ExitCode.Failed, message, { hint: 'raidctl and raidkitd should have the same version', cause: error });
     case 'ERR_CLIENT_REFUSED':
       return rpc === null ? new Failure(ExitCode.Failed, message, { cause: error }) : ofRpc(error, rpc.code, rpc.data);
   }
@@ -59,7 +59,7 @@ function ofRpc(error: ClientError, rpcCode: number, data: unknown): Failure {
   if (rpcCode === methodNotFound) {
     const message = `the daemon does not know ${String(error.method)}`;
     return new Failure(ExitCode.Refused, message, {
-      hint: 'raidctl and raidkitd should be of one version',
+      hint: 'raidctl and raidkitd should have the same version',
       rpcCode,
       cause: error,
     });

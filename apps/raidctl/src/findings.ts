@@ -16,13 +16,13 @@ export function statusOf(array: RaidArrayInfo): string {
     case 'degraded': {
       const absent = ext.members.filter(({ state }) => state === 'missing' || state === 'failed').length;
       const left = ext.can_lose;
-      const rest = left === 0 ? 'the loss of one more takes the array offline' : `it can lose ${left} more`;
+      const rest = left === 0 ? 'the loss of one more member takes the array offline' : `it can lose ${left} more`;
       return `${reason ?? `${absent} of ${plural(slots, 'member')} absent`}; data is served, and ${rest}`;
     }
     case 'rebuilding':
-      return `${reason ?? 'a member is being filled'}; until that has ended there is less redundancy than there should be`;
+      return `${reason ?? 'a member is being rebuilt'}; until that has ended redundancy is reduced`;
     case 'offline':
-      return `the array serves nothing: ${reason ?? 'it has lost a member that it cannot do without'}`;
+      return `the array is not served: ${reason ?? 'it has lost a member that it cannot do without'}`;
     default:
       return reason ?? `the array is ${ext.health}`;
   }
@@ -64,7 +64,7 @@ export function otherFindings({ arrays, bdevs, configuration, spares }: Snapshot
     const fits = candidates.some((array) => bdev.block_size === array.ext.block_size && bytes >= neededBytes(array));
     if (!fits)
       notice(
-        `the spare ${device} (${formatBytes(bytes)}) is too small, or has the wrong block size, for the arrays that it is for`,
+        `the spare ${device} (${formatBytes(bytes)}) is too small, or has the wrong block size, for its arrays`,
         'use a larger device',
         [commandLine('raidctl spare remove', device)],
       );
@@ -73,13 +73,13 @@ export function otherFindings({ arrays, bdevs, configuration, spares }: Snapshot
     const name = params?.name ?? params?.bdev_name;
     const what = `${method}${typeof name === 'string' ? ` of ${name}` : ''} is part of the configuration and failed: ${reason}`;
     const isDevice = method === 'bdev_aio_create' || method === 'bdev_uring_create';
-    const again = isTriedAgain ? 'bring it back, and it is taken by itself' : 'it is not tried again';
+    const again = isTriedAgain ? 'bring it back: the call is then carried out automatically' : 'it is not tried again';
     notice(what, again, isDevice ? [commandLine('raidctl close', String(name))] : []);
   }
   if (configuration.state_error !== null) {
     notice(
-      `what calls set up cannot be saved: ${configuration.state_error}`,
-      `see to ${configuration.state_file ?? 'the state file'}`,
+      `the configuration cannot be saved: ${configuration.state_error}`,
+      `fix ${configuration.state_file ?? 'the state file'}`,
     );
   }
   return findings;
@@ -99,7 +99,7 @@ function diskFindings({ diskHealth }: Snapshot, { ext, name: array }: RaidArrayI
       severity: 'notice' as const,
       array,
       what: `the disk of slot ${slot}, ${name} (${disk.path}), is failing: ${String(disk.reason)}`,
-      action: 'replace it while it still serves',
+      action: 'replace it while it still works',
       commands: [commandLine('raidctl replace', array, name, 'NEW')],
     };
   });
@@ -119,14 +119,14 @@ function healthFindings(snapshot: Snapshot, array: RaidArrayInfo): Finding[] {
       if (spare === undefined) return finding('degraded', 'bring the absent device back, or add a new one', ...mend);
       return finding(
         'degraded',
-        `the spare ${spare.bdev_name} takes the place if the device does not come back; or add one now`,
+        `the spare ${spare.bdev_name} fills the slot if the device does not come back; or add a device now`,
         ...mend,
       );
     }
     case 'rebuilding':
       return finding(
         'degraded',
-        ext.process?.paused === true ? 'let the rebuild go on' : 'wait for it',
+        ext.process?.paused === true ? 'resume the rebuild' : 'wait for it',
         commandLine(ext.process?.paused === true ? 'raidctl rebuild resume' : 'raidctl wait', name),
       );
     case 'configuring':
@@ -144,15 +144,11 @@ function healthFindings(snapshot: Snapshot, array: RaidArrayInfo): Finding[] {
       if (array.state === 'online')
         return finding(
           'failed',
-          'save what can still be read, see to the device, then stop the array and start it again',
+          'save what can still be read, fix the device, then stop the array and start it again',
           commandLine('raidctl stop', name),
           commandLine('raidctl open', ...memberPaths(snapshot, array)),
         );
-      return finding(
-        'failed',
-        'read the reason, see to the devices, and start the array',
-        commandLine('raidctl assemble', name),
-      );
+      return finding('failed', 'fix the reason, and start the array', commandLine('raidctl assemble', name));
     default:
       return [];
   }
@@ -160,8 +156,8 @@ function healthFindings(snapshot: Snapshot, array: RaidArrayInfo): Finding[] {
 
 function superblockAction({ superblock }: RaidArrayInfo): string {
   return superblock
-    ? 'bring the device back; with superblocks the array comes up again by itself'
-    : 'bring the device back, and create the array again just as it was';
+    ? 'bring the device back; with superblocks the array starts again automatically'
+    : 'bring the device back, and create the array again with the same parameters';
 }
 
 /** Paths of an array's absent members as far as they are known, for a command. */
@@ -203,13 +199,13 @@ function memberFindings({ ext, name, superblock }: RaidArrayInfo): Finding[] {
     } = member;
     const replace = commandLine('raidctl replace', name, member.name ?? 'DEVICE', 'NEWDEVICE');
     if (member.state === 'unresponsive')
-      about(member, 'notice', 'the device is late with an answer', 'look at the device, or replace it', replace);
+      about(member, 'notice', 'the device does not respond', 'check the device, or replace it', replace);
     if (bad > 0) {
       about(
         member,
         'degraded',
-        `${plural(bad, 'block')} could not be filled: they are answered from redundancy, or with an error, until they are written`,
-        'write them anew, or put the data back from a backup',
+        `${plural(bad, 'block')} could not be rebuilt: reads use redundancy, or return an error, until they are written`,
+        'rewrite them, or restore the data from a backup',
         commandLine('raidctl history', name),
       );
     }
@@ -224,7 +220,7 @@ function memberFindings({ ext, name, superblock }: RaidArrayInfo): Finding[] {
       member,
       'notice',
       `${counts.filter((text) => text !== '').join(' and ')}${healed}`,
-      superblock ? 'look at the health of the device, and replace it before it fails' : 'look at the health of the device',
+      superblock ? 'check the health of the device, and replace it before it fails' : 'check the health of the device',
       replace,
     );
   }
@@ -238,9 +234,9 @@ function processFindings({ ext: { history, process }, name }: RaidArrayInfo): Fi
   if (sync !== undefined && open > 0) {
     const what =
       sync.type === 'check'
-        ? `the last check found ${plural(open, 'block')} where redundancy disagrees with the data${whoIsWrong(sync)}`
-        : `the last repair left ${plural(open, 'block')} alone, since it could not be told which copy is right`;
-    const action = sync.type === 'check' ? 'make them agree' : 'say which member is right, or which is wrong';
+        ? `the last check found ${plural(open, 'block')} where redundancy does not match the data${whoIsWrong(sync)}`
+        : `the last repair left ${plural(open, 'mismatched block')}, because it is not known which copy is right`;
+    const action = sync.type === 'check' ? 'repair them' : 'give the member that is right, or the one that is wrong';
     findings.push({
       severity: 'degraded',
       array: name,
@@ -252,7 +248,7 @@ function processFindings({ ext: { history, process }, name }: RaidArrayInfo): Fi
   const [last] = history;
   if (last !== undefined && last.error !== null && process === null) {
     const what = `the last ${last.type}${ofTargets(last)} did not succeed: ${last.error}`;
-    const action = last.type === 'check' || last.type === 'repair' ? 'begin it anew' : 'read why it ended, and see to that';
+    const action = last.type === 'check' || last.type === 'repair' ? 'start it again' : 'fix the cause';
     const commands =
       last.type === 'check' || last.type === 'repair'
         ? [commandLine(`raidctl ${last.type}`, name)]
@@ -264,10 +260,10 @@ function processFindings({ ext: { history, process }, name }: RaidArrayInfo): Fi
 
 function layoutFindings({ configuration }: Snapshot, { name, superblock, state }: RaidArrayInfo): Finding[] {
   if (superblock || state !== 'online') return [];
-  const crash = 'the array has no superblocks: a crash leaves its members unequal';
+  const crash = 'the array has no superblocks: a crash leaves its members inconsistent';
   const base = { severity: 'notice' as const, array: name };
   if (configuration.state_file !== null) return [{ ...base, what: crash, action: null, commands: [] }];
-  const what = `${crash}, and it is there only as long as a configuration makes it again`;
+  const what = `${crash}, and it exists only as long as a configuration creates it again`;
   const action = 'keep the configuration, or start raidkitd with --state';
   return [{ ...base, what, action, commands: ['raidctl config export FILE'] }];
 }

@@ -74,7 +74,7 @@ export function wipeLocally(path: string): Promise<void> {
     await spdkSuperblockStore.clear(descriptor);
     const signature = await findSignature(descriptor);
     if (signature === null) return;
-    const message = `${path} still carries ${signature}, at a place that no array uses`;
+    const message = `${path} still has ${signature}, at an offset that no array uses`;
     throw new Failure(ExitCode.Refused, message, { hint: `if it is not needed: ${commandLine('wipefs --all', path)}` });
   });
 }

@@ -85,10 +85,10 @@ async function agree(session: Session, risks: readonly string[], isAgreed: boole
   if (risks.length === 0 || isAgreed) return;
   const { terminal } = session;
   if (session.isJson || !terminal.canAsk) {
-    throw new Failure(ExitCode.Refused, risks.join('; '), { hint: `if that is what you want, say ${option}` });
+    throw new Failure(ExitCode.Refused, risks.join('; '), { hint: `to do it, add ${option}` });
   }
   for (const risk of risks) terminal.write(`${terminal.colors.yellow('warning')}: ${risk}\n`);
-  if (!(await terminal.ask('Go on?'))) throw new Failure(ExitCode.Refused, 'nothing was changed');
+  if (!(await terminal.ask('Continue?'))) throw new Failure(ExitCode.Refused, 'nothing was changed');
 }
 
 async function takeBack(session: Session, done: readonly Step[], failed: Step, error: unknown): Promise<Failure> {
@@ -98,7 +98,7 @@ async function takeBack(session: Session, done: readonly Step[], failed: Step, e
     if (undo === undefined) continue;
     await undo(session).catch(() => left.push(does));
   }
-  const rest = left.length === 0 ? '' : ` (and what was done before could not be taken back: ${left.join('; ')})`;
+  const rest = left.length === 0 ? '' : ` (and earlier steps could not be undone: ${left.join('; ')})`;
   return new Failure(exitCode, `could not ${failed.does}: ${message}${rest}`, { hint, rpcCode, cause: error });
 }
 

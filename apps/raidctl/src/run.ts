@@ -20,20 +20,20 @@ const seconds = (text: string): number => {
 };
 
 const exitHelp = `
-Exit codes: 0 done, and in order; 1 failed; 2 wrong command line; 3 not found; 4 refused;
+Exit codes: 0 done, and optimal; 1 failed; 2 wrong command line; 3 not found; 4 refused;
 5 an array is degraded; 6 the daemon cannot be reached.`;
 
 /** Makes the command line with all commands; `run` is called with the chosen command's action. */
 export function makeProgram(run: Run, { stdout, stderr }: Pick<Streams, 'stdout' | 'stderr'> = process): Command {
   const program = new Command('raidctl')
-    .description('Creates, watches and repairs the RAID arrays of raidkitd')
+    .description('Creates, monitors and repairs the RAID arrays of raidkitd')
     .version(packageVersion())
     .exitOverride()
     .configureHelp({ showGlobalOptions: true })
     .configureOutput({ writeOut: (text) => stdout.write(text), writeErr: (text) => stderr.write(text) })
     .addOption(new Option('-s, --socket <address>', "the daemon's control socket: a path, or HOST:PORT").env('RAIDKIT_SOCKET'))
     .option('--json', 'print a document for programs (docs/raidctl.schema.json) instead of text')
-    .option('--timeout <seconds>', 'how long the daemon has for an answer; 0 for as long as it takes', seconds, 60)
+    .option('--timeout <seconds>', 'how long to wait for an answer of the daemon; 0 for no limit', seconds, 60)
     .addHelpText('after', exitHelp);
   for (const add of commands) add(program, run);
   return program;

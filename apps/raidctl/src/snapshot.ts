@@ -40,7 +40,7 @@ export function chooseArrays({ arrays }: Snapshot, names: readonly string[]): Ra
 export function findArray(arrays: readonly RaidArrayInfo[], name: string): RaidArrayInfo {
   const found = arrays.find((array) => array.name === name || array.uuid === name);
   if (found !== undefined) return found;
-  const known = arrays.length === 0 ? 'there is none' : `there are: ${arrays.map((array) => array.name).join(', ')}`;
+  const known = arrays.length === 0 ? 'there is none' : `the arrays are: ${arrays.map((array) => array.name).join(', ')}`;
   throw new Failure(ExitCode.NotFound, `there is no array ${name}`, { hint: known });
 }
 

@@ -64,7 +64,7 @@ export function renderProcess({ symbols }: Terminal, process: ProcessDocument): 
   const bar = symbols.full.repeat(full) + symbols.empty.repeat(barWidth - full);
   const target = ofTargets(process);
   const amount = `${formatBytes(done)} of ${formatBytes(total)}`;
-  const mismatches = process.mismatch_blocks > 0 ? `, ${plural(process.mismatch_blocks, 'block')} disagree` : '';
+  const mismatches = process.mismatch_blocks > 0 ? `, ${plural(process.mismatch_blocks, 'mismatched block')}` : '';
   return `${process.type}${target} [${bar}] ${process.percent} %, ${amount}, ${paceOf(process)}${mismatches}`;
 }
 
@@ -78,12 +78,12 @@ function paceOf({ at_least_sec: least, at_most_sec: left, bytes_per_sec: rate, i
 
 function renderCheck(record: NonNullable<ArrayDocument['last_check']>): string {
   const found = [
-    record.mismatch_blocks === 0 ? 'no block disagreed' : `${plural(record.mismatch_blocks, 'block')} disagreed`,
+    record.mismatch_blocks === 0 ? 'no mismatches' : plural(record.mismatch_blocks, 'mismatched block'),
     ...(record.repaired_blocks > 0 ? [`${record.repaired_blocks} rewritten`] : []),
     ...(record.unreadable_blocks > 0 ? [`${record.unreadable_blocks} could not be read`] : []),
     ...(record.lost_blocks > 0 ? [`${record.lost_blocks} lost`] : []),
-    ...(record.unproven_blocks > 0 ? [`${record.unproven_blocks} taken unproven`] : []),
-    ...(record.error === null ? [] : [`it did not end well: ${record.error}`]),
+    ...(record.unproven_blocks > 0 ? [`${record.unproven_blocks} not verified`] : []),
+    ...(record.error === null ? [] : [`it did not succeed: ${record.error}`]),
   ];
   return `${record.type} of ${record.started_at}, ${formatSeconds(record.seconds)}: ${found.join(', ')}`;
 }
@@ -95,7 +95,7 @@ function layoutOf(array: ArrayDocument): string {
 }
 
 function checksumsOf({ checksums, has_integrity: hasIntegrity }: ArrayDocument): string {
-  if (checksums === 'partly') return ', with checksums of a part';
+  if (checksums === 'partly') return ', with checksums of some blocks';
   return hasIntegrity ? ', with checksums' : '';
 }
 

@@ -25,5 +25,7 @@ export function wrongSlots({ mismatches = [] }: Pick<RaidProcessRecord, 'mismatc
 /** The text `, and slot 2 had what is wrong`; empty if it is not known. */
 export function whoIsWrong(record: Pick<RaidProcessRecord, 'mismatches'>): string {
   const slots = wrongSlots(record);
-  return slots.length === 0 ? '' : `, and ${slots.length === 1 ? 'slot' : 'slots'} ${slots.join(', ')} had what is wrong`;
+  return slots.length === 0
+    ? ''
+    : `, and ${slots.length === 1 ? 'slot' : 'slots'} ${slots.join(', ')} ${slots.length === 1 ? 'was' : 'were'} wrong`;
 }

@@ -129,7 +129,7 @@ it('overwrites what others keep on a device only if told so, and takes back what
   disks('a', 'b');
   putFileSystem('b');
   const refused = await test.run('create', 'raid1', 'vol', './a', './b', '--yes');
-  expect(refused).toMatchObject({ code: 4, stderr: matching(/\.\/b carries an ext[^]*will be lost[^]*--force/) });
+  expect(refused).toMatchObject({ code: 4, stderr: matching(/\.\/b has an ext[^]*will be lost[^]*--force/) });
   expect((await test.json('devices', 'devices')).devices).toEqual([]);
   await test.ok('create raid1 vol ./a ./b --force');
   await test.ok('destroy vol --yes');
@@ -150,7 +150,7 @@ it('overwrites what others keep on a device only if told so, and takes back what
   ]);
   expect(await test.run('create', 'raid1', 'vol', './a', 'c')).toMatchObject({
     code: 4,
-    stderr: containing('c carries an ext'),
+    stderr: containing('c has an ext'),
   });
   await test.ok('close c');
 
@@ -194,7 +194,9 @@ it('makes striped mirrors with options, and says what can be lost of them', asyn
   // One more copy of the group that has the fewest, which takes the place of one that goes.
   await test.ok('add vol ./e --mirror --wait');
   expect(await test.ok('status vol')).toContain('raid10: layout near, copies 2, further copies 1, groups 0+1+4, 2+3\n');
-  expect(await test.run('remove', 'vol', 'c', '--mirror', '--yes')).toMatchObject({ stderr: containing('each can: 0, 1, 4') });
+  expect(await test.run('remove', 'vol', 'c', '--mirror', '--yes')).toMatchObject({
+    stderr: containing('each of these can be: 0, 1, 4'),
+  });
   expect(await test.ok('remove vol b --mirror --yes')).toContain('array vol has 4 members');
   expect((await test.json('status', 'status')).arrays).toMatchObject([
     { health: 'optimal', slots: [{ device: 'a' }, { device: 'e' }, { device: 'c' }, { device: 'd' }] },
@@ -226,7 +228,7 @@ it('knows members by what is on them when their files have moved, and takes no c
   for (const name of ['a', 'b']) renameSync(join(test.folder, name), join(test.folder, 'moved', `new-${name}`));
   copyFileSync(join(test.folder, 'moved', 'new-b'), join(test.folder, 'copy'));
   const both = ['open', './moved/new-b', './copy'];
-  const twice = { code: 4, stderr: containing('both say that they are slot 1 of array vol') };
+  const twice = { code: 4, stderr: containing('both claim to be slot 1 of array vol') };
   expect(await test.run(...both)).toMatchObject(twice);
   expect((await test.json('devices', 'devices')).devices).toEqual([]);
   const opened = await test.ok('open ./moved/new-b ./moved/new-a');
@@ -280,7 +282,7 @@ itWrites('finds with a check what disagrees, and repairs it as it is told', asyn
   await test.ok('open ./a ./b');
   await test.ok('check vol --wait', 5);
   expect((await test.json('status', 'status')).arrays).toMatchObject([
-    { health: 'optimal', last_check: { type: 'check', mismatch_blocks: 1 }, action: 'make them agree: raidctl repair vol' },
+    { health: 'optimal', last_check: { type: 'check', mismatch_blocks: 1 }, action: 'repair them: raidctl repair vol' },
   ]);
   expect(await test.run('repair', 'vol', '--source', 'a', '--wrong', 'b', '--yes')).toMatchObject({ code: 2 });
   await test.ok('repair vol --source a --yes --wait');
@@ -326,7 +328,7 @@ it('gives an array checksums when its members have room, and takes them away', a
   for (let now = await arrayNow(); now.checksums !== 'all';) now = await arrayNow();
   expect(await test.ok('status vol')).toMatch(/with checksums/);
   expect(await test.run('integrity', 'enable', 'vol')).toMatchObject({ stderr: containing('has checksums already') });
-  expect((await test.run('integrity', 'disable', 'vol')).stderr).toMatch(/not verified any more/);
+  expect((await test.run('integrity', 'disable', 'vol')).stderr).toMatch(/no longer verified/);
   await test.ok('integrity disable vol --yes');
   expect(await arrayNow()).toMatchObject({ checksums: 'none', has_integrity: false });
   await test.ok('stop vol --yes');
@@ -374,7 +376,7 @@ it('adds copies to a mirror and takes them away, down to one, and keeps which of
   await test.ok('remove vol b --mirror --yes');
   // Named by its slot, a member is told of and closed all the same.
   const bySlot = ['remove', 'vol', 'slot 0', '--mirror'];
-  expect(await test.run(...bySlot)).toMatchObject({ code: 4, stderr: containing('a is no member of it any more') });
+  expect(await test.run(...bySlot)).toMatchObject({ code: 4, stderr: containing('a is no longer a member') });
   expect(await test.run(...bySlot, '--yes')).toMatchObject({ code: 0, stdout: 'array vol has 1 copy\n' });
   expect((await test.json('devices', 'devices')).devices.map(({ name }) => name)).toEqual(['c', 'vol']);
   expect((await test.json('examine', 'examine ./a ./b')).devices).toMatchObject([
@@ -400,7 +402,7 @@ it('appends space to a concat, and says what an array cannot have', async () => 
   expect(await test.run('add', 'vol', './c', '--append', '--mirror')).toMatchObject({ code: 2, stderr: containing('exclude') });
   expect(await test.run('remove', 'vol', 'b', '--mirror', '--yes')).toMatchObject({
     code: 4,
-    stderr: containing('data that no other one has'),
+    stderr: containing('data that no other member has'),
   });
 });
 
@@ -415,7 +417,7 @@ it('replaces a member, keeps spares, and has one take the place of what fails', 
   expect((await test.json('spares', 'spare')).spares).toEqual([{ device: 's', array: 'vol' }]);
   expect(await test.ok('status')).toContain('spare: s, for vol');
   await test.ok('spare remove s');
-  expect(await test.run('spare', 'remove', 'b')).toMatchObject({ code: 3, stderr: containing('b is no spare') });
+  expect(await test.run('spare', 'remove', 'b')).toMatchObject({ code: 3, stderr: containing('b is not a spare') });
   // Too small for the array: that would not be noticed before it is needed.
   makeFile(join(test.folder, 'tiny'), 8 * MiB);
   await test.ok('spare add ./tiny');
@@ -437,7 +439,7 @@ itWrites('pauses, limits, resumes and cancels a rebuild, and gives no estimate w
     health: 'rebuilding',
     process: { type: 'rebuild', target: 'b', is_paused: true, at_most_sec: null },
   });
-  expect(paused!.action).toBe('let the rebuild go on: raidctl rebuild resume vol');
+  expect(paused!.action).toBe('resume the rebuild: raidctl rebuild resume vol');
   expect(await test.ok('status', 5)).toMatch(/process: rebuild of b \[[#-]{24}\] \d+ %, .* of 31 MiB, paused/);
   await test.ok('wait vol --limit 1', 4);
   await test.ok('rebuild limit vol 0');
@@ -445,7 +447,7 @@ itWrites('pauses, limits, resumes and cancels a rebuild, and gives no estimate w
   await test.ok('wait vol');
   expect(await test.run('rebuild', 'pause', 'vol')).toMatchObject({
     code: 3,
-    stderr: containing('no background work'),
+    stderr: containing('no background process'),
   });
   await test.daemon.client.call('bdev_raid_set_options', { process_max_bandwidth_mb_sec: 0, process_window_size_kb: 1024 });
 });
@@ -539,7 +541,7 @@ itWrites('exports a volume, shows what is exported, and what is read and written
     'concat',
   ]);
   const text = await test.ok('modules');
-  expect(text).toMatch(/^raid10 +copies +2 to 255 +2 +how often each block is there/m);
+  expect(text).toMatch(/^raid10 +copies +2 to 255 +2 +number of copies of each block/m);
   expect(text).toMatch(/^raid5f +full_stripe_only +true, false +false +refuse writes/m);
 });
 
@@ -596,11 +598,11 @@ it('ends with a code that says what kind of thing went wrong, and a document wit
   });
   expect(await test.run('create', 'raid9', 'vol', './a')).toMatchObject({
     code: 3,
-    stderr: containing('there are: raid0, raid1, raid10, raid5f, raid6, concat'),
+    stderr: containing('the levels are: raid0, raid1, raid10, raid5f, raid6, concat'),
   });
   expect(await test.run('create', 'raid1', 'vol', 'a', 'b')).toMatchObject({
     code: 3,
-    stderr: containing('say ./a'),
+    stderr: containing('give ./a'),
   });
   expect(await test.run('create', 'raid1', 'vol', './a', './gone')).toMatchObject({
     code: 3,
@@ -608,7 +610,7 @@ it('ends with a code that says what kind of thing went wrong, and a document wit
   });
   expect(await test.run('create', 'raid1', 'vol', './a', './a')).toMatchObject({
     code: 2,
-    stderr: containing('named twice'),
+    stderr: containing('given twice'),
   });
   // The daemon's own refusal, and its code.
   expect((await test.json('error', 'create raid5f vol ./a', 4)).error).toMatchObject({

@@ -71,7 +71,7 @@ it('of a member that failed says how it, or another device, comes back, and that
     {
       severity: 'notice',
       array: 'vol',
-      what: matching(/^b carries the superblock of array vol/),
+      what: matching(/^b has the superblock of array vol/),
       commands: ['raidctl examine b', 'raidctl add vol b'],
     },
   ]);
@@ -84,7 +84,7 @@ it('of an array that is offline, or waits, says what to open and whether it can 
   await test.ok('create raid0 vol ./a ./b');
   await test.ok('remove vol b --force');
   expect(await doctor(1)).toMatchObject([
-    { severity: 'failed', array: 'vol', action: matching(/comes up again by itself/), commands: ['raidctl open DEVICES'] },
+    { severity: 'failed', array: 'vol', action: matching(/starts again automatically/), commands: ['raidctl open DEVICES'] },
   ]);
   await test.ok('open ./b');
   expect(await doctor(0)).toEqual([]);
@@ -117,7 +117,7 @@ it('of what a scan has found and left alone says why, and how it is started', as
     expect(findings).toMatchObject([
       {
         severity: 'notice',
-        what: matching(/found\/x carries the superblock of array vol/),
+        what: matching(/found\/x has the superblock of array vol/),
         commands: ['raidctl assemble vol'],
       },
       { severity: 'notice', what: matching(/found\/y/), commands: ['raidctl assemble vol'] },
@@ -130,7 +130,7 @@ it('of what a scan has found and left alone says why, and how it is started', as
       /^3 devices with superblocks found, 2 of them open\n.*found\/z .*same member/,
     );
     expect(await doctor(5, `-s ${socket}`)).toMatchObject([
-      { severity: 'degraded', array: 'vol', what: matching(/found\/z/), action: 'take the copy away' },
+      { severity: 'degraded', array: 'vol', what: matching(/found\/z/), action: 'remove the copy' },
     ]);
   });
 });
@@ -159,13 +159,13 @@ it('of a volume that no client can use, a check that is late, and a receiver of 
       expect(findings).toMatchObject([
         { severity: 'notice', array: 'vol', what: matching(/not exported/), commands: ['raidctl export vol'] },
         { severity: 'notice', array: 'vol', what: matching(/check is late by \d+ d/), commands: ['raidctl check vol'] },
-        { severity: 'notice', what: matching(/events do not reach the program/), commands: ['raidctl selftest'] },
+        { severity: 'notice', what: matching(/events are not delivered to the program/), commands: ['raidctl selftest'] },
       ]);
       await obey(findings[0]!, 0, at);
       await test.ok(`check vol --wait --yes ${at}`);
       expect((await doctor(0, at)).map(({ what }) => what)).toEqual([
-        matching(/serves NBD nowhere/),
-        matching(/events do not reach/),
+        matching(/serves NBD at no address/),
+        matching(/events are not delivered/),
       ]);
       await test.ok(`destroy vol --yes ${at}`);
     },

@@ -70,32 +70,32 @@ it.each([
   [
     'a device that is late',
     mirror({}, [{}, { state: 'unresponsive' }]),
-    'look at the device, or replace it: raidctl replace vol d1 NEWDEVICE',
+    'check the device, or replace it: raidctl replace vol d1 NEWDEVICE',
   ],
   [
     'errors that were mended',
     mirror({}, [{ read_errors: 2, repaired_blocks: 8 }, {}]),
-    'look at the health of the device, and replace it before it fails: raidctl replace vol d0 NEWDEVICE',
+    'check the health of the device, and replace it before it fails: raidctl replace vol d0 NEWDEVICE',
   ],
   [
     'blocks whose contents are not known',
     mirror({}, [{}, { bad_blocks: 3 }]),
-    'write them anew, or put the data back from a backup: raidctl history vol',
+    'rewrite them, or restore the data from a backup: raidctl history vol',
   ],
   [
     'copies that differ',
     mirror({ history: [{ ...record, type: 'check', mismatch_blocks: 4 }] }),
-    'make them agree: raidctl repair vol',
+    'repair them: raidctl repair vol',
   ],
   [
     'copies of which the right one is not known',
     mirror({ history: [{ ...record, type: 'repair', undecided_blocks: 4 }] }),
-    'say which member is right, or which is wrong: raidctl repair --source DEVICE vol',
+    'give the member that is right, or the one that is wrong: raidctl repair --source DEVICE vol',
   ],
   [
     'a flush that failed',
     mirror({ health: 'failed', reason: 'a flush failed on slot 0 (d0)' }),
-    'save what can still be read, see to the device, then stop the array and start it again: raidctl stop vol',
+    'save what can still be read, fix the device, then stop the array and start it again: raidctl stop vol',
   ],
   ['nothing', mirror({}), null],
 ])('says what to do about %s', (_name, array, action) => {
@@ -108,11 +108,11 @@ it('says the worst first, and how much more can be lost', () => {
     { state: 'failed', name: null },
   ]);
   expect(statusOf(array)).toBe(
-    'the array runs without slot 1 (d1); data is served, and the loss of one more takes the array offline',
+    'the array runs without slot 1 (d1); data is served, and the loss of one more member takes the array offline',
   );
   expect(findingsOf(nothing, array).map(({ severity }) => severity)).toEqual(['degraded', 'notice']);
   const spare = { ...nothing, spares: [{ bdev_name: 's', name: null }] };
-  expect(actionOf(spare, array)).toMatch(/^the spare s takes the place/);
+  expect(actionOf(spare, array)).toMatch(/^the spare s fills the slot/);
 });
 
 it.each([
@@ -171,17 +171,17 @@ it('writes sizes, numbers and times as people do', () => {
 });
 
 it('has a disk replaced that says that it is failing, while it serves', () => {
-  const disk = { bdev_name: 'd1', path: '/dev/sdx', verdict: 'bad', reason: 'it takes no writes any more' };
+  const disk = { bdev_name: 'd1', path: '/dev/sdx', verdict: 'bad', reason: 'it no longer accepts writes' };
   const snapshot = { ...nothing, diskHealth: { is_on: true, reason: null, disks: [disk] } };
   const array = mirror({}, [{ name: 'd0' }, { name: 'd1' }]);
   expect(findingsOf(snapshot, array)).toMatchObject([
     {
       severity: 'notice',
-      what: 'the disk of slot 1, d1 (/dev/sdx), is failing: it takes no writes any more',
+      what: 'the disk of slot 1, d1 (/dev/sdx), is failing: it no longer accepts writes',
       commands: ['raidctl replace vol d1 NEW'],
     },
   ]);
-  expect(actionOf(snapshot, array)).toBe('replace it while it still serves: raidctl replace vol d1 NEW');
+  expect(actionOf(snapshot, array)).toBe('replace it while it still works: raidctl replace vol d1 NEW');
 });
 
 it('shows the serial numbers of disks, of the one that is gone too', () => {

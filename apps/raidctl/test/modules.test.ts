@@ -18,7 +18,7 @@ const reports: Record<string, { report: string | null; shown: RegExp }> = {
   valid: { report: JSON.stringify({ ...good, level: 'valid' }), shown: /29\/30 cases, 200\/200 seeds \(kit 0\.1\.0\)$/ },
   older: {
     report: JSON.stringify({ ...good, level: 'older', version: '1.2.2' }),
-    shown: /unusable: .*it is of version 1\.2\.2, and the package is 1\.2\.3$/,
+    shown: /unusable: .*it is for version 1\.2\.2, and the package is 1\.2\.3$/,
   },
   malformed: { report: '{ "format": 1,', shown: /unusable: .*it is not JSON$/ },
   hostile: {
@@ -57,7 +57,7 @@ it('shows what the packages of levels say that they have been tried with, and wh
     expect(own[0]).toMatch(shown);
   }
   expect(lines.filter((line) => line.startsWith('raid1 '))).toHaveLength(1);
-  expect(lines.at(-1)).toMatch(/^CLAIMS is what the packages say of themselves/);
+  expect(lines.at(-1)).toMatch(/^CLAIMS are claims of the packages themselves/);
   const { modules } = await test.json('modules', 'modules');
   const claimed = modules.filter(({ conformance }) => conformance !== null);
   expect(claimed).toMatchObject([{ level: 'valid', conformance: { cases: 30, cases_failed: 1, seeds: 200 } }]);

@@ -56,7 +56,7 @@ it('grows an array whose members have grown, and says when they have not', async
 });
 
 it('shows how long I/O has taken', async () => {
-  expect(await test.ok('latency')).toBe('there was no I/O yet\n');
+  expect(await test.ok('latency')).toBe('there has been no I/O\n');
   disks('a', 'b');
   await test.ok('create raid1 vol ./a ./b');
   const { devices } = await test.json('latency', 'latency a');
@@ -95,7 +95,7 @@ it('checks and imports a configuration of SPDK, whose stacked devices come first
   const { problems } = await test.json('config check', `config check ${bad}`, 1);
   expect(problems).toEqual([
     'call 1: raidkitd has no method bdev_nvme_attach_controller',
-    "the subsystem nvmf is not one of raidkitd's: its calls are passed over",
+    'raidkitd has no subsystem nvmf: its calls are skipped',
   ]);
   writeFileSync(join(test.folder, 'no.json'), '{}');
   expect((await test.run('config', 'check', 'no.json')).code).toBe(1);

@@ -81,7 +81,7 @@ onPty('asks before something is lost, and does it only for a yes', async () => {
     const refused = await see('destroy vol', {}, answer);
     expect(refused.code).toBe(4);
     expect(refused.stdout).toMatch(
-      /warning.*: the data of array vol \([-0-9a-f]{36}\) cannot be reached any more[^]*Go on\? \[y\/N\]/,
+      /warning.*: the data of array vol \([-0-9a-f]{36}\) is no longer accessible[^]*Continue\? \[y\/N\]/,
     );
     expect(refused.stdout).toContain('nothing was changed');
   }

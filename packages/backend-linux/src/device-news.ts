@@ -77,7 +77,7 @@ export class DeviceNews implements RingOwner {
     else
       this.#runtime.log.warn(
         { errno: -result },
-        'the kernel says no more which devices come and go: they are looked for now and then',
+        'the kernel no longer reports which devices appear and disappear: they are scanned for periodically',
       );
   }
 

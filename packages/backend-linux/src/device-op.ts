@@ -153,7 +153,7 @@ export class DeviceOp implements EngineOp {
         engine.write(fd, zeroAddr, this.#stepBytes, offsetBytes, this);
         return;
       case Method.None:
-        throw new Error('a request without a range was to be deallocated');
+        throw new Error('a request without a range cannot be deallocated');
     }
   }
 

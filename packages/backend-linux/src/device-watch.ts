@@ -41,7 +41,7 @@ export class DeviceWatch {
       const { name, state } = this.#bdev;
       if (this.#isStopped || state !== 'registered') return;
       const { log } = this.#registry.runtime;
-      log.error({ bdev: name, path: this.#file.path, reason }, 'the device is gone');
+      log.error({ bdev: name, path: this.#file.path, reason }, 'the device was removed');
       this.#registry.unregister(this.#bdev).catch((error: unknown) => {
         log.error({ bdev: name, err: error }, 'removing a device failed');
       });
@@ -56,7 +56,7 @@ export class DeviceWatch {
     try {
       const { isPresent, sizeBytes } = await this.#file.look();
       if (!isPresent && isBlockDevice) {
-        this.removed('the kernel does not have it any more');
+        this.removed('the kernel no longer has the device');
         return;
       }
       if (!isPresent && !this.#isUnlinked) {
@@ -65,7 +65,7 @@ export class DeviceWatch {
       }
       this.#resize(Math.floor(sizeBytes / blockSize));
     } catch (error) {
-      log.warn({ bdev: name, path, err: error }, 'the size of a device cannot be found out');
+      log.warn({ bdev: name, path, err: error }, 'the size of a device cannot be read');
     }
   }
 
@@ -73,12 +73,12 @@ export class DeviceWatch {
     if (this.#isStopped || this.#bdev.state !== 'registered' || numBlocks === this.#bdev.numBlocks) return;
     const { name, numBlocks: before } = this.#bdev;
     if (numBlocks === 0) {
-      this.removed('it has no block left');
+      this.removed('no block is left');
       return;
     }
     const { log } = this.#registry.runtime;
     const fields = { bdev: name, path: this.#file.path, before, after: numBlocks };
-    if (numBlocks < before) log.error(fields, 'a device has shrunk: blocks at its end are gone');
+    if (numBlocks < before) log.error(fields, 'a device has shrunk: blocks at its end are lost');
     else log.info(fields, 'a device has grown');
     this.#bdev.resize(numBlocks);
   }

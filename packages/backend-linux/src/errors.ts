@@ -20,7 +20,7 @@ export function openError(path: string, errno: number, readOnly: boolean, cause?
       return refuse('ERR_BDEV_NOT_FOUND', 'no such file or device');
     case Status.Gone:
     case Status.NoDevice:
-      return refuse('ERR_BDEV_NOT_FOUND', 'there is no device behind it');
+      return refuse('ERR_BDEV_NOT_FOUND', 'no device is behind it');
     case Errno.EACCES:
     case Status.NotPermitted:
       return refuse(

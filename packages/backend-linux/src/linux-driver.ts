@@ -152,7 +152,7 @@ export class LinuxDriver implements BdevDriver, OpHost {
     const name = this.#bdev?.name;
     registry.runtime.log.warn(
       { bdev: name, path: file.path },
-      'the device still has I/O: it stays open and claimed until that is over',
+      'I/O is still in flight on the device: it stays open and claimed until that has completed',
     );
     this.#onIdle = () => {
       this.#onIdle = null;

@@ -89,7 +89,7 @@ export async function openLinuxBdev(registry: BdevRegistry, options: LinuxBdevOp
 /** Checks the device's size and presence now. Resolves when changes have been reported. */
 export function rescan(bdev: Bdev): Promise<void> {
   if (bdev.driver instanceof LinuxDriver) return bdev.driver.rescan();
-  throw new BdevError('ERR_BDEV_NOT_FOUND', Status.NoDevice, `bdev ${bdev.name} is not over a file or device of Linux`);
+  throw new BdevError('ERR_BDEV_NOT_FOUND', Status.NoDevice, `bdev ${bdev.name} is not backed by a Linux file or device`);
 }
 
 /** Identifies the device or file below a bdev, to notice when another one has taken its path. Null for other bdevs. */
@@ -109,7 +109,7 @@ async function identify(file: DeviceFile, name: string, log: Logger): Promise<st
     const fields = { bdev: name, path: file.path, value, otherDisks };
     log.warn(
       fields,
-      'other disks show the same serial number: the device is known by its place instead; give it a uuid to move it',
+      'other disks have the same serial number: the device is identified by its path instead; give it a uuid to move it',
     );
   });
 }

@@ -39,7 +39,7 @@ export async function openUsable(runtime: Runtime, engine: IoEngine, options: Us
     const isRefused = BdevError.is(error) && error.code === 'ERR_BDEV_IO' && error.errno === Status.Invalid;
     if (directIo === 'require' || !isRefused) throw error;
     const usable = await tryToOpen(runtime, engine, options, false);
-    const message = 'the device or file system does not take O_DIRECT in such blocks: the page cache is used';
+    const message = 'the device or file system does not support O_DIRECT with this block size: the page cache is used';
     runtime.log.warn({ bdev: name, path, blockSize: usable.blockSize, reason: error.message }, message);
     return usable;
   }
@@ -101,7 +101,7 @@ async function chooseBlockSize(file: DeviceFile, wanted: number | undefined): Pr
 async function probe(runtime: Runtime, engine: IoEngine, file: DeviceFile, blockSize: number): Promise<Status> {
   const { memory } = runtime;
   const addr = memory.allocRegion(blockSize);
-  if (addr < 0) throw new BdevError('ERR_BDEV_IO', Status.NoMemory, `${file.path}: no I/O memory is left to open it`);
+  if (addr < 0) throw new BdevError('ERR_BDEV_IO', Status.NoMemory, `${file.path}: not enough I/O memory to open it`);
   try {
     const result = await new Promise<number>((resolve) => engine.read(file.fd, addr, blockSize, 0, { onEngineDone: resolve }));
     if (result < 0) return -result;

@@ -92,7 +92,10 @@ export class BaseLink {
     const upper = this.#upper;
     if (upper?.state !== 'registered') return;
     this.#registry.unregister(upper).catch((error: unknown) => {
-      this.#registry.runtime.log.error({ bdev: upper.name, err: error }, 'removing a device whose base is gone failed');
+      this.#registry.runtime.log.error(
+        { bdev: upper.name, err: error },
+        'removing a device whose base bdev was removed failed',
+      );
     });
   }
 }

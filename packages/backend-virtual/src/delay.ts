@@ -150,7 +150,7 @@ function checkLatencies(options: DelayOptions): void {
   const { name, avgReadUs, p99ReadUs, avgWriteUs, p99WriteUs } = options;
   checkTimes(name, options);
   if (p99ReadUs >= avgReadUs && p99WriteUs >= avgWriteUs) return;
-  throw new BdevError('ERR_BDEV_INVALID', Status.Invalid, `delay bdev ${name}: a p99 is not below its average`);
+  throw new BdevError('ERR_BDEV_INVALID', Status.Invalid, `delay bdev ${name}: a p99 must not be below its average`);
 }
 
 function checkTimes(name: string, { avgReadUs, p99ReadUs, avgWriteUs, p99WriteUs }: DelayLatencies): void {

@@ -107,11 +107,11 @@ export async function createMallocBdev(registry: BdevRegistry, options: MallocOp
   const bytes = blockSize * numBlocks;
   const most = Math.min(maxMallocBytes, totalmem());
   if (bytes > most) {
-    const message = `malloc bdev ${name}: ${bytes} bytes are more than the ${most} that it may have`;
+    const message = `malloc bdev ${name}: ${bytes} bytes are more than the maximum of ${most}`;
     throw new BdevError('ERR_BDEV_INVALID', Status.NoMemory, message);
   }
   if (!Number.isSafeInteger(bytes) || bytes < 1) {
-    const message = `malloc bdev ${name}: ${numBlocks} blocks of ${blockSize} bytes are no size for a device`;
+    const message = `malloc bdev ${name}: ${numBlocks} blocks of ${blockSize} bytes are not a valid size`;
     throw new BdevError('ERR_BDEV_INVALID', Status.Invalid, message);
   }
   const memory = registry.runtime.memory.u8;

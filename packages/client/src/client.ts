@@ -188,7 +188,7 @@ export class RaidkitClient {
   }
 
   #closed(method: string): ClientError {
-    const message = `${method}: ${this.#ended?.message ?? 'the connection has ended'}; whether it was carried out is not known`;
+    const message = `${method}: ${this.#ended?.message ?? 'the connection has ended'}; it is not known whether the call was carried out`;
     return new ClientError('ERR_CLIENT_CLOSED', message, { method, cause: this.#ended?.cause });
   }
 }
@@ -208,7 +208,7 @@ function giveUpAfter(
   };
   const onAbort = (): void => {
     stop();
-    giveUp(new ClientError('ERR_CLIENT_ABORTED', `${what}: it was given up on request`, { method, cause: signal?.reason }));
+    giveUp(new ClientError('ERR_CLIENT_ABORTED', `${what}: it was cancelled on request`, { method, cause: signal?.reason }));
   };
   if (signal?.aborted === true) {
     onAbort();
@@ -230,7 +230,7 @@ function describe(address: DaemonAddress): string {
 
 function reasonOf(error: NodeJS.ErrnoException): string {
   if (error.code === 'ENOENT') return 'there is no such socket';
-  if (error.code === 'ECONNREFUSED') return 'nothing listens there';
+  if (error.code === 'ECONNREFUSED') return 'nothing listens on it';
   if (error.code === 'EACCES') return 'permission denied';
   return error.message;
 }

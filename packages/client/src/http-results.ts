@@ -65,7 +65,7 @@ export const arrayLoadSchema = z.looseObject({
 
 /** `/api/history?since=ID`: I/O of arrays in the last ten minutes, the oldest sample first. */
 export const loadPageSchema = z.looseObject({
-  instance: z.string().describe('another one after each start of the daemon: ids begin anew'),
+  instance: z.string().describe('changes with each start of the daemon: ids start again'),
   interval_sec: z.number(),
   last_id: z.number().int().min(0),
   samples: z.array(

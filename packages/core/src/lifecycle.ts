@@ -65,7 +65,7 @@ export class Lifecycle {
   /** Throws ECANCELED if the array is ending or the running start has been cancelled. */
   mustGoOn(): void {
     const why = this.#isEnding ? 'it is being stopped or deleted' : this.#calledOff;
-    if (why !== null) throw new RaidError('ERR_RAID_BUSY', Status.Cancelled, `array ${this.#name}: called off: ${why}`);
+    if (why !== null) throw new RaidError('ERR_RAID_BUSY', Status.Cancelled, `array ${this.#name}: cancelled: ${why}`);
   }
 
   /** Runs a creation, and `undo` if it fails. `make` calls {@link isComposed} when all available members have joined. */

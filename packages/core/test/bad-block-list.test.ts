@@ -57,7 +57,7 @@ it('a list of bad blocks that cannot be read is not taken for an empty one, not 
   const { rig, disk } = await found(await lastCopy());
   expect(arrayOf(rig, 'a').state).toBe('configuring');
   await expect(rig.arrays.startDegraded('a')).rejects.toThrow(
-    /the list of bad blocks cannot be read, and nothing else says which blocks of slot 1 hold what they should\. Start with force/,
+    /the list of bad blocks cannot be read, and nothing else records which blocks of slot 1 are bad\. Start with force/,
   );
   await rig.arrays.startDegraded('a', { force: true });
   const volume = openVolume(rig, 'a');
@@ -81,7 +81,7 @@ it('a list of bad blocks that is damaged on the last copy is not taken for an em
   const bytes = await lastCopy();
   for (const place of listPlaces) bytes[place * 512 + 70]! ^= 1;
   const { rig } = await found(bytes, []);
-  await expect(rig.arrays.startDegraded('a')).rejects.toThrow(/the list of bad blocks is gone, .* slot 1 /);
+  await expect(rig.arrays.startDegraded('a')).rejects.toThrow(/the list of bad blocks is lost, .* slot 1 /);
   await rig.arrays.startDegraded('a', { force: true });
   expect(await bytesOf(openVolume(rig, 'a'), 4, 3)).toEqual(['EIO', 'EIO', 'EIO']);
 });

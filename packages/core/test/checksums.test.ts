@@ -763,7 +763,7 @@ describe('pages of sums', () => {
     bench.disk.faults.writeErrors = Infinity;
     await bench.all(async () => {
       await expect(bench.run.sums.writeOut(bench.blocksOf(0, regionSummed))).rejects.toThrow(
-        'page 0 of the sums could not be written',
+        'page 0 of the checksums could not be written',
       );
     });
     expect(bench.run.notWritten).toBe(1);

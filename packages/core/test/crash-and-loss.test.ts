@@ -102,7 +102,7 @@ describe('an array that was not stopped cleanly', () => {
       const { rig, disks } = await restart(await crashed(), { 1: fault });
       const array = arrayOf(rig, 'a');
       expect(array.state, what).toBe('configuring');
-      expect(array.startError, what).toMatch(/not stopped cleanly, and a member fails/);
+      expect(array.startError, what).toMatch(/not stopped cleanly, and a member that its resync needs fails/);
       await expect(rig.arrays.startDegraded('a'), what).rejects.toMatchObject({ code: 'ERR_RAID_METADATA' });
       for (const disk of Object.values(disks)) {
         const { members } = superblockOf(disk);

@@ -126,7 +126,7 @@ describe('an array is not started by a level whose geometry', () => {
 
   it('lacks the stripes of redundancy', async () => {
     const geometry = { numBlocks: memberBlocks, memberBlocks: [memberBlocks, memberBlocks] };
-    await expect(create(moduleOf(mirror, { resize: () => geometry }))).rejects.toThrow(/stripe must be there with redundancy/);
+    await expect(create(moduleOf(mirror, { resize: () => geometry }))).rejects.toThrow(/stripe is required with redundancy/);
   });
 });
 
@@ -157,7 +157,7 @@ describe('an array is not started by a level that', () => {
 
 const larger = 2 * memberBlocks;
 it.each<[string, Declared, Partial<RaidGeometry>, string]>([
-  ['its members do not have', plain, { memberBlocks: [3 * memberBlocks, 3 * memberBlocks] }, 'of 4096 that there are'],
+  ['its members do not have', plain, { memberBlocks: [3 * memberBlocks, 3 * memberBlocks] }, 'but it has only 4096'],
   ['takes blocks from a member', plain, { memberBlocks: [larger, 1024] }, 'memberBlocks of slot 1 is 1024, after 2048'],
   ['has other stripes', mirror, { stripe: { arrayBlocks: 2, memberBlocks: 2 } }, 'another stripe than before'],
 ])('an array does not grow to a geometry that %s', async (_what, declared, geometry, message) => {
@@ -227,7 +227,7 @@ describe('a module is not registered that', () => {
 it.each<[unknown, RegExp]>([
   ['copies', /options must be an object/],
   [{ Copies: { type: 'any', description: 'x' } }, /options\.Copies: its name must be/],
-  [{ copies: { type: 'any' } }, /options\.copies: description must say/],
+  [{ copies: { type: 'any' } }, /options\.copies: description must be/],
   [{ copies: { type: 'number', description: 'x' } }, /type must be boolean, integer, string or any/],
   [{ copies: { type: 'integer', minimum: 2, default: 2, description: 'x' } }, /minimum and maximum must be integers/],
   [

@@ -115,7 +115,7 @@ it('options that the level refuses, or that would not come back, are refused at 
     other.arrays.create({ name: 'a', level: 'strange', stripSizeKb: 16, baseBdevs: ['m0', 'm1'], superblock, options });
   await expect(createStrange({ count: 1n })).rejects.toThrow(/cannot be kept as JSON/);
   await expect(createStrange({ hook: () => undefined })).rejects.toThrow(/option hook cannot be kept as JSON/);
-  await expect(createStrange({ text: 'x'.repeat(3500) })).rejects.toThrow(/3511 bytes as JSON, and there is room for 3500/);
+  await expect(createStrange({ text: 'x'.repeat(3500) })).rejects.toThrow(/3511 bytes as JSON, and at most 3500 fit/);
   // Nothing is kept on members without superblocks.
   await createStrange({ text: 'x'.repeat(3500) }, false);
 });

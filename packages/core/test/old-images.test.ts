@@ -116,8 +116,8 @@ it.each(['raid0', 'concat'])('%s: an old image of a member is refused, or taken 
   const second = await putTogether(disks.map(({ bytes }) => bytes));
   await second.rig.arrays.stop();
   const { rig: again } = await putTogether([second.disks[0]!.bytes, old]);
-  expect(arrayOf(again, 'a').startError).toMatch(/slot 1: m1 has an older state than all members had once/);
-  await expect(again.arrays.startDegraded('a')).rejects.toThrow(/nothing to fill it from/);
+  expect(arrayOf(again, 'a').startError).toMatch(/slot 1: m1 is stale/);
+  await expect(again.arrays.startDegraded('a')).rejects.toThrow(/cannot rebuild it/);
   await again.arrays.startDegraded('a', { force: true });
   expect(await openVolume(again, 'a').read(0, 64)).toEqual(blocks(64, 1));
 });

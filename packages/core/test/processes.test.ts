@@ -205,7 +205,7 @@ it('limits of a process, and where a check begins, are refused unless they are w
   await volume.write(0, blocks(8, 1));
   disks[0]!.fault = (io) => (io.type === IoType.Read && io.offsetBlocks >= 2048 ? null : Status.Ok);
   for (const from of [-1, 1.5, NaN, 1 << 30]) {
-    expect(() => rig.arrays.startSync('a', 'check', { from })).toThrow(/array a: a check begins at block 0 to/);
+    expect(() => rig.arrays.startSync('a', 'check', { from })).toThrow(/array a: a check must start at block 0 to/);
   }
   expect(() => rig.arrays.startSync('a', 'check', { maxBandwidthMbSec: -1 })).toThrow(/maxBandwidthMbSec is -1; it must be/);
   rig.arrays.startSync('a', 'check');
@@ -243,7 +243,7 @@ it('a process that rests to keep its limit ends when it is stopped, and does not
   await rests();
   await rig.registry.unregister(bdev);
   await array.processEnded;
-  expect(array.history[0]?.error).toMatch(/m9 left/);
+  expect(array.history[0]?.error).toMatch(/m9 was removed/);
   rig.arrays.startSync('a', 'check');
   await rests();
   volume.descriptor.close();

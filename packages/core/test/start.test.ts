@@ -34,7 +34,7 @@ it('too many empty slots are refused, and those of an array without superblocks'
   const make = (level: string, baseBdevs: (string | null)[], superblock: boolean) => {
     return rig.arrays.create({ name: 'a', level, baseBdevs, superblock, ...(level === 'raid1' ? {} : { stripSizeKb: 16 }) });
   };
-  await expect(make('raid5f', ['m0', null, null], true)).rejects.toThrow(/1 of 3 members are given, and 2 are needed/);
+  await expect(make('raid5f', ['m0', null, null], true)).rejects.toThrow(/1 of 3 members are given, but 2 are needed/);
   await expect(make('raid0', ['m0', null], true)).rejects.toThrow(/2 are needed/);
   await expect(make('raid1', ['m0', null], false)).rejects.toThrow(/only an array with superblocks/);
 });
@@ -84,8 +84,8 @@ it('devices that carry data are refused, unless forced; a wiped one is taken', a
   await plugIn(registry, { name: 'm1', uuid: memberUuid(1), bytes: xfs });
   const options = { name: 'a', level: 'raid1', baseBdevs: ['m0', 'm1'], superblock: true };
   const before = xfs.slice();
-  await expect(arrays.create(options)).rejects.toThrow(/m1 carries an XFS file system/);
-  await expect(arrays.addSpare('m1')).rejects.toThrow(/m1 carries an XFS file system/);
+  await expect(arrays.create(options)).rejects.toThrow(/m1 has an XFS file system/);
+  await expect(arrays.addSpare('m1')).rejects.toThrow(/m1 has an XFS file system/);
   expect(Buffer.compare(xfs, before)).toBe(0);
   // Without superblocks nothing is overwritten by the creation itself.
   await arrays.create({ ...options, superblock: false });
@@ -93,7 +93,7 @@ it('devices that carry data are refused, unless forced; a wiped one is taken', a
   expect(Buffer.compare(xfs, before)).toBe(0);
   await arrays.create({ ...options, force: true });
   await arrays.delete('a');
-  await expect(arrays.create({ ...options, name: 'b' })).rejects.toThrow(/carries the superblock of array a/);
+  await expect(arrays.create({ ...options, name: 'b' })).rejects.toThrow(/has the superblock of array a/);
   await arrays.wipe('m0');
   await arrays.wipe('m1');
   await arrays.create({ ...options, name: 'b' });
@@ -184,7 +184,7 @@ it.each<{ what: string; isFull?: boolean; take: (arrays: RaidArrays) => Promise<
   await again.arrays.create({ name: 'b', level: 'raid1', baseBdevs, superblock: true });
   await add(again, 0, images[0]!);
   const taken = whileExamined(again, images[1]!, () => take(again.arrays));
-  await expect(taken).rejects.toThrow(/m1 carries the superblock of array a|small/);
+  await expect(taken).rejects.toThrow(/m1 has the superblock of array a|small/);
   await until(() => again.arrays.get('a')?.numInSync === 2, 'the array has its member');
   await again.arrays.stop();
 });
@@ -195,7 +195,7 @@ it('a member that was taken while it was examined is not examined when its array
   const options = { name: 'a', level: 'raid1', baseBdevs: ['m0', 'm1'], superblock: true };
   await whileExamined(rig, blank(), () => rig.arrays.create(options));
   await rig.arrays.delete('a');
-  await expect(rig.arrays.addSpare('m1')).rejects.toThrow(/carries the superblock of array a/);
+  await expect(rig.arrays.addSpare('m1')).rejects.toThrow(/has the superblock of array a/);
   await new Promise((resolve) => void setTimeout(resolve, 20));
   await rig.registry.waitForExamine();
   expect(rig.arrays.list()).toEqual([]);

@@ -56,7 +56,7 @@ for (const [what, first, isTakenAway] of [
     const { rig, disks } = await putTogether([images[0], forged], { order, ...patient });
     expect(arrayOf(rig, 'a').state).toBe('configuring');
     expect(arrayOf(rig, 'a').slots.map(({ name }) => name)).toEqual(['m0', null]);
-    expect(reasonOf(rig)).toMatch(/m1 .* knows a newer state .* do not know it.* Take it away, or, .* bdev_raid_add_base_bdev/);
+    expect(reasonOf(rig)).toMatch(/m1 .* has a newer state .* do not know it.* Close it, or, .* bdev_raid_add_base_bdev/);
     expect(Buffer.compare(disks[0]!.bytes, images[0])).toBe(0);
     expect(Buffer.compare(disks[1]!.bytes, forged)).toBe(0);
     // Perhaps it was a member, and has lost its headers: what the others have is not taken for the newest either.

@@ -99,7 +99,7 @@ it.each(places)('a level that throws (%s) takes its own array down, and nothing 
     expect.objectContaining({
       type: 'arrayOffline',
       array: 'a',
-      reason: expect.stringMatching(/^its level fragile has thrown: (a slip of the author’s|.*slot 9)/) as string,
+      reason: expect.stringMatching(/^its level fragile threw: (a slip of the author’s|.*slot 9)/) as string,
     }),
   );
   const other = openVolume(rig, 'b');
@@ -361,7 +361,7 @@ describe.each(wrongAnswers)('a level that %s, asked where its parity is', (_, an
       return next;
     };
     const second = await restart(confused(answer));
-    await expect(second.arrays.startDegraded('a')).rejects.toThrow(/has thrown while the array was being started/);
+    await expect(second.arrays.startDegraded('a')).rejects.toThrow(/threw an exception while the array was being started/);
     const third = await restart(confused(null));
     if (third.arrays.get('a')?.state !== 'online') await third.arrays.startDegraded('a');
     const volumeAgain = openVolume(third, 'a');

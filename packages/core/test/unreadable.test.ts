@@ -196,7 +196,7 @@ it('a rebuild of an array without superblocks, which cannot keep a list, does no
   await rig.arrays.addBaseBdev('a', 'm1');
   await until(() => array.history.length > 0, 'it has ended');
   await array.processEnded;
-  expect(array.history[0]!.error).toMatch(/no place for a list of bad blocks/);
+  expect(array.history[0]!.error).toMatch(/no room for a list of bad blocks/);
   expect(array.numInSync).toBe(1);
 });
 
@@ -264,7 +264,7 @@ it('a check that meets blocks which redundancy does not know says so, and leaves
   rig.arrays.startSync('a', 'check');
   await array.processEnded;
   expect(array.history[0]).toMatchObject({ mismatchBlocks: 0, unreadableBlocks: 2, lostBlocks: 2, repairedBlocks: 0 });
-  expect(array.history[0]!.error).toMatch(/2 blocks cannot be read, and redundancy does not know them/);
+  expect(array.history[0]!.error).toMatch(/2 blocks cannot be read or reconstructed/);
 });
 
 it('of three copies, one unreadable and two that differ, no content is given a majority by a check', async () => {

@@ -193,7 +193,7 @@ it('rules that say nothing, and none at all, are refused', async () => {
   await serve({}, null);
   const { bdev } = addDevice(rig.registry, { name: 'x', numBlocks: MiB / 512 });
   const add = (clients: ClientRule[]) => () => rig.server.addExport({ name: 'x', bdev, clients });
-  expect(add([])).toThrow(/1 to 1000 rules/);
+  expect(add([])).toThrow(/1 to 1000 access rules/);
   expect(add([{ tlsUser: 'alice' }, { readOnly: true }])).toThrow(/rule 1 .* names no listener, TLS user or certificate/);
 });
 

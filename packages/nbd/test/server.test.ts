@@ -280,7 +280,7 @@ describe('a Unix socket', () => {
     mkdirSync(open);
     chmodSync(open, 0o777);
     await expect(rig.server.listen({ unix: join(open, 's') })).rejects.toThrow(
-      /every user can write to .*open, and put another socket/,
+      /every user can write to .*open, and replace the socket/,
     );
     // With the sticky bit no user can take away what is another's.
     chmodSync(open, 0o1777);

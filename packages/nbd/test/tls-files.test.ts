@@ -79,7 +79,7 @@ describe('files of certificates and keys', () => {
       [join(where, 'server-key.pem'), { certificates: where }],
     ] as const) {
       chmodSync(path, 0o644);
-      expect(errorOf(files)).toBe(`every user can read ${path}, which has a secret key: chmod o-rwx ${path}`);
+      expect(errorOf(files)).toBe(`every user can read ${path}, which holds a secret key: chmod o-rwx ${path}`);
       // Its group may.
       chmodSync(path, 0o640);
       expect(errorOf(files)).toBe('none');
@@ -89,7 +89,7 @@ describe('files of certificates and keys', () => {
   it('a pipe, which is not waited for', () => {
     const keys = join(folder, 'pipe-of-keys');
     execFileSync('mkfifo', ['-m', '600', keys]);
-    expect(errorOf({ keys })).toBe(`${keys} is no file of at most 16777216 bytes`);
+    expect(errorOf({ keys })).toBe(`${keys} is not a file of at most 16777216 bytes`);
   });
 
   it('keys of users', () => {

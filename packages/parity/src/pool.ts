@@ -155,7 +155,7 @@ export class BufferPool {
     if (this.#state[index] === SlotState.Free) {
       throw new BufferMemoryError(
         'ERR_BUFFER_MISUSE',
-        `address ${addr} was pinned after its buffer had been put: someone else may be using it`,
+        `address ${addr} was pinned after its buffer was released: another user may have it`,
       );
     }
     this.#pins[index] = (this.#pins[index] ?? 0) + 1;
@@ -200,7 +200,7 @@ function notOfPool(addr: number, count: number, slotBytes: number): never {
 }
 
 function wasPutTwice(addr: number): never {
-  throw new BufferMemoryError('ERR_BUFFER_MISUSE', `the buffer at address ${addr} was put twice`);
+  throw new BufferMemoryError('ERR_BUFFER_MISUSE', `the buffer at address ${addr} was released twice`);
 }
 
 function roundUpToPage(bytes: number): number {

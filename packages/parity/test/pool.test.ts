@@ -47,7 +47,7 @@ describe('BufferPool', () => {
               pool.put(addr);
               if (pins.includes(addr)) held.push(addr);
               else expectedFreed++;
-              expect(() => pool.put(addr)).toThrow(/put twice/);
+              expect(() => pool.put(addr)).toThrow(/released twice/);
             } else if (kind === 'pin' && users.length > 0) {
               const addr = users[pick % users.length]!;
               memory.pin(addr - headerBytes + (at % (headerBytes + slotBytes)));

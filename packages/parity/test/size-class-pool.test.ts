@@ -31,7 +31,7 @@ describe('SizeClassPool', () => {
     expect(pool.get(65537)).toBe(-1);
     expect(() => pool.put(addrs[0]! + 4096)).toThrow(/not a buffer of this pool/);
     expect(() => pool.slotBytesOf(0)).toThrow(/not a buffer of this pool/);
-    expect(() => pool.put(addrs[0]!)).toThrow(/put twice/);
+    expect(() => pool.put(addrs[0]!)).toThrow(/released twice/);
   });
 
   it('gives, takes back and serves waiters like a plain model of it', () => {

@@ -8,14 +8,14 @@ export const options = {
     minimum: 2,
     maximum: 255,
     default: 2,
-    description: 'how often each block is there; no more often than there are members',
+    description: 'number of copies of each block; at most the number of members',
   },
   layout: {
     type: 'string',
     enum: ['near', 'offset'] satisfies Layout[],
     default: 'near',
     description:
-      'where the copies are: near each other, or each in the next strip (far would put them so far apart that no part of the array could be rebuilt by itself)',
+      'layout of the copies: near (in the same stripe) or offset (in the next strip); far is not supported, because no part of the array could be rebuilt independently',
   },
   striped: {
     type: 'integer',
@@ -23,7 +23,7 @@ export const options = {
     maximum: 255,
     default: 0,
     description:
-      'how many members strips are dealt to; the others hold further copies of what these hold. 0: all that the array is created with, which is then on record',
+      'number of members that data is striped over; the others hold further copies of these. 0: all members at creation, which is then recorded',
   },
 } as const satisfies ModuleBase['options'];
 

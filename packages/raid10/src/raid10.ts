@@ -233,7 +233,7 @@ function endOf({ offsetBlocks, numBlocks }: LevelRequest): number {
  */
 function refuseOtherNumber({ name, numSlots, options }: RedundantContext, before: number): never {
   const { layout, numCopies } = shapeOf(before, options);
-  const message = `array ${name}: level raid10 cannot have ${numSlots} slots instead of ${before}: where its data lies depends on how many there are, with layout ${layout} and ${numCopies} copies. One of layout near, with a multiple of ${numCopies} members, can have further copies: create such an array, and copy`;
+  const message = `array ${name}: level raid10 cannot have ${numSlots} slots instead of ${before}: its layout depends on the number of members, with layout ${layout} and ${numCopies} copies. One of layout near, with a multiple of ${numCopies} members, can have further copies: create such an array, and copy`;
   throw new RaidError('ERR_RAID_INVALID', 22, message);
 }
 

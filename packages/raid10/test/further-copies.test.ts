@@ -259,7 +259,7 @@ describe('a slot goes, and the last one takes its place unless those behind it c
     // Groups 0+1+4+6 and 2+3+5.
     for (const index of [2, 3, 5])
       await expect(rig.arrays.removeSlot('a', index)).rejects.toThrow(
-        `slot ${index} cannot go, because data of others would move; of these each can: 0, 1, 4, 6`,
+        `slot ${index} cannot be removed, because data of other members would move; each of these can be: 0, 1, 4, 6`,
       );
     expect(namesOf(rig)).toEqual(['m0', 'm1', 'm2', 'm3', 'm4', 'm5', 'm6']);
     expect(arrayOf(rig, 'a').numInSync).toBe(7);
@@ -270,7 +270,7 @@ describe('a slot goes, and the last one takes its place unless those behind it c
     await rig.arrays.removeBaseBdev('m6');
     await rig.arrays.removeSlot('a', 4);
     await expect(rig.arrays.removeSlot('a', 0)).rejects.toThrow(
-      /no slot can go: level raid10 does not take 3 members with the options \{"striped":4\}/,
+      /no slot can be removed: level raid10 does not support 3 members with the options \{"striped":4\}/,
     );
     await expectContents(volume, 1);
     expect((await compared(rig)).mismatchBlocks).toBe(0);
@@ -286,31 +286,31 @@ it('refuses a further copy where slots do not come in groups, and where it is no
     const { rig } = await build(members, { options });
     const name = `m${members}`;
     await expect(rig.arrays.growBaseBdev('a', name)).rejects.toThrow(
-      /where its data lies depends on how many there are.*One of layout near, with a multiple of \d members, can have/,
+      /its layout depends on the number of members.*One of layout near, with a multiple of \d members, can have/,
     );
     expect(arrayOf(rig, 'a').options).toEqual(options);
     expect(rig.registry.get(name)!.claimedBy).toBeNull();
-    await expect(rig.arrays.removeSlot('a', 0)).rejects.toThrow(/no slot can go|depends on how many/);
+    await expect(rig.arrays.removeSlot('a', 0)).rejects.toThrow(/no slot can be removed|depends on the number/);
     expect(arrayOf(rig, 'a').numInSync).toBe(members);
     await stop(rig);
   }
   const { rig, disks, volume } = await build(4);
   arrayOf(rig, 'a').options = {};
   await arrayOf(rig, 'a').metadata.update();
-  await expect(rig.arrays.growBaseBdev('a', 'm4')).rejects.toThrow(/depends on how many there are/);
+  await expect(rig.arrays.growBaseBdev('a', 'm4')).rejects.toThrow(/depends on the number of members/);
   await expectContents(volume, 1);
   await stop(rig);
   const { rig: next } = await again(disks, [0, 1, 2, 3, 4]);
   expect(arrayOf(next, 'a').options).toEqual({});
-  await expect(next.arrays.growBaseBdev('a', 'm4')).rejects.toThrow(/depends on how many there are/);
+  await expect(next.arrays.growBaseBdev('a', 'm4')).rejects.toThrow(/depends on the number of members/);
   await expectContents(open(next), 1);
 });
 
 it('is created with further copies, and made again without superblocks', async () => {
-  await expect(build(4, { options: { striped: 5 } })).rejects.toThrow(/does not take 4 members/);
-  await expect(build(4, { options: { striped: 3 } })).rejects.toThrow(/does not take 4 members/);
-  await expect(build(5, { options: { striped: 4, layout: 'offset' } })).rejects.toThrow(/does not take 5 members/);
-  await expect(build(5, { options: { copies: 3, striped: 2 } })).rejects.toThrow(/does not take 5 members/);
+  await expect(build(4, { options: { striped: 5 } })).rejects.toThrow(/does not support 4 members/);
+  await expect(build(4, { options: { striped: 3 } })).rejects.toThrow(/does not support 4 members/);
+  await expect(build(5, { options: { striped: 4, layout: 'offset' } })).rejects.toThrow(/does not support 5 members/);
+  await expect(build(5, { options: { copies: 3, striped: 2 } })).rejects.toThrow(/does not support 5 members/);
   const { rig, disks } = await build(4, { superblock: false });
   await grow(rig, 4);
   const [saved] = rig.arrays.list().map((array) => array.options);

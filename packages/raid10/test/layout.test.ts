@@ -103,10 +103,10 @@ it('says on record how many strips are dealt to where slots come in groups, and 
 });
 
 it.each<[LevelOptions, RegExp]>([
-  [{ copies: 1 }, /copies must be an integer from 2 to 255, not 1: how often each block is there/],
+  [{ copies: 1 }, /copies must be an integer from 2 to 255, not 1: number of copies of each block/],
   [{ copies: '2' }, /copies must be an integer from 2 to 255, not "2"/],
-  [{ striped: -1 }, /striped must be an integer from 0 to 255, not -1: how many members strips are dealt to/],
-  [{ layout: 'far' }, /layout must be near or offset, not "far": .*so far apart/],
+  [{ striped: -1 }, /striped must be an integer from 0 to 255, not -1: number of members that data is striped over/],
+  [{ layout: 'far' }, /layout must be near or offset, not "far": .*far is not supported/],
   [{ layout: 'n2' }, /layout must be near or offset, not "n2"/],
   [{ near: 2 }, /level raid10 has no option near: it has copies, layout, striped/],
 ])('refuses the options %o', (options, message) => {

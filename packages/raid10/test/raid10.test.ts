@@ -199,7 +199,9 @@ it('is not started when no member says the options', async () => {
   const again = newRig();
   await plugInAll(again, images);
   expect(arrayOf(again, 'a').state).toBe('configuring');
-  await expect(again.arrays.startDegraded('a', { force: true })).rejects.toThrow(/which options of level raid10 it has/);
+  await expect(again.arrays.startDegraded('a', { force: true })).rejects.toThrow(
+    /no readable member records the options of level raid10/,
+  );
   // One is enough.
   const more = newRig();
   await plugInAll(more, [images[0]!, images[1]!, disks[2]!.bytes.slice()]);
@@ -222,8 +224,8 @@ it('is not started while a member says other options than the others', async () 
   descriptor.close();
   const again = newRig();
   await plugInAll(again, images);
-  expect(arrayOf(again, 'a').startError).toMatch(/different options .* m3 of slot 3 says {"layout":"offset"}/);
-  await expect(again.arrays.startDegraded('a')).rejects.toThrow(/Take away the member that is wrong/);
+  expect(arrayOf(again, 'a').startError).toMatch(/different options .* m3 of slot 3 has {"layout":"offset"}/);
+  await expect(again.arrays.startDegraded('a')).rejects.toThrow(/Close the member that is wrong/);
   // Without it, nothing is in doubt.
   await again.registry.unregister(again.registry.get('m3')!);
   await again.arrays.startDegraded('a');
@@ -240,5 +242,5 @@ it('takes no fewer members than copies', async () => {
     superblock: true,
     options: { copies: 3 },
   });
-  await expect(create).rejects.toThrow(/level raid10 does not take 2 members with the options \{"copies":3\}/);
+  await expect(create).rejects.toThrow(/level raid10 does not support 2 members with the options \{"copies":3\}/);
 });

@@ -66,7 +66,7 @@ export async function openReactor(
   const eventLoopFd = await findEventLoopFd(sys);
   if (eventLoopFd < 0) {
     ring.close();
-    return { reactor: null, reason: "Node's event loop cannot be found in /proc" };
+    return { reactor: null, reason: 'the event loop of Node.js cannot be found in /proc' };
   }
   const memory = new BufferMemory({ bytes: options.memoryBytes ?? 256 * 1024 * 1024 });
   if (options.hugePages !== false) {

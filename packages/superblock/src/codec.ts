@@ -134,7 +134,7 @@ export function encodeSuperblock(sb: Superblock): Uint8Array {
 export function parseSuperblock(bytes: Uint8Array): ParseResult {
   for (let i = 0; i < Math.min(at.SIGNATURE.length, bytes.length); i++) {
     if (bytes[i] !== at.SIGNATURE.charCodeAt(i))
-      return { ok: false, reason: 'none', message: 'no superblock: the signature is not there' };
+      return { ok: false, reason: 'none', message: 'no superblock: the signature is missing' };
   }
   if (bytes.length < at.HEADER_BYTES) return incomplete(at.HEADER_BYTES, bytes.length);
 
@@ -152,7 +152,7 @@ export function parseSuperblock(bytes: Uint8Array): ParseResult {
       ok: false,
       reason: 'damaged',
       field: 'crc',
-      message: `the superblock is damaged: its checksum is ${hex(computed)}, it says ${hex(stored)}`,
+      message: `the superblock is damaged: its checksum is ${hex(computed)}, but ${hex(stored)} is stored`,
     };
   }
   const versionMajor = view.getUint16(at.VERSION_MAJOR_OFFSET, true);
@@ -168,7 +168,7 @@ export function parseSuperblock(bytes: Uint8Array): ParseResult {
   const baseBdevsSize = view.getUint8(at.BASE_BDEVS_SIZE_OFFSET);
   const impliedLength = at.HEADER_BYTES + at.ENTRY_BYTES * baseBdevsSize;
   if (length !== impliedLength) {
-    return invalid({ field: 'length', message: `length is ${length}, but ${baseBdevsSize} entries make it ${impliedLength}` });
+    return invalid({ field: 'length', message: `length is ${length}, but ${baseBdevsSize} entries need ${impliedLength}` });
   }
   const name = readName(bytes);
   if (typeof name !== 'string') return invalid(name);

@@ -307,7 +307,7 @@ function optionsFault(levelOptions: string): Fault | null {
   const { mostOptionsBytes } = extensionLayout;
   const { length } = encoder.encode(levelOptions);
   if (length > mostOptionsBytes) return { field, message: `${field} has ${length} bytes; it may have ${mostOptionsBytes}` };
-  return isJsonObject(levelOptions) ? null : { field, message: `${field} is no JSON object` };
+  return isJsonObject(levelOptions) ? null : { field, message: `${field} is not a JSON object` };
 }
 
 /** Checks a count or an index; null if it is valid and the next one is still exact. */

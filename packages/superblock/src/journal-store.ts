@@ -94,7 +94,7 @@ export function parseEntry(bytes: Uint8Array, place: number, life: MapLife, bloc
  */
 function findEntryFault(entry: JournalEntry, lengthBytes: number, place: number, blockSize: number): string | null {
   const { epoch, id, indexTogether, isZero, numBlocks, numTogether, offsetBlocks } = entry;
-  if (!(place >= 0 && place < journalBytes / placeBytes)) return `there is no place ${place} in the journal`;
+  if (!(place >= 0 && place < journalBytes / placeBytes)) return `there is no slot ${place} in the journal`;
   if (!isCounted(epoch) || !isCounted(id)) return `epoch ${epoch} or number ${id} of a journal entry is out of range`;
   if (!(offsetBlocks >= 0 && numBlocks >= 1 && Number.isSafeInteger(offsetBlocks + numBlocks))) {
     return `a journal entry of ${numBlocks} blocks at block ${offsetBlocks} is out of range`;

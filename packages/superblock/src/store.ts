@@ -187,7 +187,7 @@ function encodeRecord(record: ArrayRecord): { superblock: Superblock; bytes: Uin
   if (Buffer.compare(encodeSuperblock(parsed.superblock), bytes) !== 0) {
     throw new SuperblockFieldError({
       field: 'superblock',
-      message: 'the superblock is read as another one than was to be written',
+      message: 'the superblock that was read back is not the one that was written',
     });
   }
   return { superblock, bytes };

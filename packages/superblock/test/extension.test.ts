@@ -162,7 +162,7 @@ describe('headers', () => {
       [{ incarnation: '0123' }, /incarnation/],
       [{ lineage: '0123' }, /lineage is 0123/],
       [{ outerUuid: 'x' }, /outerUuid is x, and must be a uuid/],
-      [{ levelOptions: 'x' }, /levelOptions is no JSON object/],
+      [{ levelOptions: 'x' }, /levelOptions is not a JSON object/],
       [{ levelOptions: JSON.stringify({ a: 'ü'.repeat(2000) }) }, /levelOptions has 4008 bytes; it may have 3500/],
       [{ slots: [{ ...slot, repairedBlocks: 2 ** 48 }] }, /slots\[0\]\.repairedBlocks/],
     ];
@@ -256,7 +256,7 @@ describe('journal entries', () => {
     expect(seal({ offsetBlocks: 2 ** 53 - 2 })).toThrow(/out of range/);
     expect(seal({ id: 0 })).toThrow(/out of range/);
     expect(seal({ epoch: 2 ** 53 })).toThrow(/out of range/);
-    expect(seal({}, 16)).toThrow(/no place 16/);
+    expect(seal({}, 16)).toThrow(/no slot 16/);
     expect(seal({ indexTogether: 2 })).toThrow(/entry 2 of 2/);
   });
 

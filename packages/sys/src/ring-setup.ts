@@ -83,7 +83,7 @@ export function setUpRing(entries: number, firstFlagSet: number): RingLayout | s
   const word = (index: number): number => params[index] ?? 0;
   if ((word(5) & neededFeatures) !== neededFeatures) {
     ffi.syscall(numbers.close, fd);
-    return 'the kernel is too old for io_uring as it is used here: 5.11 is needed';
+    return 'the kernel is too old for io_uring: 5.11 is needed';
   }
   const sqEntries = word(0);
   const cqEntries = word(1);
@@ -132,11 +132,11 @@ function refusal(errno: number): string {
   switch (errno) {
     case 1:
     case 13:
-      return 'io_uring is forbidden here (kernel.io_uring_disabled, or a sandbox)';
+      return 'io_uring is not permitted (kernel.io_uring_disabled, or a sandbox)';
     case 12:
-      return 'io_uring gets no memory (RLIMIT_MEMLOCK?)';
+      return 'not enough memory for io_uring (RLIMIT_MEMLOCK?)';
     case 38:
-      return 'the kernel has no io_uring, or a sandbox hides it';
+      return 'the kernel has no io_uring, or a sandbox blocks it';
     default:
       return `io_uring_setup failed with errno ${errno}`;
   }

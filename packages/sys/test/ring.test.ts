@@ -412,9 +412,9 @@ describe('a ring', () => {
   });
 
   it.each([
-    [1, 'io_uring is forbidden here'],
+    [1, 'io_uring is not permitted'],
     [38, 'the kernel has no io_uring'],
-    [12, 'io_uring gets no memory'],
+    [12, 'not enough memory for io_uring'],
     [24, 'errno 24'],
   ])('is refused cleanly by a kernel that says errno %i', async (errno, reason) => {
     vi.resetModules();

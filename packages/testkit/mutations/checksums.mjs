@@ -685,8 +685,8 @@ export const checksums = [
   {
     id: 'sums-that-are-not-wanted-any-more',
     file: 'core/src/membership/integrity.ts',
-    line: "if (!array.wantsIntegrity) refuse(array, 'checksums are not wanted any more');",
-    becomes: "if (array.hasIntegrity) refuse(array, 'checksums are not wanted any more');",
+    line: "if (!array.wantsIntegrity) refuse(array, 'the request for checksums is cancelled');",
+    becomes: "if (array.hasIntegrity) refuse(array, 'the request for checksums is cancelled');",
     loses: 'checksums are turned on after a client has been told that they will not be',
     suites: conversion,
   },

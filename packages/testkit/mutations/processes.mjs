@@ -216,8 +216,8 @@ export const processes = [
   {
     id: 'newer-member-joins-older-array',
     file: 'core/src/assembly/assemble.ts',
-    line: "if (record.seqNumber > array.metadata.seqNumber) {\n    log('the device knows a newer state of the array than the members",
-    becomes: "if (false) {\n    log('the device knows a newer state of the array than the members",
+    line: "if (record.seqNumber > array.metadata.seqNumber) {\n    log('the device has a newer state of the array than the present members",
+    becomes: "if (false) {\n    log('the device has a newer state of the array than the present members",
     loses: 'a member that knows better joins as one that does not',
     equivalent: 'an array that is being put together is released for a newer superblock before a member joins it',
   },

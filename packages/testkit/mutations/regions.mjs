@@ -35,7 +35,7 @@ export const regions = [
   {
     id: 'cleared-though-a-member-left',
     file: 'core/src/bitmap/write-intent-bitmap.ts',
-    line: "if (this.#array.membership !== members) throw new Error('a member left or came meanwhile');",
+    line: "if (this.#array.membership !== members) throw new Error('a member was added or removed meanwhile');",
     becomes: '',
     loses:
       'a region goes on record as clean although a member left while it was cleared: what that one missed is not on the list',

@@ -168,8 +168,8 @@ export const slots = [
   {
     id: 'member-leaves-before-its-slot-is-refused',
     file: 'core/src/membership/slots.ts',
-    line: "if (array.slots[slot.index] !== slot) refuse('the slot is gone already');\n  slotsWithout(array, slot);",
-    becomes: "if (array.slots[slot.index] !== slot) refuse('the slot is gone already');",
+    line: "if (array.slots[slot.index] !== slot) refuse('the slot was removed already');\n  slotsWithout(array, slot);",
+    becomes: "if (array.slots[slot.index] !== slot) refuse('the slot was removed already');",
     loses: 'a member is taken out, and its superblock left, for a slot that cannot go: the array is degraded',
     levels: ['raid10'],
     suites: ['packages/raid10/test/further-copies.test.ts'],

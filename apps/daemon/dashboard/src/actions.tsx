@@ -39,7 +39,7 @@ function plansFor({ ext, name, state }: RaidArrayInfo): Plan[] {
   if (process !== null) {
     return [
       process.paused ? control(`Resume ${process.type}`, 'resume') : control(`Pause ${process.type}`, 'pause'),
-      control(`Cancel ${process.type}`, 'cancel', `The ${process.type} of ${name} ends where it is.`),
+      control(`Cancel ${process.type}`, 'cancel', `The ${process.type} of ${name} is cancelled.`),
     ];
   }
   // There is nothing to compare: the array has no redundancy or is not online.
@@ -59,7 +59,7 @@ function plansFor({ ext, name, state }: RaidArrayInfo): Plan[] {
           start(
             'Repair…',
             'repair',
-            `The last check of ${name} found ${found} blocks where redundancy disagrees with the data. A repair rewrites copies by majority, and parity from the data.`,
+            `The last check of ${name} found ${found} blocks where redundancy does not match the data. A repair rewrites copies by majority, and parity from the data.`,
           ),
         ]
       : []),
@@ -137,7 +137,7 @@ export function SpareForm({ act, snapshot }: { act: Act; snapshot: StatusSnapsho
     ...snapshot.exports.map(({ bdev_name: name }) => name),
   ]);
   const free = snapshot.bdevs.filter(({ claimed, name }) => !claimed && !taken.has(name));
-  if (free.length === 0) return <p class="detail">No open device is free to stand by.</p>;
+  if (free.length === 0) return <p class="detail">No open device can become a spare.</p>;
   const chosen = free.find(({ name }) => name === device)?.name ?? free[0]?.name ?? '';
   const run = async (): Promise<void> => {
     setAsking(false);
@@ -175,7 +175,7 @@ export function SpareForm({ act, snapshot }: { act: Act; snapshot: StatusSnapsho
       <button type="submit">Add spare…</button>
       {isAsking && (
         <Question
-          text={`${chosen} stands by. When it takes the place of a member, what is on it is lost.`}
+          text={`${chosen} becomes a spare. When it replaces a member, its data is lost.`}
           yes="Add spare"
           onYes={() => void run()}
           onNo={() => setAsking(false)}

@@ -46,7 +46,7 @@ export function App({ feed }: { feed: Feed }) {
             }}
           />
         ) : (
-          status !== null && <span class="detail">for reading only</span>
+          status !== null && <span class="detail">read-only</span>
         )}
       </header>
       <main>
@@ -57,7 +57,7 @@ export function App({ feed }: { feed: Feed }) {
               {summary?.text ?? (status === null ? 'Asking the daemon …' : 'The daemon is starting')}
             </>
           ) : (
-            `${trouble.charAt(0).toUpperCase()}${trouble.slice(1)}${at === 0 ? '' : `; what follows is of ${formatTime(at)}`}`
+            `${trouble.charAt(0).toUpperCase()}${trouble.slice(1)}${at === 0 ? '' : `; the page shows the state of ${formatTime(at)}`}`
           )}
         </p>
         {snapshot !== null && (
@@ -67,7 +67,7 @@ export function App({ feed }: { feed: Feed }) {
                 <section class="panel">
                   <h2>No arrays</h2>
                   <p>
-                    Make one with <code>raidctl create raid1 NAME DEVICE DEVICE</code>, or open devices that have been members:{' '}
+                    Create one with <code>raidctl create raid1 NAME DEVICE DEVICE</code>, or open former members:{' '}
                     <code>raidctl open DEVICE…</code>
                   </p>
                 </section>
@@ -102,7 +102,7 @@ function OtherFindings({ snapshot }: { snapshot: StatusSnapshot }) {
   if (found.length === 0) return null;
   return (
     <section class="panel" aria-labelledby="other-name">
-      <h2 id="other-name">To look at</h2>
+      <h2 id="other-name">Problems</h2>
       {found.map((finding) => (
         <FindingView key={finding.what} finding={finding} />
       ))}
@@ -115,7 +115,7 @@ function Spares({ act, snapshot }: { act: Act | null; snapshot: StatusSnapshot }
   return (
     <section class="panel" aria-labelledby="spares-name">
       <h2 id="spares-name">Spares</h2>
-      {spares.length === 0 && <p class="detail">No device stands by.</p>}
+      {spares.length === 0 && <p class="detail">There are no spares.</p>}
       <ul class="plain">
         {spares.map(({ bdev_name: device, name }) => {
           const bdev = bdevs.find((other) => other.name === device);

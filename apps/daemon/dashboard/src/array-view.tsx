@@ -45,7 +45,7 @@ export function ArrayView({ act, array, samples, snapshot }: Props) {
       ))}
       {ext.process !== null && <ProcessView process={ext.process} />}
       {ext.waits_for !== null && (
-        <p class="detail">Background work waits for that of array {ext.waits_for}, which is on the same disks.</p>
+        <p class="detail">The background process waits for that of array {ext.waits_for}, which is on the same disks.</p>
       )}
       <MemberList array={array} snapshot={snapshot} />
       {isOnline && <LoadView array={name} samples={samples} />}
@@ -72,7 +72,7 @@ function Facts({ array, snapshot }: { array: RaidArrayInfo; snapshot: StatusSnap
             ))}
             <span class="detail">
               {one.connections === 0 ? 'no client' : plural(one.connections, 'client')}
-              {one.read_only ? ', for reading only' : ''}
+              {one.read_only ? ', read-only' : ''}
             </span>
           </dd>
         </div>
@@ -82,15 +82,14 @@ function Facts({ array, snapshot }: { array: RaidArrayInfo; snapshot: StatusSnap
           <dt>Last {check.type}</dt>
           <dd>
             {formatTime(check.started_at)}, {formatSeconds(check.seconds)}:{' '}
-            {check.error ??
-              (check.mismatch_blocks === 0 ? 'nothing disagreed' : `${plural(check.mismatch_blocks, 'block')} disagreed`)}
+            {check.error ?? (check.mismatch_blocks === 0 ? 'no mismatches' : plural(check.mismatch_blocks, 'mismatched block'))}
           </dd>
         </div>
       )}
       {next !== undefined && (
         <div>
           <dt>Next check</dt>
-          <dd>{next.is_running ? 'under way' : `due ${formatTime(next.due_at)}`}</dd>
+          <dd>{next.is_running ? 'running' : `due ${formatTime(next.due_at)}`}</dd>
         </div>
       )}
     </dl>

@@ -13,7 +13,7 @@ export function EventsView({ events }: { events: readonly RaidkitEvent[] }) {
   return (
     <section class="panel" aria-labelledby="events-name">
       <h2 id="events-name">Events</h2>
-      {events.length === 0 && <p class="detail">Nothing has happened since the daemon was started.</p>}
+      {events.length === 0 && <p class="detail">There are no events since the daemon was started.</p>}
       <ol class="events">
         {shown.map((event) => {
           const rank = ranks[event.severity];

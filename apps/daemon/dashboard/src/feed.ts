@@ -67,7 +67,7 @@ export class Feed {
       this.#token = token;
       return null;
     } catch {
-      return 'the daemon does not answer';
+      return 'the daemon does not respond';
     }
   }
 
@@ -85,7 +85,7 @@ export class Feed {
       this.look();
       return 'error' in outcome ? (outcome.error.data?.reason ?? outcome.error.message) : null;
     } catch {
-      return 'the daemon does not answer; whether it was done is not known';
+      return 'the daemon does not respond; it is not known whether it was done';
     }
   }
 
@@ -116,7 +116,7 @@ export class Feed {
         ...(snapshot === null ? {} : { snapshot, at: Date.parse(status.time) }),
       });
     } catch {
-      this.#set({ trouble: 'the daemon does not answer' });
+      this.#set({ trouble: 'the daemon does not respond' });
     }
   }
 

@@ -11,7 +11,7 @@ export function ProcessView({ process }: { process: RaidProcess }) {
       ? 'no estimate yet'
       : `${formatBytes(process.bytes_per_sec)}/s, at most ${formatSeconds(eta)} left`;
   const found = [
-    ...(process.mismatch_blocks > 0 ? [`${plural(process.mismatch_blocks, 'block')} disagree`] : []),
+    ...(process.mismatch_blocks > 0 ? [plural(process.mismatch_blocks, 'mismatched block')] : []),
     ...(process.unreadable_blocks > 0 ? [`${plural(process.unreadable_blocks, 'block')} cannot be read`] : []),
     ...(process.lost_blocks > 0 ? [`${plural(process.lost_blocks, 'block')} lost`] : []),
   ];

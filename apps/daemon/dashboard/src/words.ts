@@ -24,7 +24,7 @@ const healths: Readonly<Record<string, Health>> = {
 const members: Readonly<Record<string, Health>> = {
   current: { rank: 'good', word: 'in sync' },
   unresponsive: { rank: 'poor', word: 'slow' },
-  rebuilding: { rank: 'busy', word: 'being filled' },
+  rebuilding: { rank: 'busy', word: 'being rebuilt' },
   missing: { rank: 'bad', word: 'missing' },
   failed: { rank: 'bad', word: 'failed' },
 };

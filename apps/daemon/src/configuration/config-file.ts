@@ -33,10 +33,9 @@ export function readConfig(path: string): PlacedCall[] {
   try {
     return parseConfig(text);
   } catch (error) {
-    throw new Error(
-      `the configuration ${path} is not as it should be: ${error instanceof Error ? error.message : String(error)}`,
-      { cause: error },
-    );
+    throw new Error(`the configuration ${path} is invalid: ${error instanceof Error ? error.message : String(error)}`, {
+      cause: error,
+    });
   }
 }
 

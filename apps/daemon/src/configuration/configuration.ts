@@ -226,7 +226,7 @@ export class Configuration implements Caller {
       if (made === undefined || !takesAway(method, made.method)) throw error;
       const isGone = this.#pending.has(key) || (comesBack(made) && !(await this.#isThere(key)));
       if (!isGone) throw error;
-      this.#log.info({ key }, 'what could not be opened is deleted from the configuration');
+      this.#log.info({ key }, 'a device that could not be opened is deleted from the configuration');
       this.#forget(removed);
       return true;
     }
@@ -261,7 +261,7 @@ export class Configuration implements Caller {
     const { calls, state, log } = this.#options;
     if (state === null) return [...calls];
     const saved = this.#readState(state);
-    if (saved.length > 0) log.info({ path: state.path, calls: saved.length }, 'the saved state is restored');
+    if (saved.length > 0) log.info({ path: state.path, calls: saved.length }, 'the saved configuration is restored');
     const given = new Set(calls.map(keyOf));
     return [...calls, ...saved.filter((call) => !given.has(keyOf(call)))];
   }
@@ -271,7 +271,7 @@ export class Configuration implements Caller {
     if (read.kind === 'found') return read.calls;
     if (read.kind === 'none') return [];
     const where =
-      read.movedTo === null ? 'and stays where it is: nothing is saved until it is moved' : `and is kept as ${read.movedTo}`;
+      read.movedTo === null ? 'and stays in its place: nothing is saved until it is moved' : `and is kept as ${read.movedTo}`;
     const message = `the state file ${state.path} is damaged (${read.reason}), ${where}`;
     if (this.#options.isStrict || read.movedTo === null) throw new Error(message);
     this.#log.error({}, message);
@@ -367,7 +367,7 @@ export class Configuration implements Caller {
       live = configCalls.parse(await this.#inner.call('framework_get_config', { name: 'bdev' }));
     } catch (error) {
       if (this.#hasEnded()) return;
-      this.#saver.failed(`the configuration could not be looked at: ${error instanceof Error ? error.message : String(error)}`);
+      this.#saver.failed(`the configuration could not be read: ${error instanceof Error ? error.message : String(error)}`);
       return;
     }
     // Devices disappear while the daemon stops.
@@ -406,10 +406,13 @@ export class Configuration implements Caller {
   #missed(key: string, call: ConfigCall): void {
     if (this.#pending.isHeld(key)) return;
     if (!comesBack(call)) {
-      this.#log.warn({ call }, 'an array without superblocks has ended with its last member: it is not made again by itself');
+      this.#log.warn(
+        { call },
+        'an array without superblocks was deleted with its last member: it is not created again automatically',
+      );
       return;
     }
-    this.#pending.add(call, new RpcError(-19, 'No such device', { reason: `${key} went away by itself` }));
+    this.#pending.add(call, new RpcError(-19, 'No such device', { reason: `${key} was removed meanwhile` }));
     this.#ticker.soon(firstRetryMs);
   }
 

@@ -51,7 +51,7 @@ export class PendingCalls {
     });
     const what = canSucceed(error)
       ? 'it is kept, and tried again'
-      : 'it is kept, and not tried again: it cannot succeed as it is';
+      : 'it is kept, but not tried again, because it cannot succeed';
     const message = `a call of the configuration has no effect: ${error.data.reason}; ${what}`;
     const fields = { call: method, params, code: error.code };
     // A device on top of another one appears with it, sooner or later.
@@ -60,7 +60,7 @@ export class PendingCalls {
   }
 
   delete(key: string): void {
-    if (this.#pending.delete(key)) this.#log.debug({ key }, 'a call of the configuration is not pending any more');
+    if (this.#pending.delete(key)) this.#log.debug({ key }, 'a call of the configuration is no longer pending');
   }
 
   /** Suspends retries of these keys until the returned function is called. */

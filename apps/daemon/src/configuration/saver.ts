@@ -40,7 +40,7 @@ export class Saver {
     if (error !== this.#error)
       this.#log.error(
         { path: this.#state?.path, reason: error },
-        'the state file cannot be written: what has been set up is lost at the next start',
+        'the state file cannot be written: changes of the configuration are lost at the next start',
       );
     this.#error = error;
   }
@@ -56,7 +56,7 @@ export class Saver {
     if (!this.#left.has(key))
       this.#log.warn(
         { call },
-        'an array with redundancy and without superblocks is not saved: nothing says which of its members are current',
+        'an array with redundancy and without superblocks is not saved: nothing records which of its members are in sync',
       );
     this.#left.add(key);
     return false;

@@ -41,7 +41,7 @@ export async function act(caller: Caller, body: string): Promise<ActionAnswer> {
   const { method, params } = request.data;
   const field = decisive.find((name) => params !== undefined && Object.hasOwn(params, name));
   if (field !== undefined) {
-    const reason = `${field} says whose data is given up where members disagree: that is for raidctl, and not for HTTP`;
+    const reason = `${field} decides whose data is discarded where members disagree: use raidctl, not HTTP`;
     return { status: 400, body: refusal(new RpcError(-32_602, 'Invalid parameters', { reason, field })) };
   }
   try {

@@ -34,7 +34,7 @@ export function addHttpOptions(command: Command): void {
       (text, before: HttpAddress[]) => [...before, parseHttp(text)],
       [],
     )
-    .option('--http-public', 'allow --http on addresses that other machines can reach: all of these can read', false)
+    .option('--http-public', 'allow --http on addresses that other machines can reach: all of them can read it', false)
     .option(
       '--http-name <name>',
       'a host name under which browsers may open the dashboard, besides addresses and localhost; repeatable',
@@ -43,7 +43,7 @@ export function addHttpOptions(command: Command): void {
     )
     .option(
       '--http-token-file <file>',
-      'let clients that send the token in this file start and stop checks, and keep spares, over HTTP',
+      'let clients that send the token in this file start and stop checks, and add and remove spares, over HTTP',
     );
 }
 
@@ -51,7 +51,7 @@ export function addHttpOptions(command: Command): void {
 export function httpOptions(command: Command, options: ParsedHttpOptions): HttpOptions {
   const { http, httpName: httpNames, httpPublic, httpTokenFile: tokenFile } = options;
   if (http.length === 0 && (tokenFile !== undefined || httpNames.length > 0))
-    command.error('error: --http-token-file and --http-name mean nothing without --http');
+    command.error('error: --http-token-file and --http-name need --http');
   const reachable = http.find((address) => 'host' in address && !isLoopback(address.host));
   if (reachable !== undefined && 'host' in reachable && !httpPublic)
     command.error(

@@ -94,7 +94,7 @@ export class LoadHistory {
     } catch (error) {
       // The daemon is starting or the data path does not answer, so this sample is missing.
       this.#before = null;
-      this.#log.debug({ err: error }, 'there is no sample of the load');
+      this.#log.debug({ err: error }, 'no sample of the load exists');
     }
     if (this.#isEnded) return;
     this.#timer = setTimeout(() => void this.#look(), sampleMs);

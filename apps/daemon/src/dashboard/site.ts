@@ -102,7 +102,7 @@ export class DashboardSite {
     const { headers, method = 'GET', url = '/' } = request;
     const [path = '/', query = ''] = url.split('?');
     if (!isLocal && !isOwnHost(headers.host, names)) {
-      return plain(421, 'this daemon is not known by that name: use its address, or start it with --http-name NAME');
+      return plain(421, 'this daemon does not have that name: use its address, or start it with --http-name NAME');
     }
     if (path === '/api/call') return method === 'POST' ? this.#call(request) : notAllowed('POST');
     if (method !== 'GET' && method !== 'HEAD') return notAllowed('GET, HEAD');
@@ -117,7 +117,7 @@ export class DashboardSite {
         return this.#whyNot(request) ?? answerJson(200, { methods: httpActions });
     }
     const file = await readPageFile(path);
-    return file === null ? plain(404, 'there is no such page') : { status: 200, ...file };
+    return file === null ? plain(404, 'no such page') : { status: 200, ...file };
   }
 
   /** Requests that arrive at about the same time get the same answer. */
@@ -143,7 +143,7 @@ export class DashboardSite {
     if (!/^application\/json *(;|$)/i.test(request.headers['content-type'] ?? ''))
       return plain(415, 'the content type must be application/json');
     const body = await readBody(request);
-    if (body === null) return plain(413, `a request has at most ${mostBodyBytes} bytes`);
+    if (body === null) return plain(413, `a request must have at most ${mostBodyBytes} bytes`);
     const { status, body: answer } = await act(this.#sources.caller, body);
     const outcome = 'error' in answer ? answer.error.message : 'done';
     this.#sources.log.info(
@@ -158,12 +158,12 @@ export class DashboardSite {
   /** Returns why the request may not change anything; null if it may. */
   #whyNot({ headers, socket }: IncomingMessage): Answer | null {
     const { token } = this.#sources;
-    if (token === null) return plain(403, 'this daemon is for reading only over HTTP: --http-token-file allows more');
+    if (token === null) return plain(403, 'HTTP is read-only: --http-token-file allows more');
     if (!isOwnOrigin(headers)) return plain(403, 'the request comes from a page of another server');
     if (token.isIn(headers.authorization)) return null;
     if (headers.authorization !== undefined)
-      this.#strangers.log('warn', { from: socket.remoteAddress }, 'a wrong token was given over HTTP');
-    return { ...plain(401, 'the token is not right'), headers: { 'www-authenticate': 'Bearer' } };
+      this.#strangers.log('warn', { from: socket.remoteAddress }, 'a wrong token was sent over HTTP');
+    return { ...plain(401, 'the token is wrong'), headers: { 'www-authenticate': 'Bearer' } };
   }
 }
 
@@ -196,5 +196,5 @@ function plain(status: number, message: string): Answer {
 }
 
 function notAllowed(allow: string): Answer {
-  return { ...plain(405, `this answers ${allow}`), headers: { allow } };
+  return { ...plain(405, `this page supports ${allow}`), headers: { allow } };
 }

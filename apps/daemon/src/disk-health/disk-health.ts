@@ -49,7 +49,7 @@ export class DiskHealth {
     this.#everyMs = everyMs;
     this.#onEvent = onEvent;
     this.#log = log;
-    this.#failure = everyMs === 0 ? 'it is turned off (raidkitd --disk-health 0)' : 'it has not been looked at yet';
+    this.#failure = everyMs === 0 ? 'it is turned off (raidkitd --disk-health 0)' : 'it has not been checked yet';
   }
 
   /** To be called when the daemon is up. */
@@ -79,7 +79,7 @@ export class DiskHealth {
   /** Checks every disk; resolves when that is done. Calls during a check join it. Failures are logged. */
   look(): Promise<void> {
     this.#looking ??= this.#lookNow()
-      .catch((error: unknown) => this.#log.debug({ err: error }, 'the health of disks could not be looked at'))
+      .catch((error: unknown) => this.#log.debug({ err: error }, 'the health of disks could not be checked'))
       .finally(() => {
         this.#looking = null;
       });
@@ -153,7 +153,7 @@ export class DiskHealth {
     }[];
     const array = arrays.find(({ ext }) => ext.members.some((member) => member.name === name))?.name ?? null;
     const which = [path, model, serial].filter((part) => part !== null).join(', ');
-    const message = `the disk ${name} (${which}) is failing: ${String(reason)}; replace it while it still serves`;
+    const message = `the disk ${name} (${which}) is failing: ${String(reason)}; replace it while it still works`;
     this.#onEvent({ event: 'DiskFailing', severity: 'warning', array, device: name, message });
   }
 

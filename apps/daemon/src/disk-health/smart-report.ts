@@ -39,7 +39,7 @@ const nvmeWarnings = [
   'its spare blocks are nearly used up',
   'its temperature is out of bounds',
   'it is not reliable any more',
-  'it takes no writes any more',
+  'it no longer accepts writes',
   'its backup of volatile memory has failed',
   'its persistent memory region is read-only or unreliable',
 ];
@@ -66,7 +66,7 @@ export function readSmartReport(text: string): DiskReport {
   try {
     output = smartctlOutput.parse(JSON.parse(text));
   } catch {
-    return unknownReport('smartctl has printed something else than the JSON that it should');
+    return unknownReport('smartctl printed something other than the expected JSON');
   }
   const nvme = output.nvme_smart_health_information_log;
   const sectors = output.ata_smart_attributes?.table?.filter(({ id }) => ataSectors.includes(id));
@@ -76,7 +76,7 @@ export function readSmartReport(text: string): DiskReport {
   const reasons = [...(passed === false ? ['its self-assessment (SMART) says that it is failing'] : []), ...warnings];
   const isBad = passed === false || warning !== 0;
   const said = output.smartctl?.messages?.map((message) => message.string).join('; ') ?? '';
-  const silence = said === '' ? 'it says nothing of its health' : said;
+  const silence = said === '' ? 'it reports no health' : said;
   return {
     verdict: isBad ? 'bad' : passed === true ? 'good' : 'unknown',
     reason: isBad ? reasons.join(', ') || `critical warning ${warning}` : passed === true ? null : silence,

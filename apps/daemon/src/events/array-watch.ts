@@ -65,10 +65,10 @@ export class ArrayWatch {
         if (array !== undefined) this.#toldOf(array).isTroubled = true;
         return;
       case 'arrayRemoved':
-        this.#say('DeviceDisappeared', 'warning', event.array, null, `array ${event.array} is gone: it was stopped or deleted`);
+        this.#say('DeviceDisappeared', 'warning', event.array, null, `array ${event.array} was stopped or deleted`);
         return;
       case 'arrayResized':
-        this.#say('ArrayResized', 'info', event.array, null, `array ${event.array} has ${event.numBlocks} blocks from now on`);
+        this.#say('ArrayResized', 'info', event.array, null, `array ${event.array} has ${event.numBlocks} blocks now`);
         return;
       case 'memberAdded':
         this.#say('DeviceAdded', 'info', event.array, event.member, `${placeOf(event)} has been added`);
@@ -81,23 +81,23 @@ export class ArrayWatch {
         return;
       }
       case 'memberFailed': {
-        const what = event.wasFilled ? 'has failed while it was being filled' : 'has failed';
+        const what = event.wasFilled ? 'has failed during its rebuild' : 'has failed';
         this.#lost(event.wasFilled ? 'FailSpare' : 'Fail', 'critical', event, `${placeOf(event)} ${what}: ${event.reason}`);
         return;
       }
       case 'memberUnresponsive':
-        this.#say('DeviceSlow', 'warning', event.array, event.member, `${placeOf(event)} is late with an answer`);
+        this.#say('DeviceSlow', 'warning', event.array, event.member, `${placeOf(event)} does not respond`);
         return;
       case 'memberAnswers':
-        this.#say('DeviceAnswers', 'info', event.array, event.member, `${placeOf(event)} answers again`);
+        this.#say('DeviceAnswers', 'info', event.array, event.member, `${placeOf(event)} responds again`);
         return;
       case 'spareActivated':
-        this.#say('MoveSpare', 'info', event.array, event.member, `${placeOf(event)} was a spare, and takes the empty place`);
+        this.#say('MoveSpare', 'info', event.array, event.member, `${placeOf(event)} was a spare, and fills the empty slot`);
         return;
       case 'processStarted':
         if (array !== undefined) this.#toldOf(array).progress = 0;
         for (const target of targetsOf(event))
-          this.#say('RebuildStarted', 'info', event.array, target, `${workOf({ ...event, target })} has begun`);
+          this.#say('RebuildStarted', 'info', event.array, target, `${workOf({ ...event, target })} has started`);
         return;
       case 'checksumError':
         // All errors within a second are reported as one event: see `#errors`.
@@ -114,7 +114,7 @@ export class ArrayWatch {
     told.waitsSince = null;
     told.isWaiting = false;
     if (isNew) this.#say('NewArray', 'info', array.name, null, `array ${array.name} is online`);
-    if (isNew && array.numInSync < array.numSlots) this.#degraded(array, 'has come up');
+    if (isNew && array.numInSync < array.numSlots) this.#degraded(array, 'is online');
     else this.#mended(array);
   }
 
@@ -157,8 +157,8 @@ export class ArrayWatch {
     const { error, process } = event;
     const record = array?.history.find(({ type }) => type === process);
     const mismatches = record?.mismatchBlocks ?? 0;
-    const found = process === 'check' || process === 'repair' ? `; ${blocks(mismatches)} disagreed` : '';
-    const end = error === null ? `has ended${found}` : `did not get to its end: ${error}`;
+    const found = process === 'check' || process === 'repair' ? `; ${blocks(mismatches)} with mismatches` : '';
+    const end = error === null ? `has ended${found}` : `did not complete: ${error}`;
     const isFilling = process === 'rebuild' || process === 'replace';
     const severity = error === null || error === cancelledReason ? 'info' : 'warning';
     for (const target of targetsOf(event)) {
@@ -168,7 +168,7 @@ export class ArrayWatch {
       this.#say('SpareActive', 'info', event.array, target, message);
     }
     if (mismatches > 0 && process === 'check') {
-      const message = `the check of array ${event.array} found ${blocks(mismatches)} where redundancy disagrees with the data`;
+      const message = `the check of array ${event.array} found ${blocks(mismatches)} where redundancy does not match the data`;
       this.#say('MismatchesFound', 'warning', event.array, null, message);
     }
     if (array !== undefined) this.#mended(array);
@@ -188,7 +188,7 @@ export class ArrayWatch {
           'critical',
           array.name,
           null,
-          `array ${array.name} has failed: ${reason ?? 'the reason is not known'}`,
+          `array ${array.name} has failed: ${reason ?? 'the reason is unknown'}`,
         );
       }
       if (health === 'configuring') this.#waiting(array, told, now);
@@ -222,7 +222,7 @@ export class ArrayWatch {
     told.progress = percent;
     for (const target of targetsOf({ targets: process.targets.map((slot) => slot.name ?? '') })) {
       const about = { array: name, process: process.type, target };
-      this.#say(`Rebuild${percent}`, 'info', name, target, `${workOf(about)} has got to ${percent} %`);
+      this.#say(`Rebuild${percent}`, 'info', name, target, `${workOf(about)} is at ${percent} %`);
     }
   }
 
@@ -233,7 +233,7 @@ export class ArrayWatch {
       told.errors[index] = all;
       if (all <= before || name === null) continue;
       const place = placeOf({ array: array.name, slot: index, member: name });
-      const lies = errors.checksum > 0 ? `, ${errors.checksum} blocks that are not what their checksums say` : '';
+      const lies = errors.checksum > 0 ? `, ${errors.checksum} blocks with checksum mismatches` : '';
       const counts = `${errors.read} read and ${errors.write} write errors so far${lies}, ${errors.repaired} blocks rewritten from redundancy`;
       this.#say('DeviceErrors', 'warning', array.name, name, `${place} has errors: ${counts}`);
     }

@@ -47,7 +47,7 @@ export function eventMethods(events: EventLog, sinks: EventSinks): RpcMethod[] {
       states: both,
       params: z.strictObject({ message: z.string().max(1000).optional() }),
       badParams: invalidParams,
-      run({ message = 'a test message of raidkitd: events arrive here' }) {
+      run({ message = 'a test message of raidkitd: events are delivered here' }) {
         const report = { event: 'TestMessage', severity: 'info', array: null, device: null, message } as const;
         return Promise.resolve(events.add(report));
       },

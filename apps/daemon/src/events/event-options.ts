@@ -25,25 +25,24 @@ export function addEventOptions(command: Command): void {
   command
     .option(
       '--event-program <path>',
-      'run this for each event, with the event, the array and the device, as mdadm does',
+      'program to run for each event, with the event, the array and the device, as mdadm does',
       parsePath,
     )
-    .option('--event-webhook <url>', 'post each event to this server, as JSON', parseUrl)
-    .option('--event-webhook-key <file>', 'sign what is posted with the key in this file (HMAC-SHA256)', parsePath)
-    .option('--event-mail <address>', 'write to this address about warnings and what is critical', parseAddress)
-    .option('--event-mail-from <address>', 'who mails are from (raidkitd on this machine)', parseAddress)
-    .option('--event-sendmail <path>', 'what mails are sent with (/usr/sbin/sendmail)', parsePath)
-    .option('--remind <hours>', 'how often it is told again that an array is degraded; 0 for never', parseHours, 24);
+    .option('--event-webhook <url>', 'URL to post each event to, as JSON', parseUrl)
+    .option('--event-webhook-key <file>', 'sign posted events with the key in this file (HMAC-SHA256)', parsePath)
+    .option('--event-mail <address>', 'address to send mail to about warnings and critical events', parseAddress)
+    .option('--event-mail-from <address>', 'sender of the mails (raidkitd on this machine)', parseAddress)
+    .option('--event-sendmail <path>', 'program that sends mails (/usr/sbin/sendmail)', parsePath)
+    .option('--remind <hours>', 'how often to report again that an array is degraded; 0 for never', parseHours, 24);
 }
 
 /** Reads the key. Ends the process, as commander does, if the options contradict each other. */
 export function eventOptions(command: Command, options: ParsedEventOptions): { sinks: SinkOptions; remindMs: number } {
   const { eventMail: to, eventMailFrom: from, eventProgram: path, eventSendmail: sendmail, eventWebhook: url } = options;
   const { eventWebhookKey: keyFile, remind } = options;
-  if (url === undefined && keyFile !== undefined)
-    command.error('error: --event-webhook-key means nothing without --event-webhook');
+  if (url === undefined && keyFile !== undefined) command.error('error: --event-webhook-key needs --event-webhook');
   if (to === undefined && (from !== undefined || sendmail !== undefined))
-    command.error('error: --event-mail-from and --event-sendmail mean nothing without --event-mail');
+    command.error('error: --event-mail-from and --event-sendmail need --event-mail');
   const key = keyFile === undefined ? undefined : readKey(command, keyFile);
   return {
     sinks: {

@@ -100,7 +100,7 @@ export class LastingCounts implements Caller {
   /** Updates the totals from the arrays' counters and saves them. Failures are logged. */
   look(): Promise<void> {
     return this.#inTurn(() => this.#lookNow()).catch((error: unknown) =>
-      this.#log.debug({ err: error }, 'errors and history could not be noted'),
+      this.#log.debug({ err: error }, 'error counts and history could not be recorded'),
     );
   }
 
@@ -193,7 +193,7 @@ export class LastingCounts implements Caller {
       this.#saved = text;
       this.#isInTrouble = false;
     } catch (error) {
-      if (!this.#isInTrouble) this.#log.error({ path: this.#path, err: error }, 'errors and history cannot be saved');
+      if (!this.#isInTrouble) this.#log.error({ path: this.#path, err: error }, 'error counts and history cannot be saved');
       this.#isInTrouble = true;
     }
   }

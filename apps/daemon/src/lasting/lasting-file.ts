@@ -76,7 +76,7 @@ export function readLasting(path: string, log: Logger): Map<string, LastingArray
     return new Map(Object.entries(fileSchema.parse(JSON.parse(readSmallFile(path, mostBytes))).arrays));
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT')
-      log.warn({ path, err: error }, 'errors and history of earlier runs cannot be read: they are counted from now on');
+      log.warn({ path, err: error }, 'error counts and history of earlier runs cannot be read: they start again');
     return new Map();
   }
 }

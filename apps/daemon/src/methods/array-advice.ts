@@ -28,12 +28,12 @@ export function adviceFor(array: RaidArray, wentOffline: string | null): Advice 
         reason:
           reason ??
           (array.process?.type === 'resum'
-            ? 'what was being written before a stop that was not clean, or by another program, is given checksums of what is there'
-            : 'after a stop that was not clean, redundancy is being made to agree with the data'),
+            ? 'after an unclean stop, or a run by another program, blocks that were being written get checksums of their present contents'
+            : 'after an unclean stop, redundancy is being made consistent with the data'),
         action: null,
       };
     case 'rebuilding':
-      return { health, reason: reason ?? `${describeTargets(array)} is being filled`, action: null };
+      return { health, reason: reason ?? `${describeTargets(array)} is being rebuilt`, action: null };
     case 'degraded':
       return { health, reason: reason ?? `the array runs without ${names}`, action: replaceAction(absent) };
     case 'configuring':
@@ -41,8 +41,8 @@ export function adviceFor(array: RaidArray, wentOffline: string | null): Advice 
     case 'offline':
       return {
         health,
-        reason: reason ?? wentOffline ?? `it lost more members than it can do without: ${names}`,
-        action: `bring ${names === '' ? 'its members' : names} back: the array comes up by itself; or end it with raidkit_stop`,
+        reason: reason ?? wentOffline ?? `it has lost more members than it can do without: ${names}`,
+        action: `bring ${names === '' ? 'its members' : names} back: the array then starts automatically; or stop it with raidkit_stop`,
       };
     case 'failed':
       if (array.state === 'online')
@@ -51,7 +51,7 @@ export function adviceFor(array: RaidArray, wentOffline: string | null): Advice 
           reason,
           action: 'save what can still be read, replace the device that failed, then stop the array and start it again',
         };
-      return { health, reason, action: `${startAction(array, absent)}; raidkit_examine shows what a device carries` };
+      return { health, reason, action: `${startAction(array, absent)}; raidkit_examine shows the superblock of a device` };
   }
 }
 
@@ -73,25 +73,24 @@ const isDiscovered = (slot: Slot): boolean => slot.isOperational;
 function configuring(array: RaidArray, absent: readonly Slot[], names: string, startError: string | null): Advice {
   const health = 'configuring';
   if (array.isStarting) return { health, reason: 'it is being started', action: null };
-  if (absent.length === 0)
-    return { health, reason: 'all members are there, and the array is about to be started', action: null };
+  if (absent.length === 0) return { health, reason: 'all members are present, and the array is about to start', action: null };
   const enough = array.canRunWith(isDiscovered);
   const reason = enough
-    ? `it waits for ${names}; ${array.numDiscovered} members of ${array.numSlots} are there, with which it could start`
-    : `it waits for ${names}; ${array.numDiscovered} members of ${array.numSlots} are there, and it cannot start: ${array.whyNotWith(isDiscovered)}`;
+    ? `it waits for ${names}; ${array.numDiscovered} members of ${array.numSlots} are present, with which it could start`
+    : `it waits for ${names}; ${array.numDiscovered} members of ${array.numSlots} are present, and it cannot start: ${array.whyNotWith(isDiscovered)}`;
   const whole = startError === null ? reason : `${reason}; ${startError}`;
   return { health, reason: whole, action: startAction(array, absent) };
 }
 
 function startAction(array: RaidArray, absent: readonly Slot[]): string {
-  if (absent.length === 0) return 'mend what the reason says, and start the array with raidkit_assemble';
+  if (absent.length === 0) return 'fix the reason, and start the array with raidkit_assemble';
   const bring = `open ${absent.length === 1 ? 'the device' : 'the devices'} of ${absent.map(describeSlot).join(', ')}`;
   if (!array.canRunWith(isDiscovered)) return bring;
   return `${bring}; or, if ${absent.length === 1 ? 'it is' : 'they are'} lost, start the array without ${absent.length === 1 ? 'it' : 'them'} with raidkit_assemble`;
 }
 
 function replaceAction(absent: readonly Slot[]): string {
-  return `bring the device back, or add another one with bdev_raid_add_base_bdev${absent.length > 1 ? ', for each of them' : ''}; a spare (raidkit_add_spare) does that by itself`;
+  return `bring the device back, or add another one with bdev_raid_add_base_bdev${absent.length > 1 ? ', for each of them' : ''}; a spare (raidkit_add_spare) does that automatically`;
 }
 
 function describeTargets({ slots }: RaidArray): string {
@@ -125,5 +124,5 @@ function isZero(uuid: string): boolean {
 /** Describes which checksums are still missing; null if none are. */
 function describeUnproven({ isUnproven, wantsIntegrity }: RaidArray): string | null {
   if (wantsIntegrity) return 'it gets checksums as soon as its members have room for them';
-  return isUnproven ? 'not all blocks have been given checksums yet: the others are not proven' : null;
+  return isUnproven ? 'some blocks do not have checksums yet: these are not verified' : null;
 }

@@ -51,7 +51,7 @@ export function bdevMethods(service: Service): RpcMethod[] {
       badParams: internalFailed,
       run(params) {
         if (params.name !== undefined && params.names !== undefined)
-          throw errnoRefusal(22, 'name and names are two ways to say one thing: give one of them');
+          throw errnoRefusal(22, 'name and names exclude each other: give one of them');
         const bdevs = wanted(params);
         const isPerChannel = params.per_channel === true;
         if (isPerChannel && bdevs.length !== 1) {

@@ -206,6 +206,6 @@ function inMs(seconds: number | undefined): number | undefined {
 function requireNoCopies(arrayName: string, modules: Service['modules'], level: string): void {
   const module = modules.byName(level);
   if (module === undefined || module.redundancy === 'none') return;
-  const message = `array ${arrayName}: a ${module.level} of one member has nothing to lose it to; with "single" it is made, to get a copy later`;
+  const message = `array ${arrayName}: a ${module.level} of one member has no redundancy; with "single" it is created, to get a copy later`;
   throw new RaidError('ERR_RAID_INVALID', 22, message);
 }

@@ -246,7 +246,7 @@ export function raidkitMethods(service: Service): RpcMethod[] {
       async run(params) {
         const array = find(params.name);
         if ((params.member === undefined) === (params.slot === undefined))
-          throw errnoRefusal(22, 'say which slot is to go: by its member, or by its number, and not by both');
+          throw errnoRefusal(22, 'give the slot to remove either by its member or by its number');
         const slot = array.slots.find((one) =>
           params.slot === undefined ? one.name === params.member : one.index === params.slot,
         );

@@ -35,7 +35,7 @@ export function toReadOptions(policy: ReadPolicy | undefined, { normal, prefer, 
     for (const [index, member] of (names ?? []).entries()) {
       if (Object.hasOwn(members, member))
         throw new RpcError(-22, 'Invalid argument', {
-          reason: `${member} is named twice: a member is preferred, write-mostly or normal`,
+          reason: `${member} is given twice: a member is preferred, write-mostly or normal`,
           field: `${field}.${index}`,
         });
       members[member] = preference;

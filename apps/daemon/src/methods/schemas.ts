@@ -12,4 +12,4 @@ export const name = z.string().refine((text) => !/\p{Surrogate}/u.test(text), 'v
 const anyJson = z.json();
 
 /** Any JSON value. (The schema of `z.json()` refers to itself, which `rpc.discover`'s document cannot express.) */
-export const json = z.unknown().refine((value) => anyJson.safeParse(value).success, { error: 'a value that JSON has' });
+export const json = z.unknown().refine((value) => anyJson.safeParse(value).success, { error: 'a JSON value' });

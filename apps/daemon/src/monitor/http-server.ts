@@ -143,7 +143,7 @@ class Pages {
       case '/readyz':
         return this.#health(true);
       default:
-        return Promise.resolve({ status: 404, type: 'text/plain', body: 'there are /, /metrics, /healthz and /readyz\n' });
+        return Promise.resolve({ status: 404, type: 'text/plain', body: 'the pages are /, /metrics, /healthz and /readyz\n' });
     }
   }
 
@@ -162,7 +162,7 @@ class Pages {
   async #health(mustBeUp: boolean): Promise<Page> {
     const health = await askHealth(this.#sources.caller);
     const isUp = this.#sources.isReady();
-    const reason = health.isHealthy ? (mustBeUp && !isUp ? 'it is starting, or ending' : null) : health.reason;
+    const reason = health.isHealthy ? (mustBeUp && !isUp ? 'it is starting or stopping' : null) : health.reason;
     const body = `${JSON.stringify({ status: reason === null ? 'ok' : 'unavailable', reason })}\n`;
     return { status: reason === null ? 200 : 503, type: 'application/json', body };
   }

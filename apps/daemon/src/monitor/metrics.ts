@@ -44,9 +44,9 @@ export function formatMetrics(snapshot: Snapshot | null, state: MonitorState): s
     'Connections of NBD clients to the export.',
     exports.map((one) => [{ export: one.name, device: one.bdev_name }, one.connections] as const),
   );
-  out.gauge('raidkit_spares', 'Devices that stand by for members that fail.', [[{}, spares.length]]);
+  out.gauge('raidkit_spares', 'Spare devices.', [[{}, spares.length]]);
   const { pending, state_error: stateError } = configuration;
-  out.gauge('raidkit_configuration_pending_calls', 'Calls of the configuration that could not be carried out yet.', [
+  out.gauge('raidkit_configuration_pending_calls', 'Calls of the configuration that are pending, because they have failed.', [
     [{}, pending.length],
   ]);
   out.gauge('raidkit_configuration_saved', 'Whether the state file could be written: 1 if so, or if there is none.', [
@@ -57,10 +57,8 @@ export function formatMetrics(snapshot: Snapshot | null, state: MonitorState): s
 
 function daemonMetrics(out: Exposition, { eventCounts, isReady, isStuck, sinks }: MonitorState): void {
   out.gauge('raidkit_build_info', 'Always 1; the version is in its label.', [[{ version: packageVersion() }, 1]]);
-  out.gauge('raidkit_ready', 'Whether the daemon has come up.', [[{}, isReady ? 1 : 0]]);
-  out.gauge('raidkit_stuck', 'Whether the data path does not answer; then there are no other metrics of it.', [
-    [{}, isStuck ? 1 : 0],
-  ]);
+  out.gauge('raidkit_ready', 'Whether the daemon is ready.', [[{}, isReady ? 1 : 0]]);
+  out.gauge('raidkit_stuck', 'Whether the data path does not respond; then it has no other metrics.', [[{}, isStuck ? 1 : 0]]);
   out.counter(
     'raidkit_events_total',
     'Events since the daemon was started.',
@@ -70,17 +68,17 @@ function daemonMetrics(out: Exposition, { eventCounts, isReady, isStuck, sinks }
     sinks.map((sink) => [{ sink: sink.name }, value(sink)] as const);
   out.counter(
     'raidkit_event_sink_told_total',
-    'Events that the sink has taken.',
+    'Events delivered to the sink.',
     ofSinks(({ told }) => told),
   );
   out.counter(
     'raidkit_event_sink_dropped_total',
-    'Events that the sink could not be told.',
+    'Events that could not be delivered to the sink.',
     ofSinks(({ dropped }) => dropped),
   );
   out.gauge(
     'raidkit_event_sink_waiting',
-    'Events that wait for the sink.',
+    'Events queued for the sink.',
     ofSinks(({ waiting }) => waiting),
   );
 }
@@ -90,12 +88,12 @@ function arrayMetrics(out: Exposition, arrays: readonly ArrayState[]): void {
     arrays.map((array) => [{ array: array.name }, value(array)] as const);
   out.gauge(
     'raidkit_array_info',
-    'Always 1; what the array is, is in its labels.',
+    'Always 1; the labels describe the array.',
     arrays.map(({ name, raid_level: level, uuid }) => [{ array: name, uuid, level }, 1] as const),
   );
   out.gauge(
     'raidkit_array_health',
-    'Which of these states the array is in: 1 for that one.',
+    'State of the array: 1 for the present state, 0 for the others.',
     arrays.flatMap(({ ext, name }) =>
       healths.map((health) => [{ array: name, health }, ext.health === health ? 1 : 0] as const),
     ),
@@ -107,7 +105,7 @@ function arrayMetrics(out: Exposition, arrays: readonly ArrayState[]): void {
   );
   out.gauge(
     'raidkit_array_slots',
-    'Places for members.',
+    'Slots of the array.',
     each(({ ext }) => ext.members.length),
   );
   out.gauge(
@@ -122,12 +120,12 @@ function arrayMetrics(out: Exposition, arrays: readonly ArrayState[]): void {
   const mapped = arrays.flatMap(({ ext, name }) => (ext.regions === null ? [] : [{ name, regions: ext.regions }]));
   out.gauge(
     'raidkit_array_regions',
-    'Regions of the map by state: never written, being written, out of sync on an absent member, or in need of a resync.',
+    'Regions of the write-intent bitmap by state: never written, being written, out of sync on an absent member, or in need of a resync.',
     mapped.flatMap(({ name, regions }) => regionStates.map((state) => [{ array: name, state }, regions[state]] as const)),
   );
   out.gauge(
     'raidkit_array_region_size_bytes',
-    'Size of a region of the map, on a member.',
+    'Size of a region of the write-intent bitmap, on a member.',
     mapped.map(({ name, regions }) => [{ array: name }, regions.region_size] as const),
   );
 }
@@ -139,14 +137,14 @@ function memberMetrics(out: Exposition, arrays: readonly ArrayState[]): void {
     );
   out.gauge(
     'raidkit_member_info',
-    'Always 1; which device is in the slot is in its label, empty for none.',
+    'Always 1; the label names the device in the slot, and is empty for none.',
     arrays.flatMap(({ ext, name }) =>
       ext.members.map((member) => [{ array: name, slot: member.slot, device: member.name ?? '' }, 1] as const),
     ),
   );
   out.gauge(
     'raidkit_member_in_sync',
-    'Whether the slot has a member that is up to date.',
+    'Whether the slot has a member in sync.',
     each(({ state }) => (state === 'current' || state === 'unresponsive' ? 1 : 0)),
   );
   out.counter(
@@ -166,12 +164,12 @@ function memberMetrics(out: Exposition, arrays: readonly ArrayState[]): void {
   );
   out.counter(
     'raidkit_member_checksum_errors_total',
-    'Blocks of 4 KiB of the member that were found not to be what their checksums say, each once until it is written; with a state file, also before a restart.',
+    'Blocks of 4 KiB of the member with checksum mismatches, each once until it is written; with a state file, also before a restart.',
     each((member) => member.checksum_errors),
   );
   out.gauge(
     'raidkit_member_bad_blocks',
-    'Blocks that the member does not hold, since what belonged there could not be worked out.',
+    'Bad blocks of the member: their contents could not be reconstructed.',
     each((member) => member.bad_blocks),
   );
 }
@@ -182,32 +180,32 @@ function processMetrics(out: Exposition, arrays: readonly ArrayState[]): void {
     running.map(({ name, process }) => [{ array: name, process: process.type }, value(process)] as const);
   out.gauge(
     'raidkit_process_done_bytes',
-    'How much of the array the background work that runs is through with.',
+    'Part of the array that the running background process has done.',
     each((process) => process.bytes_done),
   );
   out.gauge(
     'raidkit_process_size_bytes',
-    'How much of the array it has to do in all.',
+    'Size of all that the background process must cover.',
     each((process) => process.bytes_total),
   );
   out.gauge(
     'raidkit_process_rate_bytes_per_second',
-    'How fast it is, on average, without what it passes over.',
+    'Average rate of the background process, without ranges that it skips.',
     each((process) => process.bytes_per_sec),
   );
   out.gauge(
     'raidkit_process_eta_seconds',
-    'Seconds that are left at that rate, at most; +Inf while that is not known, or it is paused.',
+    'Maximum number of seconds left at that rate; +Inf while that is unknown, or the process is paused.',
     each(({ eta_sec: eta, paused }) => (eta === null || paused ? Infinity : eta)),
   );
   out.gauge(
     'raidkit_process_paused',
-    'Whether it is paused.',
+    'Whether the background process is paused.',
     each(({ paused }) => (paused ? 1 : 0)),
   );
   out.gauge(
     'raidkit_process_mismatch_blocks',
-    'Blocks at which it found that redundancy disagreed with the data.',
+    'Blocks at which redundancy did not match the data.',
     each((process) => process.mismatch_blocks),
   );
 }
@@ -226,17 +224,17 @@ function checkMetrics(out: Exposition, arrays: readonly ArrayState[]): void {
   );
   out.gauge(
     'raidkit_check_last_duration_seconds',
-    'How long it took.',
+    'Duration of the last check or repair.',
     each((record) => record.seconds),
   );
   out.gauge(
     'raidkit_check_last_complete',
-    'Whether it got to its end.',
+    'Whether the last check or repair was complete.',
     each((record) => (record.error === null ? 1 : 0)),
   );
   out.gauge(
     'raidkit_check_last_mismatch_blocks',
-    'Blocks at which it found that redundancy disagreed with the data.',
+    'Blocks at which redundancy did not match the data.',
     each((record) => record.mismatch_blocks),
   );
 }
@@ -259,12 +257,12 @@ function scheduleMetrics(out: Exposition, checks: readonly ScheduledArray[]): vo
   );
   out.gauge(
     'raidkit_schedule_mismatch_blocks',
-    'Blocks at which it found that redundancy disagreed with the data.',
+    'Blocks at which redundancy did not match the data.',
     each(({ completedAt, mismatchBlocks }) => (completedAt === null ? null : mismatchBlocks)),
   );
   out.gauge(
     'raidkit_schedule_unfinished_ratio',
-    'Part of the array that the check which runs, or goes on another night, is through with.',
+    'Part of the array that a check which is running or interrupted has done.',
     each(({ done }) => done),
   );
 }
@@ -276,7 +274,7 @@ function deviceMetrics(out: Exposition, { arrays, iostat, latency }: Snapshot): 
     bdevs.map((stats) => [{ device: stats.name, role: roleOf(arrays, stats.name) }, value(stats)] as const);
   out.counter(
     'raidkit_device_reads_total',
-    'Reads that have succeeded.',
+    'Successful reads.',
     each((stats) => stats.num_read_ops),
   );
   out.counter(
@@ -286,7 +284,7 @@ function deviceMetrics(out: Exposition, { arrays, iostat, latency }: Snapshot): 
   );
   out.counter(
     'raidkit_device_writes_total',
-    'Writes that have succeeded.',
+    'Successful writes.',
     each((stats) => stats.num_write_ops),
   );
   out.counter(
@@ -309,12 +307,12 @@ function deviceMetrics(out: Exposition, { arrays, iostat, latency }: Snapshot): 
   );
   out.counter(
     'raidkit_device_errors_total',
-    'I/O that has failed.',
+    'Failed I/O.',
     operations.map(({ labels, operation }) => [labels, operation.errors] as const),
   );
   out.histogram(
     'raidkit_device_latency_seconds',
-    'How long I/O that succeeded has taken.',
+    'Latency of successful I/O.',
     latencyEdgesUs.map((us) => us / 1_000_000),
     operations.map(({ labels, operation }) => [labels, inSeconds(operation)] as const),
   );
@@ -325,17 +323,17 @@ function reactorMetrics(out: Exposition, reactors: readonly ReactorState[]): voi
     reactors.map((one) => [{ reactor: one.reactor }, value(one)] as const);
   out.counter(
     'raidkit_reactor_awake_seconds_total',
-    'Time in which the thread of the data path was awake: at work, or looking for more.',
+    'Time that the thread of the data path was awake: working or polling.',
     each((one) => one.awake_sec),
   );
   out.counter(
     'raidkit_reactor_asleep_seconds_total',
-    'Time in which it slept.',
+    'Time that the thread of the data path slept.',
     each((one) => one.asleep_sec),
   );
   out.counter(
     'raidkit_reactor_requests_total',
-    'Requests of NBD clients that it has answered.',
+    'Requests of NBD clients that the reactor has answered.',
     reactors.flatMap((one) => [
       [{ reactor: one.reactor, type: 'read' }, one.read_requests] as const,
       [{ reactor: one.reactor, type: 'write' }, one.write_requests] as const,
@@ -344,22 +342,22 @@ function reactorMetrics(out: Exposition, reactors: readonly ReactorState[]): voi
   );
   out.counter(
     'raidkit_reactor_read_bytes_total',
-    'Bytes that NBD clients have read of it.',
+    'Bytes that NBD clients have read through the reactor.',
     each((one) => one.bytes_read),
   );
   out.counter(
     'raidkit_reactor_written_bytes_total',
-    'Bytes that NBD clients have written to it.',
+    'Bytes that NBD clients have written through the reactor.',
     each((one) => one.bytes_written),
   );
   out.gauge(
     'raidkit_reactor_connections',
-    'Connections of NBD clients to it, those that are choosing their export among them.',
+    'Connections of NBD clients to the reactor, including those in the handshake.',
     each((one) => one.connections),
   );
   out.gauge(
     'raidkit_reactor_queue_depth',
-    'I/O in flight there, on volumes and on members.',
+    'I/O in flight in the reactor, on volumes and on members.',
     each((one) => one.queue_depth),
   );
 }
@@ -371,32 +369,32 @@ function diskMetrics(out: Exposition, { disks, reason }: DiskHealthState): void 
       const number = value(disk);
       return number === null ? [] : [[{ device: disk.bdev_name }, number] as const];
     });
-  out.gauge('raidkit_disk_health_known', 'Whether smartctl answers, and there are disks to ask about.', [
+  out.gauge('raidkit_disk_health_known', 'Whether smartctl is available, and there are disks to query.', [
     [{}, reason === null ? 1 : 0],
   ]);
   out.gauge(
     'raidkit_disk_failing',
-    'Whether the disk says (SMART, NVMe) that it is failing; nothing of one that does not say.',
+    'Whether the disk reports (SMART, NVMe) that it is failing; absent if it does not report it.',
     each(({ verdict }) => (verdict === 'unknown' ? null : verdict === 'bad' ? 1 : 0)),
   );
   out.gauge(
     'raidkit_disk_temperature_celsius',
-    'Its temperature.',
+    'Temperature of the disk.',
     each((disk) => disk.temperature_celsius),
   );
   out.gauge(
     'raidkit_disk_power_on_seconds',
-    'For how long it has been on.',
+    'Time that the disk has been powered on.',
     each((disk) => (disk.power_on_hours === null ? null : disk.power_on_hours * 3600)),
   );
   out.gauge(
     'raidkit_disk_used_ratio',
-    'How much of its life is used up by its maker’s reckoning (NVMe); may be above 1.',
+    'Part of its life that the disk has used by its maker’s estimate (NVMe); may be above 1.',
     each((disk) => (disk.percentage_used === null ? null : disk.percentage_used / 100)),
   );
   out.gauge(
     'raidkit_disk_media_errors',
-    'Errors that it could not correct (NVMe), or sectors that it has replaced, or waits to (ATA).',
+    'Errors that the disk could not correct (NVMe), or sectors that it has reallocated or will reallocate (ATA).',
     each((disk) => disk.media_errors),
   );
 }

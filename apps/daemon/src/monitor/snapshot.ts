@@ -103,7 +103,7 @@ export function isStarting(error: unknown): boolean {
 export async function inTime<T>(work: Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`the data path has not answered in ${timeLimitMs / 1000} s`)), timeLimitMs);
+    timer = setTimeout(() => reject(new Error(`the data path has not responded within ${timeLimitMs / 1000} s`)), timeLimitMs);
   });
   try {
     return await Promise.race([work, late]);

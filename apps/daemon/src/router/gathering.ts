@@ -101,5 +101,5 @@ export class Gathering {
 }
 
 function describe({ name, reactor, reason }: FixedDevice): string {
-  return `${name} is on reactor ${reactor} and cannot leave it (${reason})`;
+  return `${name} is on reactor ${reactor} and cannot be moved (${reason})`;
 }

@@ -60,7 +60,7 @@ export class Moves {
     try {
       device = (await this.#port(from).ask({ ask: 'release', name })) as MovedDevice;
     } catch (error) {
-      throw refusal(error, `${name} cannot leave reactor ${from}`);
+      throw refusal(error, `${name} cannot be moved from reactor ${from}`);
     }
     try {
       await this.#port(to).ask({ ask: 'adopt', device });
@@ -77,7 +77,7 @@ export class Moves {
     try {
       await this.#port(from).ask({ ask: 'adopt', device });
     } catch (error) {
-      const again = refusal(error, `${why.message}, nor again on reactor ${from}, and is closed now`);
+      const again = refusal(error, `${why.message}, nor again on reactor ${from}, and is now closed`);
       this.#log.error({ bdev: device.name }, again.message);
       throw again;
     }

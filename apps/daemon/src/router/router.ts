@@ -103,7 +103,7 @@ export class Router implements Caller {
       if (other.status === 'fulfilled') continue;
       const why: unknown = other.reason;
       if (!(why instanceof RpcError)) throw why;
-      const where = `(reactor ${index + 1}; other reactors have done what was asked)`;
+      const where = `(reactor ${index + 1}; other reactors have carried out the call)`;
       throw new RpcError(why.code, `${why.message} ${where}`, { ...why.data, reason: `${why.data.reason} ${where}` });
     }
     return answer;

@@ -4,13 +4,13 @@ import type { RefusalData } from './errors.js';
 /** Describes what is wrong with a call's parameters: the first invalid field, and its valid values. */
 export function describeIssues(issues: readonly z.core.$ZodIssue[], schema: z.ZodType, params: unknown): RefusalData {
   const [issue] = issues;
-  if (issue === undefined) return { reason: 'the parameters do not fit' };
+  if (issue === undefined) return { reason: 'the parameters are invalid' };
   if (issue.code === 'unrecognized_keys') {
     const unknown = issue.keys.join(', ');
     const at = issue.path.length === 0 ? '' : `${pathOf(issue)}.`;
     const known = issue.path.length === 0 && schema instanceof z.ZodObject ? Object.keys(schema.shape) : [];
     const allowed = known.length === 0 ? {} : { allowed: known.join(', ') };
-    const hint = known.length === 0 ? '' : `; there are ${known.join(', ')}`;
+    const hint = known.length === 0 ? '' : `; the parameters are ${known.join(', ')}`;
     return { reason: `there is no parameter ${at}${unknown}${hint}`, field: `${at}${issue.keys[0] ?? ''}`, ...allowed };
   }
   const field = pathOf(issue);
@@ -22,7 +22,7 @@ export function describeIssues(issues: readonly z.core.$ZodIssue[], schema: z.Zo
       field,
       ...(allowed === null ? {} : { allowed }),
     };
-  if (allowed === null) return { reason: `the parameter ${field} does not fit: ${issue.message}`, field };
+  if (allowed === null) return { reason: `the parameter ${field} is invalid: ${issue.message}`, field };
   return { reason: `the parameter ${field} must be ${allowed}`, field, allowed };
 }
 
@@ -57,9 +57,9 @@ function allowedBy(issue: z.core.$ZodIssue): string | null {
 }
 
 const typeNames: Readonly<Record<string, string>> = {
-  string: 'a text',
-  int: 'a whole number',
-  number: 'a whole number',
+  string: 'a string',
+  int: 'an integer',
+  number: 'an integer',
   boolean: 'true or false',
   array: 'a list',
   object: 'an object',

@@ -20,7 +20,7 @@ const mostLoggedCharacters = 500;
 /** Largest number of calls in a batch. */
 const mostInBatch = 4096;
 
-const batchIsFull = `the answers to batches have more than ${maxUnreadBytes / 1024 / 1024} MiB: it was not carried out; send fewer calls at once`;
+const batchIsFull = `the answers to batches exceed ${maxUnreadBytes / 1024 / 1024} MiB: it was not carried out; send fewer calls at once`;
 
 type Id = string | number | null;
 
@@ -104,7 +104,7 @@ export function serveConnection(socket: Socket, caller: Caller, log: Logger, few
         return;
       }
       if (!item.ok) {
-        fewMessages.log('warn', {}, `an RPC client sent what is not JSON: ${brief(item.message)}; its connection is closed`);
+        fewMessages.log('warn', {}, `an RPC client sent invalid JSON: ${brief(item.message)}; its connection is closed`);
         isBroken = true;
         break;
       }

@@ -95,7 +95,7 @@ export class Dispatcher implements Caller {
     const entry = this.#methods.get(name);
     if (entry === undefined) {
       throw new RpcError(RpcCode.MethodNotFound, 'Method not found', {
-        reason: `there is no method ${name}: rpc_get_methods lists those that there are`,
+        reason: `there is no method ${name}: rpc_get_methods lists the methods`,
       });
     }
     if (!this.#isAllowed(entry)) {

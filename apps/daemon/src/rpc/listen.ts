@@ -33,7 +33,7 @@ export async function listenRpc(address: RpcAddress, caller: Caller, log: Logger
   } else {
     if (!isLoopback(address.host)) {
       throw new Error(
-        `the control socket has no authentication, and every client that reaches ${address.host} could do everything: name a loopback address, and come to it from elsewhere through ssh -L`,
+        `the control socket has no authentication, and every client that can reach ${address.host} could do everything: use a loopback address, and reach it from elsewhere through ssh -L`,
       );
     }
     log.warn(
@@ -45,7 +45,7 @@ export async function listenRpc(address: RpcAddress, caller: Caller, log: Logger
   const fewMessages = new LogLimit(log, performance);
   const server = createServer((socket) => {
     if (sockets.size >= maxClients) {
-      fewMessages.log('warn', {}, `an RPC client was turned away: there are ${maxClients} already`);
+      fewMessages.log('warn', {}, `an RPC client was refused: ${maxClients} are connected already`);
       socket.destroy();
       return;
     }

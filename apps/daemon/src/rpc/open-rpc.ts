@@ -31,7 +31,7 @@ export interface OpenRpcDocument {
 }
 
 const description =
-  'The control socket of raidkitd. Results are described as far as clients can rely on them: further fields may be there. Errors have a reason in data.reason, and the parameter that it is about in data.field.';
+  'The control socket of raidkitd. Results are described as far as clients can rely on them: they may have further fields. Errors have a reason in data.reason, and the parameter that it is about in data.field.';
 
 /** Makes the document of these methods. */
 export function openRpcDocument(methods: readonly RpcMethod[]): OpenRpcDocument {

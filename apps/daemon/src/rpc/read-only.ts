@@ -67,5 +67,5 @@ function resets(params: unknown): boolean {
 }
 
 function refusal(what: string): RpcError {
-  return new RpcError(notPermitted, `${what}, and this control socket is for reading only`);
+  return new RpcError(notPermitted, `${what}, and this control socket is read-only`);
 }

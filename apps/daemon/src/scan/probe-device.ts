@@ -67,7 +67,7 @@ function judge(
   if (memberUuid !== undefined && memberUuid !== null) return { kind: 'member', array, uuid, memberUuid, blockSize };
   const reason =
     named === null
-      ? 'its place in the array has been taken by another device'
-      : 'its superblock does not say which member it is: open it with bdev_aio_create and the uuid that it had';
+      ? 'another device has its slot in the array'
+      : 'its superblock does not record which member it is: open it with bdev_aio_create and the uuid that it had';
   return { kind: 'no member', array, uuid, reason };
 }

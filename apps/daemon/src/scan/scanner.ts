@@ -154,10 +154,10 @@ export class Scanner {
     const { policy } = this.#options;
     const isWanted = this.#wanted.has(probed.array) || this.#wanted.has(probed.uuid);
     const isListed = policy === 'all' || (policy !== 'none' && (policy.includes(probed.array) || policy.includes(probed.uuid)));
-    if (!isWanted && !isListed) return ['policy', 'the array is not one that starts by itself: raidkit_start_found starts it'];
+    if (!isWanted && !isListed) return ['policy', 'the array does not start automatically: raidkit_start_found starts it'];
     const twin = this.#members().find((other) => other.path !== path && other.probed.memberUuid === probed.memberUuid);
     // One of the two is a copy and may be outdated.
-    if (twin !== undefined) return ['twin', `${twin.path} says that it is the same member: take one of them away`];
+    if (twin !== undefined) return ['twin', `${twin.path} claims to be the same member: remove one of them`];
     return null;
   }
 
@@ -187,7 +187,7 @@ export class Scanner {
       if (!(await this.#devices.mayOpen(path))) {
         this.#log.info(
           { path },
-          'a device matches --scan, and is not looked at: it is not among those that may be opened here',
+          'a device matches --scan, and is not examined: it is not one of those that may be opened here',
         );
         return { identity, path, probed: { kind: 'none' }, bdev: null, reason: null, why: null };
       }
@@ -197,7 +197,7 @@ export class Scanner {
       return seen;
     } catch (error) {
       const { reason } = toRpcError(error).data;
-      this.#log.debug({ path }, `a device could not be looked at: ${reason}`);
+      this.#log.debug({ path }, `a device could not be examined: ${reason}`);
       // It is probed again with the next scan, as another program that has it open may close it.
       return { identity: '', path, probed: { kind: 'unreadable', reason }, bdev: null, reason, why: 'failed' };
     }

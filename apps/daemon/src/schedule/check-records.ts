@@ -79,7 +79,7 @@ export class CheckRecords {
       this.#saved = text;
       this.#isInTrouble = false;
     } catch (error) {
-      if (!this.#isInTrouble) this.#log.error({ path: this.#path, err: error }, 'how far checks have got cannot be saved');
+      if (!this.#isInTrouble) this.#log.error({ path: this.#path, err: error }, 'the progress of checks cannot be saved');
       this.#isInTrouble = true;
     }
   }
@@ -91,7 +91,7 @@ function read(path: string, log: Logger): Record<string, CheckRecord> {
     return fileSchema.parse(JSON.parse(readSmallFile(path, mostBytes))).arrays;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT')
-      log.warn({ path, err: error }, 'what was known of earlier checks cannot be read: they are counted from now on');
+      log.warn({ path, err: error }, 'the record of earlier checks cannot be read: it starts again');
     return {};
   }
 }

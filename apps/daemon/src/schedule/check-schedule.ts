@@ -102,7 +102,7 @@ export class CheckSchedule {
       await this.#lookNow();
     } catch (error) {
       // The data path does not answer, or the array has been removed.
-      this.#log.debug({ err: error }, 'the schedule of checks could not go on');
+      this.#log.debug({ err: error }, 'the schedule of checks could not continue');
     }
     if (this.#isEnded) return;
     const pause = Math.max(shortestLookMs, Math.min(lookMs, this.#everyMs / 10));
@@ -181,7 +181,7 @@ export class CheckSchedule {
       );
       this.#log.info(
         { array: array.name, mismatchBlocks: mismatches, error: ended.error },
-        isWhole ? 'the scheduled check is complete' : 'the scheduled check is not complete: it goes on another time',
+        isWhole ? 'the scheduled check is complete' : 'the scheduled check is not complete: it continues another time',
       );
       return;
     }
@@ -231,14 +231,14 @@ export class CheckSchedule {
     } catch (error) {
       this.#log.warn(
         { array: array.name, err: error },
-        `the scheduled check could not begin: ${toRpcError(error).data.reason}`,
+        `the scheduled check could not start: ${toRpcError(error).data.reason}`,
       );
       this.#records.set(array.uuid, { ...record, not_before: this.#later(now) });
       return;
     }
     this.#running = { uuid: array.uuid, since: now, before, isCalledOff: false };
     this.#records.set(array.uuid, { ...record, next_block: from, mismatches_so_far: before, not_before: null });
-    this.#log.info({ array: array.name, from }, from === 0 ? 'the scheduled check begins' : 'the scheduled check goes on');
+    this.#log.info({ array: array.name, from }, from === 0 ? 'the scheduled check starts' : 'the scheduled check continues');
     // The check of a small array ends before the next update.
     this.#arrays = (await this.#caller.call('raidkit_get_arrays', undefined)) as ArrayState[];
     await this.#follow(this.#running);

@@ -20,10 +20,10 @@ export function addScheduleOptions(command: Command): void {
     .option('--check-every [days]', `check every array so many days after its last check (${defaultDays})`, parseDays)
     .option(
       '--check-window <HH:MM-HH:MM>',
-      'hours in which these checks run, local time; the rest is done another day',
+      'hours in which scheduled checks run, local time; they continue the next day',
       parseHours,
     )
-    .option('--check-limit <MiB>', 'what such a check may do a second, of the array', parseLimit);
+    .option('--check-limit <MiB>', 'limit of scheduled checks, in MiB of the array a second', parseLimit);
 }
 
 /**
@@ -33,8 +33,7 @@ export function scheduleOptions(command: Command, options: ParsedScheduleOptions
   const { checkEvery, checkLimit = null, checkWindow = null } = options;
   if (checkEvery !== undefined)
     return { everyDays: checkEvery === true ? defaultDays : checkEvery, window: checkWindow, limitMbSec: checkLimit };
-  if (checkWindow !== null || checkLimit !== null)
-    command.error('error: --check-window and --check-limit mean nothing without --check-every');
+  if (checkWindow !== null || checkLimit !== null) command.error('error: --check-window and --check-limit need --check-every');
   return undefined;
 }
 

@@ -21,17 +21,17 @@ export function addArrays(program: Command, run: Run): void {
     program
       .command('assemble')
       .description(
-        'start an array that waits for members, without those that are absent; or one that was found and does not start by itself',
+        'start an array that waits for members, without the absent ones; or one that was found and does not start automatically',
       )
       .argument('<array>', 'name or uuid')
-      .option('-f, --force', 'even if it was not stopped cleanly and has no journal, or was used in halves')
-      .option('--read-only', 'for a look: nothing at all is written to the members'),
+      .option('-f, --force', 'even after an unclean stop without a journal, or after a split brain')
+      .option('--read-only', 'read-only: nothing is written to the members'),
   )
     .addHelpText(
       'after',
       examples(
-        ['raidctl open /dev/sdx /dev/sdy', 'this comes first: an array whose members are all there starts by itself'],
-        ['raidctl assemble vol', 'start it without the rest'],
+        ['raidctl open /dev/sdx /dev/sdy', 'first: an array whose members are all present starts automatically'],
+        ['raidctl assemble vol', 'start it without the absent members'],
         ['raidctl assemble vol --read-only', 'look before deciding'],
       ),
     )
@@ -39,19 +39,19 @@ export function addArrays(program: Command, run: Run): void {
   addChangeOptions(
     program
       .command('trust')
-      .description('use parity that may be wrong after a crash, instead of answering with errors')
+      .description('use parity that may be inconsistent after a crash, instead of returning errors')
       .argument('<array>', 'name or uuid'),
   ).action((array: string, options: ChangeOptions) => run((session) => trust(session, array, options)));
   addChangeOptions(
     program
       .command('clear')
-      .description('count the errors of the members of an array from nothing again')
+      .description('reset the error counts of the members of an array')
       .argument('<array>', 'name or uuid'),
   ).action((array: string, options: ChangeOptions) => run((session) => clear(session, array, options)));
   addChangeOptions(
     program
       .command('stop')
-      .description('end an array, keep its superblocks, and close its devices: raidctl open brings it back')
+      .description('stop an array, keep its superblocks, and close its devices: raidctl open starts it again')
       .argument('<array>', 'name or uuid')
       .option('--keep-open', 'leave the devices open in the daemon')
       .option('-f, --force', 'also if another array of which it is a member goes offline'),
@@ -59,7 +59,7 @@ export function addArrays(program: Command, run: Run): void {
   addChangeOptions(
     program
       .command('destroy')
-      .description('end an array for good: its superblocks are cleared, and its data cannot be reached any more')
+      .description('destroy an array: its superblocks are cleared, and its data is no longer accessible')
       .argument('<array>', 'name or uuid')
       .option('--keep-open', 'leave the devices open in the daemon')
       .option('-f, --force', 'also if another array of which it is a member goes offline'),
@@ -73,7 +73,7 @@ async function assemble(session: Session, arrayName: string, options: AssembleOp
   if (isFound && !arrays.some(({ name, uuid }) => name === arrayName || uuid === arrayName)) {
     if (options.force === true || options.readOnly === true)
       throw new Failure(ExitCode.Refused, `the members of array ${arrayName} are not open yet`, {
-        hint: `raidctl open DEVICES comes first, then ${commandLine('raidctl assemble', arrayName)} with these options`,
+        hint: `use raidctl open DEVICES first, then ${commandLine('raidctl assemble', arrayName)} with these options`,
       });
     const open = callStep(`open the members of array ${arrayName} that were found`, 'raidkit_start_found', { name: arrayName });
     await carryOut(session, { steps: [open], warnings: [] }, options, () => `the members of array ${arrayName} are open\n`);
@@ -83,7 +83,7 @@ async function assemble(session: Session, arrayName: string, options: AssembleOp
   const absent = array.ext.members.filter(({ state }) => state !== 'current').length;
   const warnings: string[] = [];
   if (options.readOnly !== true)
-    warnings.push(`array ${array.name} is started without ${plural(absent, 'member')}: what only these hold is given up`);
+    warnings.push(`array ${array.name} is started without ${plural(absent, 'member')}: writes that only these have are lost`);
   const params = {
     name: array.name,
     ...(options.force === true ? { force: true } : {}),
@@ -101,15 +101,20 @@ async function trust(session: Session, arrayName: string, options: ChangeOptions
   const { arrays } = await takeSnapshot(await session.client());
   const { name } = findArray(arrays, arrayName);
   const step = callStep(`trust the parity of array ${name}`, 'raidkit_trust_parity', { name });
-  const warnings = ['blocks that cannot be proved are answered with what parity says, which may be wrong'];
+  const warnings = ['blocks that cannot be verified are reconstructed from parity, which may be wrong'];
   await carryOut(session, { steps: [step], warnings }, options, () => `the parity of array ${name} is trusted\n`);
 }
 
 async function clear(session: Session, arrayName: string, options: ChangeOptions): Promise<void> {
   const { arrays } = await takeSnapshot(await session.client());
   const { name } = findArray(arrays, arrayName);
-  const step = callStep(`count errors of array ${name} from nothing`, 'raidkit_clear_errors', { name });
-  await carryOut(session, { steps: [step], warnings: [] }, options, () => `errors of array ${name} are counted from nothing\n`);
+  const step = callStep(`reset the error counts of array ${name}`, 'raidkit_clear_errors', { name });
+  await carryOut(
+    session,
+    { steps: [step], warnings: [] },
+    options,
+    () => `the error counts of array ${name} have been reset\n`,
+  );
 }
 
 async function stop(session: Session, arrayName: string, options: EndOptions): Promise<void> {
@@ -117,7 +122,7 @@ async function stop(session: Session, arrayName: string, options: EndOptions): P
   const array = findArray(snapshot.arrays, arrayName);
   const warnings = clientWarnings(snapshot, array);
   if (!array.superblock)
-    warnings.push(`array ${array.name} has no superblocks: only creating it anew, just as it was, brings it back`);
+    warnings.push(`array ${array.name} has no superblocks: only creating it again with the same parameters restores it`);
   const steps = [
     callStep(`stop array ${array.name}`, 'raidkit_stop', { name: array.name }),
     ...closing(snapshot, array, options),
@@ -132,11 +137,11 @@ async function destroy(session: Session, arrayName: string, options: EndOptions)
   const array = findArray(snapshot.arrays, arrayName);
   const warnings = [
     ...clientWarnings(snapshot, array),
-    `the data of array ${array.name} (${array.uuid}) cannot be reached any more`,
+    `the data of array ${array.name} (${array.uuid}) is no longer accessible`,
   ];
   const params = { name: array.name, clear_sb: array.superblock };
   const steps = [
-    callStep(`end array ${array.name}${array.superblock ? ', and clear its superblocks' : ''}`, 'bdev_raid_delete', params),
+    callStep(`destroy array ${array.name}${array.superblock ? ', and clear its superblocks' : ''}`, 'bdev_raid_delete', params),
     ...closing(snapshot, array, options),
   ];
   const losses = lossesOfOthers(snapshot, array);
@@ -151,7 +156,7 @@ function lossesOfOthers({ arrays }: Snapshot, { name }: RaidArrayInfo): { warnin
     const member = outer.ext.members.find((one) => one.name === name);
     if (member === undefined || outer.state !== 'online') continue;
     const what = `array ${name} is the member in slot ${member.slot} of array ${outer.name}`;
-    if (member.can_leave) losses.warnings.push(`${what}, which goes on without it`);
+    if (member.can_leave) losses.warnings.push(`${what}, which continues without it`);
     else losses.graver.push(`${what}, which cannot do without it and goes offline`);
   }
   return losses;
@@ -159,7 +164,7 @@ function lossesOfOthers({ arrays }: Snapshot, { name }: RaidArrayInfo): { warnin
 
 function clientWarnings({ exports }: Snapshot, { name }: RaidArrayInfo): string[] {
   const connections = exports.filter((other) => other.bdev_name === name).reduce((sum, other) => sum + other.connections, 0);
-  return connections === 0 ? [] : [`${plural(connections, 'client')} of array ${name} will be cut off`];
+  return connections === 0 ? [] : [`${plural(connections, 'client')} of array ${name} will be disconnected`];
 }
 
 function closing({ bdevs }: Snapshot, { ext }: RaidArrayInfo, { keepOpen }: EndOptions): Step[] {

@@ -8,7 +8,7 @@ import { examples } from './options.js';
 const columns = [
   { heading: 'EXPORT' },
   { heading: 'CLIENT' },
-  { heading: 'CAME BY' },
+  { heading: 'LISTENER' },
   { heading: 'WHO' },
   { heading: 'MODE' },
   { heading: 'FOR', align: 'right' },
@@ -19,9 +19,9 @@ const columns = [
 export function addClients(program: Command, run: Run): void {
   program
     .command('clients')
-    .description('show the NBD clients that are connected: whose volume they use, since when, and what they have in flight')
-    .argument('[export...]', 'only of these; all clients if none is given')
-    .addHelpText('after', examples(['raidctl clients vol', 'who would be cut off']))
+    .description('show the connected NBD clients: their export, since when they are connected, and their requests in flight')
+    .argument('[export...]', 'exports whose clients to show; all if none is given')
+    .addHelpText('after', examples(['raidctl clients vol', 'who would be disconnected']))
     .action((names: string[]) => run((session) => clients(session, names)));
 }
 

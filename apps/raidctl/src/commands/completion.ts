@@ -50,8 +50,8 @@ export function addCompletion(program: Command, run: Run): void {
     );
   program
     .command('complete', { hidden: true })
-    .description('print what can come next')
-    .argument('[words...]', 'what has been typed; the last one may be unfinished')
+    .description('print completions')
+    .argument('[words...]', 'words of the command line; the last one may be incomplete')
     .action((words: string[]) =>
       run(async (session) => {
         const found = await candidates(session, program, words);

@@ -13,7 +13,7 @@ import { carryOut } from '../plan.js';
 import type { ChangeOptions, Step } from '../plan.js';
 
 export function addConfig(program: Command, run: Run): void {
-  const config = program.command('config').description('the calls that would make what the daemon has now');
+  const config = program.command('config').description('the configuration of the daemon as calls');
   config
     .command('show')
     .description('show them')
@@ -21,21 +21,21 @@ export function addConfig(program: Command, run: Run): void {
   addChangeOptions(
     config
       .command('export')
-      .description('write them as a file for raidkitd -c, or to standard output')
-      .argument('[file]', 'replaced in one step if it exists'),
+      .description('write it to a file for raidkitd -c, or to standard output')
+      .argument('[file]', 'replaced atomically if it exists'),
   )
     .addHelpText('after', examples(['raidctl config export /etc/raidkit.json', 'then: raidkitd -c /etc/raidkit.json']))
     .action((file: string | undefined, options: ChangeOptions) => run((session) => exportTo(session, file, options)));
   config
     .command('check')
-    .description('whether a file, of ours or of SPDK, is a configuration whose calls raidkitd knows')
+    .description('check that a file of raidkit or SPDK is a configuration whose calls raidkitd knows')
     .argument('<file>', 'JSON')
-    .addHelpText('after', examples(['raidctl config check spdk.json', 'exit code 1 if something of it is not known']))
+    .addHelpText('after', examples(['raidctl config check spdk.json', 'exit code 1 if a call is not known']))
     .action((file: string) => run((session) => check(session, file)));
   addChangeOptions(
-    config.command('import').description('carry out the calls of a file, of ours or of SPDK, now').argument('<file>', 'JSON'),
+    config.command('import').description('carry out the calls of a file of raidkit or SPDK').argument('<file>', 'JSON'),
   )
-    .addHelpText('after', examples(['raidctl config import spdk.json -n', 'only say which']))
+    .addHelpText('after', examples(['raidctl config import spdk.json -n', 'only show them']))
     .action((file: string, options: ChangeOptions) => run((session) => importFrom(session, file, options)));
 }
 
@@ -69,7 +69,7 @@ function readCalls(file: string): { calls: FileCall[]; others: string[] } {
   } catch (error) {
     throw new Failure(ExitCode.Failed, `${file} is not JSON: ${error instanceof Error ? error.message : String(error)}`);
   }
-  if (!found.success) throw new Failure(ExitCode.Failed, `${file} is no configuration: ${z.prettifyError(found.error)}`);
+  if (!found.success) throw new Failure(ExitCode.Failed, `${file} is not a configuration: ${z.prettifyError(found.error)}`);
   const { subsystems } = found.data;
   const isOurs = (subsystem: string): boolean => subsystem === 'bdev';
   return {
@@ -85,7 +85,7 @@ async function check(session: Session, file: string): Promise<ExitCode> {
   const known = new Set(await (await session.client()).call('rpc_get_methods', { include_aliases: true }));
   const problems = [
     ...all.flatMap(({ method }, index) => (known.has(method) ? [] : [`call ${index + 1}: raidkitd has no method ${method}`])),
-    ...others.map((subsystem) => `the subsystem ${subsystem} is not one of raidkitd's: its calls are passed over`),
+    ...others.map((subsystem) => `raidkitd has no subsystem ${subsystem}: its calls are skipped`),
   ];
   const good = all.filter(({ method }) => known.has(method)).length;
   const text = [`${plural(good, 'call')} of ${file} can be carried out\n`, ...problems.map((problem) => `${problem}\n`)];
@@ -122,7 +122,7 @@ async function importFrom(session: Session, file: string, options: ChangeOptions
       throw new Failure(ExitCode.Failed, `${left.length} of ${all.length} failed, the others are done: ${reasons}`);
     },
   };
-  const warnings = ['what the calls set up comes on top of what there is'];
+  const warnings = ['the calls add to the present configuration'];
   await carryOut(session, { steps: [step], warnings }, options, () => `${plural(all.length, 'call')} of ${file} are done\n`);
 }
 

@@ -36,23 +36,20 @@ const defaultStripKb = 64;
 export function addCreate(program: Command, run: Run): void {
   const command = program
     .command('create')
-    .description('make an array over devices, which are opened if they are not yet')
-    .argument('<level>', 'raid0, raid1, raid10, raid5f, raid6, concat, or what else raidctl modules shows')
-    .argument('<name>', 'of the new array: 1 to 63 bytes')
-    .argument(
-      '<devices...>',
-      `paths of block devices or files, names of open devices, or "${missing}" for a slot that is filled later`,
-    )
-    .option('--strip-size <KiB>', `consecutive data on one member, a power of two (${defaultStripKb})`, parseWhole(1, 1 << 20))
-    .option('--uuid <uuid>', 'of the array (a random one)')
-    .option('--no-superblock', 'write nothing of the array to its members: it does not come back by itself')
-    .option('--integrity', 'keep checksums of what members hold: a disk that lies is found, and answered for from redundancy')
+    .description('create an array over devices, which are opened if necessary')
+    .argument('<level>', 'raid0, raid1, raid10, raid5f, raid6, concat, or another level of raidctl modules')
+    .argument('<name>', 'name of the new array: 1 to 63 bytes')
+    .argument('<devices...>', `paths of block devices or files, names of open devices, or "${missing}" for an empty slot`)
+    .option('--strip-size <KiB>', `size of a strip, a power of two (${defaultStripKb})`, parseWhole(1, 1 << 20))
+    .option('--uuid <uuid>', 'uuid of the array (random)')
+    .option('--no-superblock', 'write no superblocks to the members: the array is not assembled again automatically')
+    .option('--integrity', 'keep checksums of the members’ blocks: silent corruption is detected, and repaired from redundancy')
     .option('-o, --option <name=value>', 'an option of the level, its value as JSON or a word; repeatable', collectOption, {})
     .addOption(policyOption('--read-policy'))
-    .option('--prefer <device>', 'of copies: read from this member before all others; repeatable', collectName)
-    .option('--write-mostly <device>', 'of copies: read from this member when no other one can answer; repeatable', collectName)
-    .option('--assume-clean', 'not supported: says why')
-    .option('-f, --force', 'overwrite what others keep on the devices');
+    .option('--prefer <device>', 'prefer this member for reads of copies; repeatable', collectName)
+    .option('--write-mostly <device>', 'read copies from this member only if no other one can be read; repeatable', collectName)
+    .option('--assume-clean', 'not supported: explains why')
+    .option('-f, --force', 'overwrite other data on the devices');
   addChangeOptions(addOpenOptions(command))
     .addHelpText(
       'after',
@@ -60,9 +57,12 @@ export function addCreate(program: Command, run: Run): void {
         ['raidctl create raid1 vol /dev/sdx /dev/sdy', 'a mirror'],
         ['raidctl create raid10 vol /dev/sd[w-z] -o copies=2', 'striped mirrors'],
         ['raidctl create raid5f vol /dev/sd[x-z]', 'parity over three disks'],
-        ['raidctl create raid1 vol /dev/sdx missing', 'half a mirror; the other half: raidctl add vol /dev/sdy'],
-        ['raidctl create raid1 vol /dev/sdx /dev/nbd0 --write-mostly /dev/nbd0', 'one half far away: it is only written'],
-        ['raidctl create -n raid1 vol ./a.img ./b.img', 'only say what would be done'],
+        [
+          'raidctl create raid1 vol /dev/sdx missing',
+          'a mirror with one member; add the other one with raidctl add vol /dev/sdy',
+        ],
+        ['raidctl create raid1 vol /dev/sdx /dev/nbd0 --write-mostly /dev/nbd0', 'one member is remote: it is only written'],
+        ['raidctl create -n raid1 vol ./a.img ./b.img', 'only show what would be done'],
       ),
     )
     .action((level: string, name: string, devices: string[], options: CreateOptions) =>
@@ -80,15 +80,15 @@ async function create(
   if (options.assumeClean === true)
     throw new Failure(
       ExitCode.Refused,
-      'a new array reads zeros until it is written, whatever its devices hold, and needs no resync: there is nothing to assume',
-      { hint: 'without --assume-clean it is usable at once; with --no-superblock it keeps what the devices hold' },
+      'a new array reads zeros until it is written, whatever its devices contain, and needs no initial resync',
+      { hint: 'without --assume-clean it is usable at once; with --no-superblock it keeps the data of the devices' },
     );
   const client = await session.client();
   const [snapshot, modules] = await Promise.all([takeSnapshot(client), client.call('raidkit_get_modules')]);
   const module = modules.find((other) => other.level === level || other.aliases.includes(level));
   if (module === undefined) {
     const known = modules.map((other) => other.level).join(', ');
-    throw new Failure(ExitCode.NotFound, `there is no level ${level}`, { hint: `there are: ${known}` });
+    throw new Failure(ExitCode.NotFound, `there is no level ${level}`, { hint: `the levels are: ${known}` });
   }
   if (snapshot.arrays.some((array) => array.name === name)) {
     throw new Failure(ExitCode.Refused, `there is an array ${name} already`, { hint: commandLine('raidctl status', name) });
@@ -102,10 +102,10 @@ async function create(
   const warnings = options.superblock
     ? []
     : [
-        'without superblocks the array is gone after a restart unless a configuration makes it again, and a crash leaves its members unequal',
+        'without superblocks the array is lost after a restart unless a configuration creates it again, and a crash leaves its members inconsistent',
       ];
   const isSingle = devices.length === 1 && module.redundant && module.base_bdevs_min === 1;
-  if (isSingle) warnings.push('one copy is no redundancy; raidctl add --mirror adds another one');
+  if (isSingle) warnings.push('one copy has no redundancy; raidctl add --mirror adds another one');
   const params = {
     name,
     raid_level: module.level,
@@ -149,7 +149,7 @@ function readsOf(
   if (wanted.length === 0) return {};
   const names = wanted.map((argument) => {
     const device = given.find((one) => one.argument === argument || one.name === argument);
-    if (device === undefined) throw new Failure(ExitCode.Usage, `${argument} is none of the devices of the new array`);
+    if (device === undefined) throw new Failure(ExitCode.Usage, `${argument} is not a device of the new array`);
     return device.name;
   });
   return { [key]: names };
@@ -159,7 +159,7 @@ function requireDifferent(devices: readonly Device[]): void {
   const seen = new Set<string>();
   for (const { argument, name, toOpen } of devices) {
     const key = toOpen?.path ?? name;
-    if (seen.has(key)) throw new Failure(ExitCode.Usage, `${argument} is named twice`);
+    if (seen.has(key)) throw new Failure(ExitCode.Usage, `${argument} is given twice`);
     seen.add(key);
   }
 }
@@ -174,7 +174,7 @@ async function occupants(client: RaidkitClient, devices: readonly Device[]): Pro
   for (const device of devices) {
     const occupant = await occupantOf(client, device);
     if (occupant === null) continue;
-    overwrites.push(`${device.argument} carries ${occupant.what}: what is on it will be lost`);
+    overwrites.push(`${device.argument} has ${occupant.what}: its data will be lost`);
     if (occupant.isSuperblock) wipes.push(wipeStep(device));
   }
   return { overwrites, wipes };

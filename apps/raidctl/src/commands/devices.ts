@@ -29,15 +29,12 @@ export function addDevices(program: Command, run: Run): void {
     addOpenOptions(
       program
         .command('open')
-        .description('open devices in the daemon; arrays whose members are all there come up by themselves')
-        .argument('<path...>', 'of block devices or files')
-        .option('--read-only', 'for reading only'),
+        .description('open devices in the daemon; arrays whose members are all present start automatically')
+        .argument('<path...>', 'paths of block devices or files')
+        .option('--read-only', 'open read-only'),
     ),
   )
-    .addHelpText(
-      'after',
-      examples(['raidctl open /dev/disk/by-id/ata-*', 'whatever is there; raidctl status shows what came up']),
-    )
+    .addHelpText('after', examples(['raidctl open /dev/disk/by-id/ata-*', 'all of these; raidctl status shows the arrays']))
     .action((paths: string[], options: ChangeOptions & ParsedOpenOptions & { readOnly?: boolean }) =>
       run((session) => open(session, paths, options)),
     );
@@ -46,14 +43,14 @@ export function addDevices(program: Command, run: Run): void {
   ).action((names: string[], options: ChangeOptions) => run((session) => close(session, names, options)));
   program
     .command('devices')
-    .description('show the devices that the daemon has, and who uses them')
+    .description('show the open devices of the daemon, and their users')
     .action(() => run((session) => list(session)));
   addChangeOptions(
     program
       .command('wipe')
-      .description('clear what an array has left on a device that is not in use; works without the daemon, too')
+      .description('clear the superblock and metadata of an array on an unused device; works without the daemon, too')
       .argument('<device>', 'path, or name of an open device')
-      .option('-f, --force', 'also over what others keep there'),
+      .option('-f, --force', 'even if the device has other data'),
   )
     .addHelpText('after', examples(['raidctl wipe /dev/sdx', 'then it can become a member of another array']))
     .action((device: string, options: ChangeOptions) => run((session) => wipe(session, device, options)));
@@ -68,7 +65,7 @@ async function open(
   const before = await takeSnapshot(client);
   const finder = new DeviceFinder(before, session);
   for (const path of paths) {
-    if (!isPath(path)) throw new Failure(ExitCode.Usage, `${path} is no path: say ./${path} for a file in this folder`);
+    if (!isPath(path)) throw new Failure(ExitCode.Usage, `${path} is not a path: give ./${path} for a file in this directory`);
   }
   const devices = paths.map((path) => finder.find(path));
   const members = await membersAmong(devices);
@@ -106,8 +103,8 @@ function refuseCopies({ bdevs }: Snapshot, members: ReadonlyMap<Device, MemberRe
     const open = bdevs.find((bdev) => bdev.uuid === uuid);
     const other = open === undefined ? seen.get(uuid) : (pathOf(open) ?? open.name);
     if (other !== undefined)
-      throw new Failure(ExitCode.Refused, `${argument} and ${other} both say that they are slot ${slot} of array ${array}`, {
-        hint: 'one of them is a copy, and may be an old one: open the other one alone, or clear the copy with raidctl wipe',
+      throw new Failure(ExitCode.Refused, `${argument} and ${other} both claim to be slot ${slot} of array ${array}`, {
+        hint: 'one of them is a copy, and may be an old one: open the other one alone, or wipe the copy with raidctl wipe',
       });
     seen.set(uuid, argument);
   }
@@ -136,7 +133,7 @@ function closing(snapshot: Snapshot, device: Device): Step[] {
   if (bdev === null) throw new Failure(ExitCode.NotFound, `${argument} is not open`);
   requireFree(snapshot, device);
   if (pathOf(bdev) !== null) return closeSteps(bdev);
-  throw new Failure(ExitCode.Refused, `${argument} is no file or block device, but a ${bdev.product_name}`);
+  throw new Failure(ExitCode.Refused, `${argument} is not a file or block device, but a ${bdev.product_name}`);
 }
 
 async function list(session: Session): Promise<void> {
@@ -184,7 +181,7 @@ async function wipe(session: Session, argument: string, options: ChangeOptions):
   const device: Device = new DeviceFinder(snapshot, session).find(argument);
   requireFree(snapshot, device);
   const occupant = await occupantOf(client, device);
-  const loses = `${argument} loses ${occupant?.what ?? 'what is at its beginning'}`;
+  const loses = `${argument} loses ${occupant?.what ?? 'its first blocks'}`;
   const isForeign = occupant?.isSuperblock === false;
   const plan = { steps: [wipeStep(device)], warnings: isForeign ? [] : [loses], graver: isForeign ? [loses] : [] };
   await carryOut(session, plan, options, () => `${argument} is wiped\n`);

@@ -13,7 +13,7 @@ import { examples } from './options.js';
 export function addDoctor(program: Command, run: Run): void {
   program
     .command('doctor')
-    .description('go through everything that is wrong, and say what to do and how; changes nothing')
+    .description('show everything that is wrong, and how to fix it; changes nothing')
     .addHelpText(
       'after',
       `${examples(['raidctl doctor', 'exit code 0: nothing worse than a notice'])}
@@ -41,7 +41,7 @@ async function doctor(session: Session): Promise<ExitCode> {
 function say(session: Session, findings: Finding[]): void {
   const text =
     findings.length === 0
-      ? 'nothing is known to be wrong\n'
+      ? 'no problems found\n'
       : findings.map((finding, index) => render(session.terminal, finding, index + 1)).join('\n');
   session.print({ version: 1, command: 'doctor', findings }, text);
 }
@@ -55,21 +55,21 @@ function unreachable({ address }: Session, what: string): Finding {
     action,
     commands,
   });
-  if ('host' in address) return finding('see that it runs there, with -r 127.0.0.1:PORT, and that ssh -L leads to that port');
+  if ('host' in address) return finding('check that it runs there, with -r 127.0.0.1:PORT, and that ssh -L forwards that port');
   if (!existsSync(address.path))
     return finding(
-      'that socket does not exist: start raidkitd, or say where its socket is',
+      'that socket does not exist: start raidkitd, or give the path of its socket',
       'systemctl start raidkitd',
       'raidctl --socket PATH doctor',
     );
   if (what.includes('permission denied') || what.includes('EACCES'))
     return finding(
-      'the socket is there, and not for you: be its owner, or of its group',
+      'you have no permission for the socket: use its owner, or a member of its group',
       commandLine('ls -l', address.path),
       'sudo raidctl doctor',
     );
   return finding(
-    'the socket is there, and there is no answer: the daemon has ended, or is stuck; its log says why',
+    'the socket exists, but there is no answer: the daemon has exited, or is stuck; see its log',
     'systemctl status raidkitd',
     'journalctl -u raidkitd -n 50',
   );

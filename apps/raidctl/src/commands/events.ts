@@ -19,16 +19,16 @@ const waitMs = 20_000;
 export function addEvents(program: Command, run: Run): void {
   program
     .command('events')
-    .description('show what has happened since the daemon was started: the last 1024 events, the newest last')
-    .argument('[array...]', 'only of these; all events if none is given')
-    .option('-f, --follow', 'go on as more happens, until Ctrl-C')
-    .option('--since <id>', 'only those after this one', parseWhole(0, Number.MAX_SAFE_INTEGER), 0)
-    .option('--count <events>', 'end after so many', parseWhole(1, 1_000_000), Infinity)
+    .description('show the events since the start of the daemon: the last 1024, the newest last')
+    .argument('[array...]', 'arrays to show; all events if none is given')
+    .option('-f, --follow', 'show further events as they happen, until Ctrl-C')
+    .option('--since <id>', 'only events after this one', parseWhole(0, Number.MAX_SAFE_INTEGER), 0)
+    .option('--count <events>', 'exit after so many events', parseWhole(1, 1_000_000), Infinity)
     .addHelpText(
       'after',
       examples(
-        ['raidctl events', 'what has happened'],
-        ['raidctl events vol --follow', 'what happens to one array'],
+        ['raidctl events', 'the events so far'],
+        ['raidctl events vol --follow', 'the events of one array'],
         ['raidctl events --follow --json', 'for programs: a document for each batch'],
       ),
     )
@@ -48,7 +48,7 @@ async function events(session: Session, names: readonly string[], { count, follo
       mayWait ? { timeoutMs: 3 * waitMs } : {},
     );
     if (instance !== null && page.instance !== instance)
-      throw new Failure(ExitCode.Unreachable, 'the daemon has been started anew: its events begin anew');
+      throw new Failure(ExitCode.Unreachable, 'the daemon has been restarted: its events start again');
     const shown = page.events.filter(({ array }) => names.length === 0 || (array !== null && names.includes(array)));
     const batch = shown.slice(0, left);
     if (batch.length > 0 || (instance === null && follow !== true)) print(session, batch);
@@ -65,10 +65,7 @@ function print(session: Session, batch: readonly RaidkitEvent[]): void {
   const list = batch.map(({ array, device, event, id, message, severity, time }) => {
     return { id, time, event, severity, array, device, message };
   });
-  session.print(
-    { version: 1, command: 'events', events: list },
-    lines.length === 0 ? 'nothing has happened\n' : lines.join(''),
-  );
+  session.print({ version: 1, command: 'events', events: list }, lines.length === 0 ? 'there are no events\n' : lines.join(''));
 }
 
 /** Colours and pads the event's name for its column. */

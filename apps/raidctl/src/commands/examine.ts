@@ -15,12 +15,12 @@ type Examined = Extract<Document, { command: 'examine' }>['devices'][number];
 export function addExamine(program: Command, run: Run): void {
   program
     .command('examine')
-    .description('show what devices carry, without starting or changing anything; works without the daemon, too')
+    .description('show the superblocks of devices, without starting or changing anything; works without the daemon, too')
     .argument('<device...>', 'paths of block devices or files, or names of open devices')
     .addHelpText(
       'after',
       examples(
-        ['raidctl examine /dev/sd?', 'which disks belong together'],
+        ['raidctl examine /dev/sd?', 'which disks belong to which array'],
         ['raidctl examine --json ./disk.img', 'an image file, for a program'],
       ),
     )
@@ -125,7 +125,7 @@ function slotOf(slots: readonly { uuid: string }[], uuid: string | undefined): n
 function describe({ array, device, reason, serial, signature, superblock }: Examined): string {
   if (array === null) {
     const what = superblock === 'unusable' ? `a superblock that cannot be used: ${String(reason)}` : 'no superblock';
-    return `${device}${serial === null ? '' : `, serial ${serial}`}: ${what}${signature === null ? '' : `; it carries ${signature}`}\n`;
+    return `${device}${serial === null ? '' : `, serial ${serial}`}: ${what}${signature === null ? '' : `; it has ${signature}`}\n`;
   }
   // If a device does not say which slot is its own, the data must start at the same offset in all slots.
   const own = array.slot === null ? array.slots : [array.slots[array.slot]];

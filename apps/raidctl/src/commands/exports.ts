@@ -25,28 +25,28 @@ export function addExports(program: Command, run: Run): void {
   addChangeOptions(
     program
       .command('export')
-      .description('serve a volume over NBD; volumes that come online are served by themselves, unless that is turned off')
+      .description('serve a volume over NBD; volumes that come online are exported automatically, unless that is turned off')
       .argument('<volume>', 'name of an array, or of any other device')
-      .option('--name <name>', 'what clients call it (the name of the volume)')
+      .option('--name <name>', 'name of the export (the name of the volume)')
       .option('--read-only', 'clients cannot write')
-      .option('--description <text>', 'for clients that list exports'),
+      .option('--description <text>', 'description for clients that list exports'),
   )
-    .addHelpText('after', examples(['raidctl export vol --name vol-ro --read-only', 'once more, for reading only']))
+    .addHelpText('after', examples(['raidctl export vol --name vol-ro --read-only', 'another export, read-only']))
     .action((volume: string, options: ExportOptions) => run((session) => addExport(session, volume, options)));
   addChangeOptions(
     program
       .command('unexport')
-      .description('no longer serve an export; its clients are cut off')
-      .argument('<name>', 'of the export'),
+      .description('remove an export; its clients are disconnected')
+      .argument('<name>', 'name of the export'),
   ).action((name: string, options: ChangeOptions) => run((session) => unexport(session, name, options)));
   program
     .command('exports')
-    .description('show what is served over NBD, and where')
+    .description('show the exports, and their NBD addresses')
     .action(() => run((session) => list(session)));
   addChangeOptions(
     program
       .command('attach')
-      .description("make a volume a block device of this machine, by the kernel's nbd module and nbd-client")
+      .description("attach a volume as a block device of this machine, with the kernel's nbd module and nbd-client")
       .argument('<volume>', 'name of an array, or of any other device')
       .option('--device <path>', '/dev/nbdN (the first that is free)'),
   ).action((volume: string, options: ChangeOptions & { device?: string }) =>
@@ -58,8 +58,8 @@ export function addExports(program: Command, run: Run): void {
     run(async (session) => {
       const [, member] = detach.args;
       if (member !== undefined)
-        throw new Failure(ExitCode.Usage, 'detach undoes attach, and is given one block device of this machine', {
-          hint: `a member leaves a mirror for good, with its slot: ${commandLine('raidctl remove', device, member)} --mirror`,
+        throw new Failure(ExitCode.Usage, 'detach undoes attach, and takes one block device of this machine', {
+          hint: `to remove a member of a mirror with its slot, use ${commandLine('raidctl remove', device, member)} --mirror`,
         });
       const steps = [callStep(`detach ${device}`, 'nbd_stop_disk', { nbd_device: device })];
       await carryOut(session, { steps, warnings: [] }, options, () => `${device} is detached\n`);
@@ -84,7 +84,8 @@ async function addExport(session: Session, volume: string, options: ExportOption
   await carryOut(session, { steps: [step], warnings: [] }, options, async () => {
     const exported = (await client.call('raidkit_nbd_get_exports')).find((other) => other.name === name);
     const uris = exported?.uris ?? [];
-    if (uris.length === 0) return `${volume} is exported as ${name}, but raidkitd listens nowhere: start it with --nbd\n`;
+    if (uris.length === 0)
+      return `${volume} is exported as ${name}, but raidkitd serves NBD at no address: start it with --nbd\n`;
     return `${volume} is exported as ${name}\n${uris.map((uri) => `  ${uri}\n`).join('')}`;
   });
 }
@@ -93,9 +94,9 @@ async function unexport(session: Session, name: string, options: ChangeOptions):
   const client = await session.client();
   const exported = (await client.call('raidkit_nbd_get_exports')).find((other) => other.name === name);
   const connections = exported?.connections ?? 0;
-  const warnings = connections === 0 ? [] : [`${plural(connections, 'client')} of ${name} will be cut off`];
-  const step = callStep(`no longer serve ${name}`, 'raidkit_nbd_unexport', { name });
-  await carryOut(session, { steps: [step], warnings }, options, () => `${name} is not exported any more\n`);
+  const warnings = connections === 0 ? [] : [`${plural(connections, 'client')} of ${name} will be disconnected`];
+  const step = callStep(`remove the export ${name}`, 'raidkit_nbd_unexport', { name });
+  await carryOut(session, { steps: [step], warnings }, options, () => `${name} is no longer exported\n`);
 }
 
 async function attach(session: Session, volume: string, options: ChangeOptions & { device?: string }): Promise<void> {

@@ -16,13 +16,13 @@ export function addGrow(program: Command, run: Run): void {
   addChangeOptions(
     program
       .command('grow')
-      .description('look for new sizes of the members now: an array grows by itself when all of them have room for that')
+      .description('check the sizes of the members now: an array grows automatically when all of them have room for it')
       .argument('<array>', 'name or uuid')
       .option('--limit <seconds>', 'how long to wait for it to grow', parseWhole(0, 86_400), 5),
   )
     .addHelpText(
       'after',
-      examples(['raidctl grow vol', 'after its disks, or files, have been made larger, or replaced by larger ones']),
+      examples(['raidctl grow vol', 'after its disks or files have been enlarged or replaced by larger ones']),
     )
     .action((array: string, options: GrowOptions) => run((session) => grow(session, array, options)));
 }
@@ -34,16 +34,16 @@ async function grow(session: Session, arrayName: string, options: GrowOptions): 
   const members = array.ext.members.flatMap(({ name }) => bdevs.find((bdev) => bdev.name === name) ?? []);
   const steps = members
     .filter((bdev) => pathOf(bdev) !== null)
-    .map(({ name }) => callStep(`look for a new size of ${name}`, 'bdev_aio_rescan', { name }));
+    .map(({ name }) => callStep(`check for a new size of ${name}`, 'bdev_aio_rescan', { name }));
   await carryOut(session, { steps, warnings: [] }, options, async () => {
     const until = performance.now() + options.limit * 1000;
     for (;;) {
       const [now] = await client.call('raidkit_get_arrays', { name: array.uuid });
-      if (now === undefined) return `array ${array.name} is gone\n`;
+      if (now === undefined) return `array ${array.name} does not exist any more\n`;
       if (bytesOf(now) > bytesOf(array))
         return `array ${array.name} has grown from ${formatBytes(bytesOf(array))} to ${formatBytes(bytesOf(now))}\n`;
       if (performance.now() > until)
-        return `array ${array.name} still has ${formatBytes(bytesOf(now))}: it grows when every member has room for that\n`;
+        return `array ${array.name} still has ${formatBytes(bytesOf(now))}: it grows when every member has room for it\n`;
       await new Promise((resolve) => setTimeout(resolve, pollMs));
     }
   });

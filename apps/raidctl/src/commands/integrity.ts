@@ -11,20 +11,21 @@ interface EnableOptions extends ChangeOptions {
 }
 
 export function addIntegrity(program: Command, run: Run): void {
-  const integrity = program
-    .command('integrity')
-    .description('turn checksums of what members hold on and off, for an array that is there');
+  const integrity = program.command('integrity').description('turn the checksums of an existing array on and off');
   addChangeOptions(
     integrity
       .command('enable')
-      .description('give an array checksums: what is there gets them in the background, and is not proven before')
+      .description('turn on checksums: existing data gets them in the background, and is not verified before')
       .argument('<array>', 'name or uuid')
-      .option('--when-room', 'if members have no room for them: as soon as they are larger; growth leaves it'),
+      .option(
+        '--when-room',
+        'if members have no room for them, turn them on as soon as members are larger; growth of the array reserves the room',
+      ),
   )
     .addHelpText(
       'after',
       examples(
-        ['raidctl integrity enable vol', 'refused if a member has no room behind its data, with how much it lacks'],
+        ['raidctl integrity enable vol', 'refused if a member has no room behind its data; the error says how much it lacks'],
         ['raidctl integrity enable vol --when-room', 'then replace its members by larger ones, or enlarge them'],
       ),
     )
@@ -32,7 +33,7 @@ export function addIntegrity(program: Command, run: Run): void {
   addChangeOptions(
     integrity
       .command('disable')
-      .description('take the checksums of an array away; what they had is room for growth')
+      .description('turn off checksums; the array can then grow into their room')
       .argument('<array>', 'name or uuid'),
   ).action((array: string, options: ChangeOptions) => run((session) => disable(session, array, options)));
 }
@@ -40,18 +41,18 @@ export function addIntegrity(program: Command, run: Run): void {
 async function enable(session: Session, arrayName: string, options: EnableOptions): Promise<void> {
   const { name } = findArray((await takeSnapshot(await session.client())).arrays, arrayName);
   const params = { name, ...(options.whenRoom === true ? { when_room: true } : {}) };
-  const step = callStep(`give array ${name} checksums`, 'raidkit_integrity_enable', params);
+  const step = callStep(`turn on checksums of array ${name}`, 'raidkit_integrity_enable', params);
   await carryOut(session, { steps: [step], warnings: [] }, options, async () => {
     const { checksums } = findArray((await takeSnapshot(await session.client())).arrays, name).ext;
     return checksums === 'awaiting-room'
       ? `array ${name} gets checksums as soon as its members have room for them\n`
-      : `array ${name} has checksums; what is there already gets them now: raidctl status shows how far that is\n`;
+      : `array ${name} has checksums; existing data gets them now: raidctl status shows the progress\n`;
   });
 }
 
 async function disable(session: Session, arrayName: string, options: ChangeOptions): Promise<void> {
   const { name } = findArray((await takeSnapshot(await session.client())).arrays, arrayName);
-  const step = callStep(`take the checksums of array ${name} away`, 'raidkit_integrity_disable', { name });
-  const warnings = [`what members of ${name} hold is not verified any more: a disk that lies is not found`];
+  const step = callStep(`turn off checksums of array ${name}`, 'raidkit_integrity_disable', { name });
+  const warnings = [`blocks of members of ${name} are no longer verified: silent corruption is not detected`];
   await carryOut(session, { steps: [step], warnings }, options, () => `array ${name} has no checksums\n`);
 }

@@ -26,13 +26,16 @@ const columns = [
 export function addIostat(program: Command, run: Run): void {
   program
     .command('iostat')
-    .description('show what arrays and their members read and write: in all, or a second')
+    .description('show the I/O of arrays and their members: totals, or rates')
     .argument('[name...]', 'arrays or devices; all of them if none is given')
-    .option('-i, --interval <seconds>', 'rates over so many seconds, again and again', parseWhole(1, 3600))
-    .option('--count <reports>', 'with --interval: end after so many reports', parseWhole(1, 1_000_000))
+    .option('-i, --interval <seconds>', 'show rates over so many seconds, repeatedly', parseWhole(1, 3600))
+    .option('--count <reports>', 'with --interval: exit after so many reports', parseWhole(1, 1_000_000))
     .addHelpText(
       'after',
-      examples(['raidctl iostat', 'since the devices were opened'], ['raidctl iostat vol -i 1', 'a second, until Ctrl-C']),
+      examples(
+        ['raidctl iostat', 'totals since the devices were opened'],
+        ['raidctl iostat vol -i 1', 'rates each second, until Ctrl-C'],
+      ),
     )
     .action((names: string[], options: { interval?: number; count?: number }) =>
       run((session) => iostat(session, names, options)),

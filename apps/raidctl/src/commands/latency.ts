@@ -26,11 +26,11 @@ const columns = [
 export function addLatency(program: Command, run: Run): void {
   program
     .command('latency')
-    .description('show how long I/O of arrays and devices has taken since they were opened: so many of 100 not longer than')
+    .description('show percentiles of the latency of arrays and devices since they were opened')
     .argument('[name...]', 'arrays or devices; all of them if none is given')
     .addHelpText(
       'after',
-      examples(['raidctl latency vol', 'what users of vol wait for'], ['raidctl latency --json', 'with all buckets']),
+      examples(['raidctl latency vol', 'the latency that users of vol see'], ['raidctl latency --json', 'with all buckets']),
     )
     .action((names: string[]) => run((session) => latency(session, names)));
 }
@@ -53,7 +53,7 @@ async function latency(session: Session, names: readonly string[]): Promise<void
   );
   session.print(
     { version: 1, command: 'latency', devices },
-    rows.length === 0 ? 'there was no I/O yet\n' : renderTable(session.terminal, columns, rows),
+    rows.length === 0 ? 'there has been no I/O\n' : renderTable(session.terminal, columns, rows),
   );
 }
 

@@ -25,7 +25,7 @@ export function addList(program: Command, run: Run): void {
     .argument('[array...]', 'names or uuids; all arrays if none is given')
     .addHelpText(
       'after',
-      examples(['raidctl list', 'all arrays'], ['raidctl list vol; echo $?', '0 if it is in order, 5 if it is degraded']),
+      examples(['raidctl list', 'all arrays'], ['raidctl list vol; echo $?', '0 if it is optimal, 5 if it is degraded']),
     )
     .action((names: string[]) => run((session) => list(session, names)));
 }

@@ -21,7 +21,7 @@ type RemoveOptions = ChangeOptions & { keepOpen?: boolean };
 type TakeOutOptions = RemoveOptions & { mirror?: boolean };
 
 const forceHelp = 'overwrite what others keep on the device';
-const offlineHelp = 'also if the array cannot do without it, and goes offline';
+const offlineHelp = 'even if the array cannot do without it, and goes offline';
 
 export function addMembers(program: Command, run: Run): void {
   addJoinOptions(
@@ -30,16 +30,16 @@ export function addMembers(program: Command, run: Run): void {
       .description('put a device into an empty slot of an array; it is rebuilt while the volume is in use')
       .argument('<array>', 'name or uuid')
       .argument('<device>', 'path, or name of an open device')
-      .option('--mirror', 'one more copy, of a raid1 or a group of a raid10: into a new slot, if none is empty')
-      .option('--append', 'more space: behind the last member of a concat'),
+      .option('--mirror', 'add one more copy to a raid1 or a group of a raid10: in a new slot, if none is empty')
+      .option('--append', 'append the device to a concat'),
   )
     .addHelpText(
       'after',
       examples(
-        ['raidctl add vol /dev/sdz', 'a new disk, or one that was a member'],
-        ['raidctl add vol /dev/sdz --wait', 'and wait until it is in sync'],
+        ['raidctl add vol /dev/sdz', 'a new disk, or a former member'],
+        ['raidctl add vol /dev/sdz --wait', 'wait until it is in sync'],
         ['raidctl add vol /dev/sdz --mirror', 'a further copy; raidctl remove vol sdz --mirror ends it'],
-        ['raidctl add tape /dev/sdz --append', 'the volume is larger at once'],
+        ['raidctl add tape /dev/sdz --append', 'the volume grows at once'],
       ),
     )
     .action((array: string, device: string, options: AddOptions) => run((session) => add(session, array, device, options)));
@@ -47,15 +47,15 @@ export function addMembers(program: Command, run: Run): void {
   addChangeOptions(
     memberCommand(program, 'remove', 'take a device out of an array, and close it')
       .option('--keep-open', 'leave the device open in the daemon')
-      .option('--mirror', 'for good: its slot goes too, of a raid1 or raid10; "slot N" for one without a member')
+      .option('--mirror', 'remove its slot, too, of a raid1 or raid10; "slot N" for a slot without a member')
       .option('-f, --force', offlineHelp),
   )
     .addHelpText(
       'after',
       examples(
-        ['raidctl remove vol sdx', 'no spare takes its place; it can be pulled out then'],
-        ['raidctl remove vol sdx --mirror', 'one copy less from now on, and nothing missing'],
-        ['raidctl remove vol "slot 2" --mirror', 'the copy that has never been there'],
+        ['raidctl remove vol sdx', 'no spare replaces it; it can then be unplugged'],
+        ['raidctl remove vol sdx --mirror', 'one copy less; no member is missing'],
+        ['raidctl remove vol "slot 2" --mirror', 'a slot that has never had a member'],
       ),
     )
     .action((array: string, device: string, options: TakeOutOptions) =>
@@ -64,15 +64,15 @@ export function addMembers(program: Command, run: Run): void {
       ),
     );
 
-  addChangeOptions(memberCommand(program, 'fail', 'treat a member as failed: a spare takes its place at once'))
-    .addHelpText('after', examples(['raidctl fail vol sdx', 'a disk that is about to die; it stays open']))
+  addChangeOptions(memberCommand(program, 'fail', 'fail a member: a spare replaces it at once'))
+    .addHelpText('after', examples(['raidctl fail vol sdx', 'a disk that is about to fail; it stays open']))
     .action((array: string, device: string, options: ChangeOptions) => run((session) => fail(session, array, device, options)));
 
   addChangeOptions(
     memberCommand(
       program,
       'offline',
-      'take a member out for a while: no spare takes its place, and it is only given what it missed afterwards',
+      'remove a member temporarily: no spare replaces it, and it only gets the writes that it missed when it is back',
     ).option('-f, --force', offlineHelp),
   )
     .addHelpText('after', examples(['raidctl offline vol sdx', 'raidctl online vol sdx brings it back']))
@@ -87,48 +87,45 @@ export function addMembers(program: Command, run: Run): void {
       .argument('<array>', 'name or uuid')
       .argument('<device>', 'path or name of the device'),
   )
-    .addHelpText('after', examples(['raidctl online vol sdx --wait', 'until it has what it missed']))
+    .addHelpText('after', examples(['raidctl online vol sdx --wait', 'wait until it is in sync']))
     .action((array: string, device: string, options: JoinOptions) => run((session) => add(session, array, device, options)));
 
   addJoinOptions(
     program
       .command('replace')
-      .description('copy a member to a new device while it serves; then the two change places')
+      .description('copy a member to a new device, which then replaces it; the member stays in use meanwhile')
       .argument('<array>', 'name or uuid')
       .argument('<old>', 'path or name of the member')
       .argument('<new>', 'path, or name of an open device'),
   )
-    .addHelpText('after', examples(['raidctl replace vol sdx /dev/sdz', 'redundancy is never less than before']))
+    .addHelpText('after', examples(['raidctl replace vol sdx /dev/sdz', 'without reducing redundancy']))
     .action((array: string, old: string, device: string, options: JoinOptions) =>
       run((session) => replace(session, array, old, device, options)),
     );
 
-  const spare = program.command('spare').description('devices that stand by for members that fail');
+  const spare = program.command('spare').description('manage spares');
   addChangeOptions(
     addOpenOptions(
       spare
         .command('add')
-        .description('let a device stand by')
+        .description('add a spare')
         .argument('<device>', 'path, or name of an open device')
         .option('--for <array>', 'the array that it is for (any)')
         .option('-f, --force', forceHelp),
     ),
   )
-    .addHelpText(
-      'after',
-      examples(['raidctl spare add /dev/sdz --for vol', 'it takes the place of a member of vol that fails']),
-    )
+    .addHelpText('after', examples(['raidctl spare add /dev/sdz --for vol', 'it replaces a member of vol that fails']))
     .action((device: string, options: JoinOptions & { for?: string }) => run((session) => addSpare(session, device, options)));
   addChangeOptions(
     spare
       .command('remove')
-      .description('no longer let a device stand by, and close it')
+      .description('remove a spare, and close it')
       .argument('<device>', 'path or name of a spare')
       .option('--keep-open', 'leave the device open in the daemon'),
   ).action((device: string, options: RemoveOptions) => run((session) => removeSpare(session, device, options)));
   spare
     .command('list', { isDefault: true })
-    .description('show the devices that stand by')
+    .description('show the spares')
     .action(() => run((session) => listSpares(session)));
 }
 
@@ -144,7 +141,7 @@ function memberCommand(program: Command, name: string, description: string): Com
 function addJoinOptions(command: Command): Command {
   return addChangeOptions(addOpenOptions(command))
     .option('-f, --force', forceHelp)
-    .option('--wait', 'until the device is in sync');
+    .option('--wait', 'wait until the device is in sync');
 }
 
 async function add(session: Session, arrayName: string, argument: string, options: AddOptions): Promise<ExitCode | undefined> {
@@ -177,7 +174,7 @@ async function joinStep(
   if (append !== true && mirror !== true) {
     if (added === 'copy' && array.ext.members.every((member) => member.name !== null))
       throw new Failure(ExitCode.Refused, `array ${array.name} has no empty slot for ${name}`, {
-        hint: `one more copy gets a slot of its own: ${commandLine('raidctl add', array.name, argument)} --mirror`,
+        hint: `to add one more copy in a new slot, use ${commandLine('raidctl add', array.name, argument)} --mirror`,
       });
     return callStep(`add ${name} to array ${array.name}`, 'bdev_raid_add_base_bdev', {
       raid_bdev: array.name,
@@ -191,7 +188,7 @@ async function joinStep(
       {
         hint:
           added === null
-            ? 'where its data lies depends on how many members it has'
+            ? 'its layout depends on the number of members'
             : `it can have ${added === 'copy' ? 'one more copy: --mirror' : 'more space: --append'}`,
       },
     );
@@ -204,7 +201,7 @@ async function joinStep(
 function joinPlan(device: Device, occupant: Occupant | null, join: Step, options: OpenOptions): Plan {
   const open = openSteps(device, options);
   if (occupant === null) return { steps: [...open, join], warnings: [] };
-  const graver = [`${device.argument} carries ${occupant.what}: what is on it will be lost`];
+  const graver = [`${device.argument} has ${occupant.what}: its data will be lost`];
   return { steps: [wipeStep(device), ...open, join], warnings: [], graver };
 }
 
@@ -225,8 +222,8 @@ async function fail(session: Session, arrayName: string, argument: string, optio
   const array = findArray(snapshot.arrays, arrayName);
   const device = memberOf(session, snapshot, array, argument);
   const params = { name: array.name, member: device.name };
-  const step = callStep(`treat ${device.name} of array ${array.name} as failed`, 'raidkit_fail', params);
-  const warnings = [`array ${array.name} goes on without ${device.name}`];
+  const step = callStep(`fail ${device.name} of array ${array.name}`, 'raidkit_fail', params);
+  const warnings = [`array ${array.name} continues without ${device.name}`];
   await carryOut(session, { steps: [step], warnings }, options, () => `${device.name} of array ${array.name} has failed\n`);
 }
 
@@ -239,13 +236,13 @@ async function remove(session: Session, arrayName: string, argument: string, opt
   const goesOn = array.state !== 'online' || array.ext.members.some(({ name, can_leave: can }) => name === device.name && can);
   const risk = goesOn
     ? `without ${device.name} array ${array.name} has ${left} of ${array.num_base_bdevs} members`
-    : `array ${array.name} cannot do without ${device.name}: it goes offline, and its volume is gone until the device is back`;
+    : `array ${array.name} cannot do without ${device.name}: it goes offline, and its volume is unavailable until the device is back`;
   const steps = [
-    callStep(`take ${device.name} out of array ${array.name}`, 'bdev_raid_remove_base_bdev', { name: device.name }),
+    callStep(`remove ${device.name} from array ${array.name}`, 'bdev_raid_remove_base_bdev', { name: device.name }),
     ...(options.keepOpen === true ? [] : closeSteps(device.bdev ?? undefined)),
   ];
   const plan = goesOn ? { steps, warnings: [risk] } : { steps, warnings: [], graver: [risk] };
-  await carryOut(session, plan, options, () => `${device.name} is out of array ${array.name}\n`);
+  await carryOut(session, plan, options, () => `${device.name} has been removed from array ${array.name}\n`);
 }
 
 /** Removes a slot permanently, with its member if it has one. */
@@ -259,21 +256,21 @@ async function removeSlot(session: Session, arrayName: string, argument: string,
   const device = member === null ? null : memberOf(session, snapshot, array, member);
   const which = device === null ? { slot: Number(digits) } : { member: device.name };
   if (array.num_base_bdevs === 1)
-    throw new Failure(ExitCode.Refused, `array ${array.name} has one slot, and keeps it`, {
-      hint: `raidctl destroy ${array.name} ends the array`,
+    throw new Failure(ExitCode.Refused, `array ${array.name} has only one slot, which cannot be removed`, {
+      hint: `raidctl destroy ${array.name} destroys the array`,
     });
   const left = array.num_base_bdevs - 1;
   // In other levels each member holds copies of parts of some others.
   const copies = array.raid_level === 'raid1' ? `${left} ${left === 1 ? 'copy' : 'copies'}` : `${left} members`;
   const steps = [
-    callStep(`take ${device?.name ?? argument} out of array ${array.name} for good`, 'raidkit_remove_slot', {
+    callStep(`remove ${device?.name ?? argument} and its slot from array ${array.name}`, 'raidkit_remove_slot', {
       name: array.name,
       ...which,
     }),
     ...(options.keepOpen === true || device === null ? [] : closeSteps(device.bdev ?? undefined)),
   ];
   const warnings = [
-    `array ${array.name} has ${copies} from now on${device === null ? '' : `, and ${device.name} is no member of it any more`}`,
+    `array ${array.name} now has ${copies}${device === null ? '' : `, and ${device.name} is no longer a member`}`,
   ];
   await carryOut(session, { steps, warnings }, options, () => `array ${array.name} has ${copies}\n`);
 }
@@ -282,7 +279,7 @@ export function memberOf(session: Session, snapshot: Snapshot, array: RaidArrayI
   const device = new DeviceFinder(snapshot, session).find(argument);
   if (array.ext.members.some(({ name }) => name === device.name)) return device;
   const names = array.ext.members.flatMap(({ name }) => name ?? []);
-  throw new Failure(ExitCode.NotFound, `${argument} is no member of array ${array.name}`, {
+  throw new Failure(ExitCode.NotFound, `${argument} is not a member of array ${array.name}`, {
     hint: `its members are: ${names.join(', ')}`,
   });
 }
@@ -302,7 +299,7 @@ async function replace(
   requireFree(snapshot, device);
   const params = { name: array.name, member: member.name, bdev_name: device.name };
   const replaceStep = callStep(
-    `copy ${member.name} to ${device.name}, which then takes its place in array ${array.name}`,
+    `copy ${member.name} to ${device.name}, which then replaces it in array ${array.name}`,
     'raidkit_replace',
     params,
   );
@@ -319,22 +316,22 @@ async function addSpare(session: Session, argument: string, options: JoinOptions
   requireFree(snapshot, device);
   const whose = array === null ? 'any array' : `array ${array.name}`;
   const params = { bdev_name: device.name, ...(array === null ? {} : { name: array.name }) };
-  const addStep = callStep(`let ${device.name} stand by for ${whose}`, 'raidkit_add_spare', params);
+  const addStep = callStep(`add ${device.name} as a spare for ${whose}`, 'raidkit_add_spare', params);
   const plan = joinPlan(device, await occupantOf(client, device), addStep, options);
-  await carryOut(session, plan, options, () => `${device.name} stands by for ${whose}\n`);
+  await carryOut(session, plan, options, () => `${device.name} is a spare for ${whose}\n`);
 }
 
 async function removeSpare(session: Session, argument: string, options: RemoveOptions): Promise<void> {
   const snapshot = await takeSnapshot(await session.client());
   const device = new DeviceFinder(snapshot, session).find(argument);
   if (!snapshot.spares.some(({ bdev_name: name }) => name === device.name)) {
-    throw new Failure(ExitCode.NotFound, `${argument} is no spare`, { hint: 'raidctl spare list' });
+    throw new Failure(ExitCode.NotFound, `${argument} is not a spare`, { hint: 'raidctl spare list' });
   }
   const steps = [
-    callStep(`no longer let ${device.name} stand by`, 'raidkit_remove_spare', { bdev_name: device.name }),
+    callStep(`remove the spare ${device.name}`, 'raidkit_remove_spare', { bdev_name: device.name }),
     ...(options.keepOpen === true ? [] : closeSteps(device.bdev ?? undefined)),
   ];
-  await carryOut(session, { steps, warnings: [] }, options, () => `${device.name} is no spare any more\n`);
+  await carryOut(session, { steps, warnings: [] }, options, () => `${device.name} is no longer a spare\n`);
 }
 
 async function listSpares(session: Session): Promise<void> {

@@ -109,6 +109,6 @@ async function modules(session: Session): Promise<void> {
   const texts = [renderTable(session.terminal, columns, rows)];
   if (options.length > 0) texts.push(renderTable(session.terminal, optionColumns, options));
   const isClaimed = levels.some(({ conformance }) => conformance !== null);
-  const note = 'CLAIMS is what the packages say of themselves, from raidkit-conformance.json. raidkit has not checked it.';
+  const note = 'CLAIMS are claims of the packages themselves, from raidkit-conformance.json. raidkit has not verified them.';
   session.print({ version: 1, command: 'modules', modules: levels }, [...texts, ...(isClaimed ? [note] : [])].join('\n'));
 }

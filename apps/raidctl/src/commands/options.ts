@@ -4,14 +4,14 @@ import type { OpenOptions } from '../devices.js';
 
 /** Adds the options of commands that change something. */
 export function addChangeOptions(command: Command): Command {
-  return command.option('-y, --yes', 'do not ask').option('-n, --dry-run', 'say what would be done, and do nothing');
+  return command.option('-y, --yes', 'do not ask').option('-n, --dry-run', 'show what would be done, and do nothing');
 }
 
 /** Adds the options of commands that open devices. */
 export function addOpenOptions(command: Command): Command {
   return command
     .option('--block-size <bytes>', 'block size of devices that are opened: a power of two from 512 to 65536', parseBlockSize)
-    .option('--no-unmap', 'what is unmapped keeps its place on devices that are opened');
+    .option('--no-unmap', 'do not deallocate unmapped blocks of devices that are opened');
 }
 
 /** Options parsed by {@link addOpenOptions}. */

@@ -21,32 +21,32 @@ export function addProcesses(program: Command, run: Run): void {
   addChangeOptions(
     program
       .command('check')
-      .description('look for blocks where copies or parity disagree with the data; rewrite only what cannot be read')
+      .description('compare copies or parity with the data; rewrite only unreadable blocks')
       .argument('<array>', 'name or uuid')
-      .option('--wait', 'until it has ended; exit code 5 if something disagrees'),
+      .option('--wait', 'wait until it has ended; exit code 5 if there are mismatches'),
   )
     .addHelpText(
       'after',
       examples(
         ['raidctl check vol', 'in the background: raidctl status vol shows it'],
-        ['raidctl check vol --wait', 'for a timer'],
+        ['raidctl check vol --wait', 'for use in a timer'],
       ),
     )
     .action((array: string, options: SyncOptions) => run((session) => sync(session, 'check', array, options)));
   addChangeOptions(
     program
       .command('repair')
-      .description('as check, and make copies and parity agree with the data')
+      .description('check, and make copies and parity consistent with the data')
       .argument('<array>', 'name or uuid')
-      .option('--source <device>', 'of copies: the member that is right; without it the majority is')
-      .option('--wrong <device>', 'the member that is wrong where they disagree; without it parity is, or the minority')
-      .option('--wait', 'until it has ended; exit code 5 if something is left'),
+      .option('--source <device>', 'for copies: the member that is right (the majority)')
+      .option('--wrong <device>', 'the member that is wrong at mismatches (parity, or the minority of copies)')
+      .option('--wait', 'wait until it has ended; exit code 5 if mismatches are left'),
   )
     .addHelpText(
       'after',
       examples(
-        ['raidctl repair vol', 'parity made anew, or what most copies hold'],
-        ['raidctl repair vol --source sdx', 'of two copies: that of sdx is right'],
+        ['raidctl repair vol', 'write parity again, or what most copies hold'],
+        ['raidctl repair vol --source sdx', 'of two copies, the one on sdx is right'],
       ),
     )
     .action((array: string, options: SyncOptions) => run((session) => sync(session, 'repair', array, options)));
@@ -54,12 +54,12 @@ export function addProcesses(program: Command, run: Run): void {
   const rebuild = program
     .command('rebuild')
     .description(
-      'pause, resume, limit or cancel the background work of an array: rebuild, resync, resum, sum, check, repair, replace',
+      'pause, resume, limit or cancel the background process of an array: rebuild, resync, resum, sum, check, repair, replace',
     );
   for (const [action, meaning] of [
-    ['pause', 'begin nothing more until resume'],
-    ['resume', 'go on'],
-    ['cancel', 'end it; a device that was being filled is let go'],
+    ['pause', 'pause it until resume'],
+    ['resume', 'resume it'],
+    ['cancel', 'cancel it; a device that was being rebuilt is removed'],
   ] as const) {
     addChangeOptions(rebuild.command(action).description(meaning).argument('<array>', 'name or uuid')).action(
       (array: string, options: ChangeOptions) => run((session) => control(session, array, options, action, { action })),
@@ -68,10 +68,10 @@ export function addProcesses(program: Command, run: Run): void {
   addChangeOptions(
     rebuild
       .command('limit')
-      .description('what the running work may do a second, of the array')
+      .description('limit the rate of the running process')
       .argument('<array>', 'name or uuid')
-      .argument('<MiB>', 'most MiB a second; 0 for no limit, "shared" for the limit that all arrays have', parseRate)
-      .option('--least <MiB>', 'MiB a second below which it does not rest for the sake of users; or "shared"', parseRate),
+      .argument('<MiB>', 'maximum MiB/s; 0 for no limit, "shared" for the limit of all arrays', parseRate)
+      .option('--least <MiB>', 'MiB/s that it does at least, whatever users do; or "shared"', parseRate),
   )
     .addHelpText(
       'after',
@@ -91,7 +91,7 @@ export function addProcesses(program: Command, run: Run): void {
 
   program
     .command('history')
-    .description('show the background work of an array that has ended, the last first')
+    .description('show the background processes of an array that have ended, the latest first')
     .argument('<array>', 'name or uuid')
     .action((array: string) => run((session) => history(session, array)));
 }
@@ -118,16 +118,16 @@ async function sync(
     ...(wrong === undefined ? {} : { wrong: memberName(session, snapshot, array, wrong) }),
   };
   const warnings = [
-    ...(source === undefined ? [] : [`where copies disagree, those of ${source} are written over the others`]),
-    ...(wrong === undefined ? [] : [`where parity disagrees, the blocks of ${wrong} are written anew`]),
+    ...(source === undefined ? [] : [`at mismatches, the copies on ${source} overwrite the others`]),
+    ...(wrong === undefined ? [] : [`at mismatches, the blocks of ${wrong} are rewritten`]),
   ];
-  const step = callStep(`begin a ${type} of array ${array.name}`, 'raidkit_start_process', {
+  const step = callStep(`start a ${type} of array ${array.name}`, 'raidkit_start_process', {
     name: array.name,
     type,
     ...members,
   });
   const before = newest(array, type);
-  const said = `the ${type} of array ${array.name} has begun, or waits for its turn\n`;
+  const said = `the ${type} of array ${array.name} has started, or is queued\n`;
   const isDone = await carryOut(session, { steps: [step], warnings }, options, () => said);
   return isDone && options.wait === true ? outcome(session, array.uuid, type, before) : undefined;
 }
@@ -144,8 +144,7 @@ async function outcome(session: Session, uuid: string, type: 'check' | 'repair',
   if (record === undefined) throw new Failure(ExitCode.Failed, `the array went offline before the ${type} had ended`);
   const left = type === 'check' ? record.mismatch_blocks : record.undecided_blocks;
   if (!session.isJson) {
-    const found =
-      left === 0 ? 'nothing is left that disagrees' : `${plural(left, 'block')} ${left === 1 ? 'disagrees' : 'disagree'}`;
+    const found = left === 0 ? 'no mismatches are left' : `${plural(left, 'mismatched block')} left`;
     const error = record.error === null ? '' : ` with an error (${record.error})`;
     session.terminal.write(`the ${type} has ended${error}: ${found}\n`);
   }
@@ -156,7 +155,7 @@ async function outcome(session: Session, uuid: string, type: 'check' | 'repair',
 function memberName(session: Session, snapshot: Snapshot, array: RaidArrayInfo, argument: string): string {
   const { name } = new DeviceFinder(snapshot, session).find(argument);
   if (array.ext.members.some((member) => member.name === name)) return name;
-  throw new Failure(ExitCode.NotFound, `${argument} is no member of array ${array.name}`, {
+  throw new Failure(ExitCode.NotFound, `${argument} is not a member of array ${array.name}`, {
     hint: commandLine('raidctl status', array.name),
   });
 }
@@ -172,13 +171,13 @@ async function control(
   const array = findArray(arrays, arrayName);
   const { health, process } = array.ext;
   if (process === null && health === 'rebuilding') {
-    throw new Failure(ExitCode.Refused, `the rebuild of array ${array.name} has not begun`, {
-      hint: 'it waits for its turn; try again',
+    throw new Failure(ExitCode.Refused, `the rebuild of array ${array.name} has not started`, {
+      hint: 'it is queued; try again',
     });
   }
   if (process === null) {
-    throw new Failure(ExitCode.NotFound, `array ${array.name} has no background work`, {
-      hint: `${commandLine('raidctl history', array.name)} shows what has ended`,
+    throw new Failure(ExitCode.NotFound, `array ${array.name} has no background process`, {
+      hint: `${commandLine('raidctl history', array.name)} shows those that have ended`,
     });
   }
   const subject = `the ${process.type} of array ${array.name}`;
@@ -188,7 +187,7 @@ async function control(
     type: process.type as NonNullable<ParamsOf<'raidkit_control_process'>['type']>,
     ...what,
   });
-  const warnings = what.action === 'cancel' ? [`${subject} is given up at ${process.progress.percent} %`] : [];
+  const warnings = what.action === 'cancel' ? [`${subject} is cancelled at ${process.progress.percent} %`] : [];
   await carryOut(session, { steps: [step], warnings }, options, () => `${subject}: ${does} done\n`);
 }
 
@@ -199,18 +198,18 @@ async function history(session: Session, arrayName: string): Promise<void> {
   const lines = array.ext.history.map((record, index) => {
     const { started_at: startedAt } = processes[index] ?? { started_at: '' };
     const counts = [
-      record.mismatch_blocks > 0 ? `${plural(record.mismatch_blocks, 'block')} disagreed${whoIsWrong(record)}` : '',
+      record.mismatch_blocks > 0 ? `${plural(record.mismatch_blocks, 'mismatched block')}${whoIsWrong(record)}` : '',
       record.repaired_blocks > 0 ? `${record.repaired_blocks} rewritten` : '',
-      record.undecided_blocks > 0 ? `${record.undecided_blocks} left alone` : '',
+      record.undecided_blocks > 0 ? `${record.undecided_blocks} undecided` : '',
       record.unreadable_blocks > 0 ? `${record.unreadable_blocks} could not be read` : '',
       record.lost_blocks > 0 ? `${record.lost_blocks} lost` : '',
-      record.unproven_blocks > 0 ? `${record.unproven_blocks} taken unproven` : '',
+      record.unproven_blocks > 0 ? `${record.unproven_blocks} not verified` : '',
       record.error ?? '',
     ].filter((text) => text !== '');
-    return `${startedAt}  ${record.type}${ofTargets(record)}  ${record.seconds.toFixed(1)} s  ${counts.length === 0 ? 'in order' : counts.join(', ')}\n`;
+    return `${startedAt}  ${record.type}${ofTargets(record)}  ${record.seconds.toFixed(1)} s  ${counts.length === 0 ? 'no mismatches' : counts.join(', ')}\n`;
   });
   session.print(
     { version: 1, command: 'history', array: array.name, processes },
-    lines.length === 0 ? 'no background work has ended yet\n' : lines.join(''),
+    lines.length === 0 ? 'no background process has ended yet\n' : lines.join(''),
   );
 }

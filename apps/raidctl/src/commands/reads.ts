@@ -24,26 +24,28 @@ interface ReadsOptions extends ChangeOptions {
 
 /** Makes the option for the read policy. */
 export function policyOption(flag: string): Option {
-  return new Option(`${flag} <policy>`, 'of copies: read the one with the least to do, or one after another').choices(policies);
+  return new Option(`${flag} <policy>`, 'which copy to read: the one with the fewest requests, or each in turn').choices(
+    policies,
+  );
 }
 
 export function addReads(program: Command, run: Run): void {
   addChangeOptions(
     program
       .command('reads')
-      .description('say which copies of an array are read; its members keep it')
+      .description('set which copies of an array are read; this is recorded on its members')
       .argument('<array>', 'name or uuid')
       .addOption(policyOption('--policy'))
-      .option('--prefer <device>', 'read from this member before all others; repeatable', collectName)
-      .option('--write-mostly <device>', 'read from this member when no other one can answer; repeatable', collectName)
-      .option('--normal <device>', 'read from this member as from any other; repeatable', collectName),
+      .option('--prefer <device>', 'prefer this member for reads; repeatable', collectName)
+      .option('--write-mostly <device>', 'read this member only if no other one can be read; repeatable', collectName)
+      .option('--normal <device>', 'read this member like any other; repeatable', collectName),
   )
     .addHelpText(
       'after',
       examples(
-        ['raidctl reads vol --policy round-robin', 'from one copy after another'],
-        ['raidctl reads vol --prefer sdx', 'from sdx, as long as it answers'],
-        ['raidctl reads vol --write-mostly nbd0', 'a member far away: it is only written'],
+        ['raidctl reads vol --policy round-robin', 'each copy in turn'],
+        ['raidctl reads vol --prefer sdx', 'from sdx, as long as it can be read'],
+        ['raidctl reads vol --write-mostly nbd0', 'a remote member: it is only written'],
       ),
     )
     .action((array: string, options: ReadsOptions) => run((session) => setReads(session, array, options)));
@@ -57,10 +59,15 @@ async function setReads(session: Session, arrayName: string, options: ReadsOptio
   const lists = { prefer: names(options.prefer), write_mostly: names(options.writeMostly), normal: names(options.normal) };
   const given = Object.fromEntries(Object.entries(lists).filter(([, list]) => list.length > 0));
   if (options.policy === undefined && Object.keys(given).length === 0)
-    throw new Failure(ExitCode.Usage, 'nothing is to be changed', {
-      hint: 'say --policy, --prefer, --write-mostly or --normal; raidctl status shows what there is',
+    throw new Failure(ExitCode.Usage, 'nothing to change', {
+      hint: 'give --policy, --prefer, --write-mostly or --normal; raidctl status shows the present policy',
     });
   const params = { name: array.name, ...given, ...(options.policy === undefined ? {} : { policy: options.policy }) };
-  const step = callStep(`change which copies of array ${array.name} are read`, 'raidkit_set_read_policy', params);
-  await carryOut(session, { steps: [step], warnings: [] }, options, () => `reads of array ${array.name} have been changed\n`);
+  const step = callStep(`change the read policy of array ${array.name}`, 'raidkit_set_read_policy', params);
+  await carryOut(
+    session,
+    { steps: [step], warnings: [] },
+    options,
+    () => `the read policy of array ${array.name} has been changed\n`,
+  );
 }

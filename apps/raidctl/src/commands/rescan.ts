@@ -15,14 +15,14 @@ export function addRescan(program: Command, run: Run): void {
   addChangeOptions(
     program
       .command('rescan')
-      .description('look now for devices that have come, and try again what the daemon waits for')
-      .argument('[device...]', 'have the superblocks of these open devices looked at, and make them members'),
+      .description('scan for new devices now, and try pending calls again')
+      .argument('[device...]', 'examine the superblocks of these open devices, and make them members'),
   )
     .addHelpText(
       'after',
       examples(
-        ['raidctl rescan', 'after a disk was plugged in; raidkitd --scan says where it looks'],
-        ['raidctl rescan inner', 'the volume inner is a member of the array whose superblock it carries'],
+        ['raidctl rescan', 'after a disk was plugged in; raidkitd --scan sets where to scan'],
+        ['raidctl rescan inner', 'make the volume inner a member of the array of its superblock'],
       ),
     )
     .action((names: string[], options: ChangeOptions) =>
@@ -33,7 +33,7 @@ export function addRescan(program: Command, run: Run): void {
 async function rescan(session: Session, options: ChangeOptions): Promise<void> {
   const client = await session.client();
   const step = {
-    does: 'look for devices, and try again what is pending',
+    does: 'scan for devices, and try pending calls again',
     method: 'raidkit_rescan' as const,
     params: null,
     run: () => client.call('raidkit_rescan'),
@@ -44,7 +44,7 @@ async function rescan(session: Session, options: ChangeOptions): Promise<void> {
     const isOpen = found.filter(({ bdev_name: name }) => name !== null).length;
     const lines = [
       configuration.found === null
-        ? 'raidkitd looks nowhere by itself: it was started without --scan\n'
+        ? 'raidkitd does not scan: it was started without --scan\n'
         : `${plural(found.length, 'device')} with superblocks found, ${isOpen} of them open\n`,
       ...found.flatMap(({ array, path, reason }) =>
         reason === null ? [] : [`${path} (array ${array ?? 'unknown'}): ${reason}\n`],
@@ -65,13 +65,15 @@ async function examine(session: Session, names: readonly string[], options: Chan
   for (const { argument, bdev } of devices) {
     if (bdev === null)
       throw new Failure(ExitCode.NotFound, `${argument} is not open`, {
-        hint: `${commandLine('raidctl open', argument)} does that, and has it looked at`,
+        hint: `${commandLine('raidctl open', argument)} opens and examines it`,
       });
   }
   const volumes = devices.filter(({ name }) => snapshot.arrays.some((array) => array.name === name));
-  const warnings = volumes.map(({ name }) => `what clients have written on ${name} decides of which array it becomes a member`);
-  const steps = devices.map(({ name }) => callStep(`look at the superblock of ${name}`, 'bdev_examine', { name }));
+  const warnings = volumes.map(
+    ({ name }) => `data that clients have written on ${name} determines of which array it becomes a member`,
+  );
+  const steps = devices.map(({ name }) => callStep(`examine the superblock of ${name}`, 'bdev_examine', { name }));
   await carryOut(session, { steps, warnings }, options, () =>
-    devices.map(({ name }) => `${name} has been looked at\n`).join(''),
+    devices.map(({ name }) => `${name} has been examined\n`).join(''),
   );
 }

@@ -15,8 +15,8 @@ const columns = [
 export function addSchedule(program: Command, run: Run): void {
   program
     .command('schedule')
-    .description('show when arrays were checked by themselves, what was found, and when they are due again')
-    .addHelpText('after', examples(['raidctl schedule', 'raidkitd --check-every has checks begin by themselves']))
+    .description('show when arrays had scheduled checks, the results, and when the next ones are due')
+    .addHelpText('after', examples(['raidctl schedule', 'raidkitd --check-every turns on scheduled checks']))
     .action(() => run((session) => schedule(session)));
 }
 
@@ -42,7 +42,7 @@ async function schedule(session: Session): Promise<void> {
   const rate = limit === null ? '' : `, at most ${limit} MiB/s`;
   const text = found.enabled
     ? `every ${String(everyDays)} days${hours}${rate}\n${rows.length === 0 ? '' : renderTable(session.terminal, columns, rows)}`
-    : 'nothing is checked by itself: raidkitd --check-every has that\n';
+    : 'no checks are scheduled: raidkitd --check-every turns them on\n';
   session.print(
     {
       version: 1,

@@ -16,12 +16,12 @@ const columns = [{ heading: 'SINK' }, { heading: 'WHERE' }, { heading: 'RESULT' 
 export function addSelftest(program: Command, run: Run): void {
   program
     .command('selftest')
-    .description('send a test message to every receiver of events, and say whether it arrived')
-    .option('--message <text>', 'what it says')
-    .option('--limit <seconds>', 'how long a receiver may take', parseWhole(1, 3600), 30)
+    .description('send a test message to every receiver of events, and show whether it arrived')
+    .option('--message <text>', 'text of the message')
+    .option('--limit <seconds>', 'how long to wait for a receiver', parseWhole(1, 3600), 30)
     .addHelpText(
       'after',
-      examples(['raidctl selftest', 'exit code 0: the program, the webhook and the mail program have taken it']),
+      examples(['raidctl selftest', 'exit code 0: the program, the webhook and the mail program have accepted it']),
     )
     .action((options: { message?: string; limit: number }) => run((session) => selftest(session, options)));
 }
@@ -45,7 +45,7 @@ async function selftest(session: Session, { limit, message }: { message?: string
   const rows = sinks.map(({ error, name, result, where }) => [name, where, error === null ? result : `${result}: ${error}`]);
   const text =
     sinks.length === 0
-      ? 'raidkitd answers, and sends events nowhere: start it with --event-program, --event-webhook or --event-mail\n'
+      ? 'raidkitd answers, but has no receiver of events: start it with --event-program, --event-webhook or --event-mail\n'
       : renderTable(session.terminal, columns, rows);
   session.print({ version: 1, command: 'selftest', sinks }, text);
   return sinks.every(({ result }) => result === 'told') ? ExitCode.Ok : ExitCode.Failed;

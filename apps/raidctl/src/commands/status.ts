@@ -20,15 +20,15 @@ const defaultIntervalSec = 2;
 export function addStatus(program: Command, run: Run): void {
   program
     .command('status')
-    .description('show arrays with their slots, devices, errors and background work, and what to do')
+    .description('show arrays with their slots, devices, errors and background processes, and what to do')
     .argument('[array...]', 'names or uuids; all arrays if none is given')
-    .option('-w, --watch [seconds]', `look again every so many seconds (${defaultIntervalSec})`, parseWhole(1, 3600))
-    .option('--count <looks>', 'with --watch: end after so many looks', parseWhole(1, 1_000_000))
+    .option('-w, --watch [seconds]', `refresh every so many seconds (${defaultIntervalSec})`, parseWhole(1, 3600))
+    .option('--count <looks>', 'with --watch: exit after so many refreshes', parseWhole(1, 1_000_000))
     .addHelpText(
       'after',
       examples(
         ['raidctl status', 'all arrays'],
-        ['raidctl status vol --watch', 'one, on the screen until Ctrl-C'],
+        ['raidctl status vol --watch', 'one array, refreshed until Ctrl-C'],
         ['raidctl status --json', 'for programs'],
       ),
     )

@@ -22,20 +22,20 @@ const longestLookMs = 1000;
 export function addWait(program: Command, run: Run): void {
   program
     .command('wait')
-    .description('wait until background work has ended, or until arrays are as they should be')
+    .description('wait until background processes have ended, or until arrays are online or optimal')
     .argument('[array...]', 'names or uuids; all arrays if none is given')
     .option(
       '--for <what>',
-      'idle: no background work runs or is due; online; or optimal: every member in sync',
+      'idle: no background process runs or is queued; online; or optimal: every member in sync',
       parseWhat,
       'idle',
     )
-    .option('--limit <seconds>', 'at most so long; 0 for as long as it takes', parseWhole(0, 10_000_000), 0)
+    .option('--limit <seconds>', 'how long to wait; 0 for no limit', parseWhole(0, 10_000_000), 0)
     .addHelpText(
       'after',
       examples(
         ['raidctl wait vol', 'until its rebuild has ended'],
-        ['raidctl wait vol --for online --limit 60', 'at most a minute; exit code 4 if it is not'],
+        ['raidctl wait vol --for online --limit 60', 'at most a minute; exit code 4 after that'],
       ),
     )
     .action((names: string[], options: WaitOptions) =>

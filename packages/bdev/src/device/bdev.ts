@@ -209,7 +209,7 @@ export class Bdev implements IoTarget {
   submit(io: BdevIo, descriptor: OpenHandle): void {
     // A request that has timed out counts as in flight until the driver completes it.
     if (io.state !== IoState.Idle) {
-      throw new BdevError('ERR_BDEV_MISUSE', Status.Invalid, `bdev ${this.name}: an I/O was submitted while in flight`);
+      throw new BdevError('ERR_BDEV_MISUSE', Status.Invalid, `bdev ${this.name}: an I/O was submitted while it was in flight`);
     }
     io.bdev = this;
     io.descriptor = descriptor;
@@ -321,7 +321,7 @@ export class Bdev implements IoTarget {
     if (this.#hasFlushed) return Status.IoError;
     if (!this.#isFlushRefused) {
       const fields = { bdev: this.name, status: statusName(status) };
-      this.registry.runtime.log.warn(fields, 'the device takes no flush: it counts as write-through');
+      this.registry.runtime.log.warn(fields, 'the device does not support flush: it is treated as write-through');
       this.#isFlushRefused = true;
     }
     return Status.Ok;

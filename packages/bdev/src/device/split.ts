@@ -82,7 +82,7 @@ interface DonePart {
 
 function parentOf(part: BdevIo): DonePart {
   const { bdev, parent } = part;
-  if (bdev === null || parent === null) throw new Error('A part without a parent completed');
+  if (bdev === null || parent === null) throw new Error('A child I/O without a parent completed');
   return { bdev, parent };
 }
 

@@ -154,7 +154,7 @@ export class BdevIo {
    */
   complete(status: Status): void {
     const bdev = this.bdev;
-    if (bdev === null) throw new Error('An I/O was completed that no device has');
+    if (bdev === null) throw new Error('An I/O that is not in flight was completed');
     bdev.onDriverDone(this, status);
   }
 }
@@ -180,7 +180,7 @@ export class IoPool {
       io.isReleased = true;
       return;
     }
-    if (io.state !== IoState.Idle) throw new Error('An I/O was given back while in flight');
+    if (io.state !== IoState.Idle) throw new Error('An I/O was released while it was in flight');
     io.flags = 0;
     io.addr = -1;
     io.owner = noOwner;

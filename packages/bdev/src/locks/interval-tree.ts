@@ -50,7 +50,7 @@ export class IntervalTree {
   }
 
   #removeFrom(node: RangeLock | null, lock: RangeLock): RangeLock | null {
-    if (node === null) throw new Error('a range lock is not where its range says');
+    if (node === null) throw new Error('a range lock is at the wrong position of the tree');
     if (node === lock) return merge(node.left, node.right);
     if (isBefore(lock, node)) node.left = this.#removeFrom(node.left, lock);
     else node.right = this.#removeFrom(node.right, lock);

@@ -125,7 +125,7 @@ export class RangeLocks {
 
   /** Releases the lock and grants those that can be held now. */
   release(lock: RangeLock): void {
-    if (!lock.isHeld) throw new Error('a range lock was released that is not held');
+    if (!lock.isHeld) throw new Error('a range lock that is not held was released');
     lock.isHeld = false;
     (lock.isShared ? this.#shared : this.#exclusive).remove(lock);
     let waiter = lock.firstWaiter;

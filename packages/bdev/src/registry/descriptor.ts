@@ -80,7 +80,7 @@ export class BdevDescriptor implements OpenHandle {
     }
     for (const other of bdev.descriptors) {
       if (other !== this && other.writable) {
-        throw new BdevError('ERR_BDEV_CLAIMED', Status.NotPermitted, `bdev ${bdev.name} is open for writing elsewhere`);
+        throw new BdevError('ERR_BDEV_CLAIMED', Status.NotPermitted, `bdev ${bdev.name} is open for writing by another user`);
       }
     }
     this.#claim = owner;

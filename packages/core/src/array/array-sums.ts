@@ -83,7 +83,7 @@ export class ArraySums implements GrowingSums {
     this.#keyAddr = buffers.allocRegion(BLOCK_SUM_KEY_BYTES);
     if (this.#keyAddr < 0) {
       memory.release();
-      throw new RaidError('ERR_RAID_MEMORY', 12, `array ${array.name}: there is no memory for the key of its checksums`);
+      throw new RaidError('ERR_RAID_MEMORY', 12, `array ${array.name}: not enough memory for the key of its checksums`);
     }
     const key = buffers.u8.subarray(this.#keyAddr, this.#keyAddr + BLOCK_SUM_KEY_BYTES);
     makeBlockSumKey(Buffer.from(salt, 'hex'), key);
@@ -262,7 +262,7 @@ export class ArraySums implements GrowingSums {
 
   #knowledgeOf(isInSync: () => boolean, isKnown: boolean): SumsKnowledge {
     const { bitmap, blockSize, consistency } = this.#array;
-    if (bitmap === null) throw new Error('an array without a map has no sums');
+    if (bitmap === null) throw new Error('an array without a write-intent bitmap has no checksums');
     const summedBlocks = (): number => this.#summedBlocks;
     const regions = {
       blockSize,
@@ -295,10 +295,7 @@ export class ArraySums implements GrowingSums {
       const place = { block: dataOffset + first * perSum, blocks: (end - first) * perSum };
       first = -1;
       const member = slot.name ?? slot.lastMember?.name ?? bdev.name;
-      array.log.error(
-        { ...array.logFields(slot), ...place },
-        'blocks are not what their checksums say: they are answered as unreadable',
-      );
+      array.log.error({ ...array.logFields(slot), ...place }, 'blocks do not match their checksums: reads of them return EIO');
       array.emit({ type: 'checksumError', array: array.name, slot: slot.index, member, ...place });
     };
     return {
@@ -325,7 +322,7 @@ export class ArraySums implements GrowingSums {
           array.noteDamage(slot.index, at, count);
           array.requestRepair(slot.index, at, count);
         } else if (slot.isRebuilding && !array.badBlocks.has(slot.index, at, count)) {
-          array.failMember(slot.index, 'what it has been given could not be read while it was being filled');
+          array.failMember(slot.index, 'blocks written by its rebuild could not be read back');
         }
       },
       onPageGivenUp: () =>

@@ -558,7 +558,7 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
     this.consistency.markInconsistent(memberOffset, numBlocks);
     this.log.error(
       { ...this.logFields(), block: memberOffset, blocks: numBlocks },
-      'a write failed on more members than can be lost: redundancy is doubted here',
+      'a write failed on more members than can be lost: redundancy may be inconsistent here',
     );
   }
 
@@ -620,7 +620,7 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
     const { badBlocks, extension } = this;
     const most = (extension?.mostBadRanges ?? 0) / 2;
     if (extension === undefined || (badBlocks.size >= most && badBlocks.needsRange(slot, memberOffset, numBlocks))) {
-      const why = extension === undefined ? 'there is no place' : 'there is no more room';
+      const why = extension === undefined ? 'there is no room' : 'there is no more room';
       throw new RaidError(
         'ERR_RAID_METADATA',
         5,
@@ -648,7 +648,7 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
       if (joined === null) return;
       this.log.error(
         { ...this.logFields(this.slotAt(joined.slot)), block: joined.start, blocks: joined.end - joined.start },
-        'the list of bad blocks is full: blocks between two that are bad count as bad, too, until they are written',
+        'the list of bad blocks is full: blocks between two bad blocks are also marked bad until they are written',
       );
       // If other members have these blocks, they will be repaired soon.
       this.#repair.healListed();
@@ -657,7 +657,7 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
 
   #list(slot: number, memberOffset: number, numBlocks: number): void {
     const fields = { ...this.logFields(this.slotAt(slot)), block: memberOffset, blocks: numBlocks };
-    this.log.error(fields, 'the blocks do not hold what they should: they are bad until they are written');
+    this.log.error(fields, 'the blocks do not hold the right data: they are marked bad until they are written');
     this.badBlocks.add(slot, memberOffset, numBlocks);
   }
 
@@ -767,8 +767,8 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
 
   onLevelThrew(error: unknown): void {
     const why = error instanceof Error ? error.message : String(error);
-    this.log.error({ ...this.logFields(), err: error }, `level ${this.module.level} has thrown`);
-    this.#host.onLevelThrew(this, `its level ${this.module.level} has thrown: ${why}`);
+    this.log.error({ ...this.logFields(), err: error }, `level ${this.module.level} threw an exception`);
+    this.#host.onLevelThrew(this, `its level ${this.module.level} threw: ${why}`);
   }
 
   emit(event: RaidEvent): void {

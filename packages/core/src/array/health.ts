@@ -22,7 +22,7 @@ export function healthOf(array: ArrayView): { health: Health; reason: string | n
   const unstable = array.slots.filter((slot) => slot.isInSync && slot.hasLostFlush);
   if (unstable.length > 0) {
     const names = unstable.map((slot) => `slot ${slot.index} (${String(slot.name)})`).join(', ');
-    const reason = `a flush failed on ${names}, and the array cannot do without it: what was written before may be lost; flushes fail until the array is stopped`;
+    const reason = `a flush failed on ${names}, and the array cannot do without it: earlier writes may be lost; flushes fail until the array is stopped`;
     return { health: 'failed', reason };
   }
   const reason = startError ?? describeBadBlocks(array) ?? describeStrangers(array);
@@ -62,5 +62,5 @@ function describeBadBlocks({ badBlocks, slots }: ArrayView): string | null {
       return `${badBlocks.countOf(index)} of slot ${index} (${String(name)}), the first at block ${first?.start ?? 0} of its data`;
     });
   if (listed.length === 0) return null;
-  return `bad blocks: ${listed.join('; ')}. What belongs there is not known: reads that need them answer EIO until they are written`;
+  return `bad blocks: ${listed.join('; ')}. Their data is lost: reads that need them return EIO until they are written`;
 }

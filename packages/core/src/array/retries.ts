@@ -27,7 +27,7 @@ export class Retries {
     try {
       await work();
     } catch (error) {
-      this.#runtime.log.error({ err: error }, 'what was put off failed');
+      this.#runtime.log.error({ err: error }, 'deferred work failed');
     }
   }
 

@@ -31,7 +31,7 @@ export function takeName(ctx: RaidContext, array: RaidArray): void {
   if (isFree && rename(ctx, array, recordedName)) return;
   array.log.error(
     { ...array.logFields(), uuid: array.uuid },
-    `the name ${recordedName} is taken: the array comes up as ${array.name}`,
+    `the name ${recordedName} is taken: the array is named ${array.name}`,
   );
 }
 
@@ -45,7 +45,7 @@ function rename(ctx: RaidContext, array: RaidArray, name: string): boolean {
   ctx.list(array);
   array.log.warn(
     { ...array.logFields(), uuid: array.uuid },
-    `the array that was listed as ${before} is listed as ${name}: two arrays have one name`,
+    `the array ${before} is renamed to ${name}: two arrays have the same name`,
   );
   return true;
 }

@@ -50,7 +50,7 @@ export async function examine(
     if (!mayPass(error)) throw error;
     ctx.registry.runtime.log.warn(
       { bdev: bdev.name, err: error, retryMs },
-      'the device could not be examined: it is tried again',
+      'the device could not be examined: this is tried again',
     );
     ctx.retries.later(retryMs, () => examine(ctx, bdev, { retryMs: Math.min(2 * retryMs, mostRetryMs), isByHand }));
   }
@@ -63,16 +63,16 @@ async function examineNow(ctx: RaidContext, bdev: Bdev, isByHand: boolean): Prom
   if (found.kind === 'found') {
     const { name, uuid } = found.record;
     if (!ctx.mayAssemble(uuid)) {
-      const message = `the device carries the superblock of array ${name} (${uuid}), which is not one of those that may run here`;
+      const message = `the device has the superblock of array ${name} (${uuid}), which is not allowed to run here`;
       if (isByHand) throw new RaidError('ERR_RAID_MEMBER', 1, `${bdev.name}: ${message}`);
-      ctx.registry.runtime.log.warn({ bdev: bdev.name, array: name, uuid }, `${message}: it is left alone`);
+      ctx.registry.runtime.log.warn({ bdev: bdev.name, array: name, uuid }, `${message}: the device is not used`);
       return;
     }
     await examineFound(ctx, bdev, found.record, headers, isByHand);
     return;
   }
   if (found.kind === 'unusable') {
-    ctx.registry.runtime.log.warn({ bdev: bdev.name }, `there is a damaged superblock: ${found.message}`);
+    ctx.registry.runtime.log.warn({ bdev: bdev.name }, `the superblock is damaged: ${found.message}`);
   }
   await takeAwaited(ctx, bdev);
 }
@@ -114,7 +114,7 @@ async function readRecords(
       .catch((error: unknown): ExtensionHeader[] => {
         ctx.registry.runtime.log.warn(
           { bdev: bdev.name, err: error },
-          'what lies behind the superblock cannot be read: the device is known by its uuid alone',
+          'the metadata after the superblock cannot be read: the device is identified by its uuid alone',
         );
         return [];
       });
@@ -136,7 +136,7 @@ async function takeAwaited(ctx: RaidContext, bdev: Bdev): Promise<void> {
       await configureMember(ctx, array, slot, bdev);
     } catch (error) {
       array.noteStartError(error instanceof Error ? error.message : String(error));
-      array.log.warn(array.logFields(slot), `a device that was waited for cannot be used: ${array.startError}`);
+      array.log.warn(array.logFields(slot), `an expected device cannot be used: ${array.startError}`);
       if (mayPass(error)) throw error;
       return;
     }
@@ -170,7 +170,7 @@ async function examineFound(
   if (inner !== undefined && inner.outerUuid !== record.uuid) {
     if (!isByHand) {
       log(
-        `it is a volume, on record as a member of array ${String(inner.outerUuid)}, and its superblock is another array's: ignored`,
+        `it is a volume, recorded as a member of array ${String(inner.outerUuid)}, and has the superblock of another array: ignored`,
       );
       return;
     }
@@ -200,7 +200,7 @@ async function examineFound(
   let known: string[] = [];
   if (array !== undefined && mustMakeAnew(array)) {
     if (!isOfMost && agrees(array, record)) known = [...array.assembly.lineages];
-    await endArray(ctx, array, 'it is being assembled anew');
+    await endArray(ctx, array, 'it is being assembled again');
     if (!mayTake(ctx, bdev)) return;
     array = findByUuid(ctx, record.uuid);
   }
@@ -247,7 +247,7 @@ function makeFromRecord(
 ): RaidArray | undefined {
   const module = ctx.modules.byCode(record.level);
   if (module === undefined) {
-    log(`its superblock is of level code ${record.level}, for which no module is loaded: ignored`);
+    log(`its superblock has level code ${record.level}, for which no module is loaded: ignored`);
     return undefined;
   }
   const name = freeName(ctx, record.name, record.uuid);
@@ -287,7 +287,7 @@ function makeFromRecord(
   tryOptions(array, headers, log);
   const isRecordedIn = ({ index }: Slot): boolean => record.slots[index]?.state === 'configured';
   if (!array.canRunWith(isRecordedIn)) {
-    array.noteStartError(`by its superblock too few members are current: ${array.whyNotWith(isRecordedIn)}`);
+    array.noteStartError(`too few members are in sync by its superblock: ${array.whyNotWith(isRecordedIn)}`);
     log(`the array cannot be started: ${array.startError}`);
   }
   ctx.list(array);
@@ -318,7 +318,7 @@ async function examineLatecomer(ctx: RaidContext, array: RaidArray, uuid: string
   try {
     await examine(ctx, bdev);
   } catch (error) {
-    array.log.warn({ ...array.logFields(), bdev: bdev.name, err: error }, 'a device that came late cannot be examined');
+    array.log.warn({ ...array.logFields(), bdev: bdev.name, err: error }, 'a deferred device cannot be examined');
   }
 }
 
@@ -371,7 +371,7 @@ async function joinRecorded(
   }
   if (slot.role === 'opening') {
     defer(array, slot, bdev);
-    log(`slot ${slot.index} is about to get another member: if it does not, the device is looked at again`);
+    log(`slot ${slot.index} is about to get another member: otherwise the device is examined again`);
     return;
   }
   if (slot.descriptor !== null) {
@@ -380,7 +380,7 @@ async function joinRecorded(
   }
   const truly = mistakenFor(bdev, record, headers);
   if (truly !== null) {
-    const message = `${bdev.name} has the uuid ${bdev.uuid}, of slot ${slot.index}, and is member ${truly} by what we wrote on it: devices have changed places, or a uuid was given to the wrong one`;
+    const message = `${bdev.name} has the uuid ${bdev.uuid}, of slot ${slot.index}, but the header on it says member ${truly}: devices were swapped, or a uuid was given to the wrong one`;
     log(`${message}: ignored`);
     if (array.state === 'configuring') array.noteStartError(message);
     return;
@@ -404,23 +404,23 @@ async function joinRecorded(
     if (isSeenAgain) return;
     if (countsOut(array, slot, record)) array.assembly.splitBrain.push({ slot: slot.index, seqNumber: record.seqNumber });
     log(
-      `the device is slot ${slot.index}, which has been taken out of the array: it missed writes, and is filled anew once the array is online`,
+      `the device is slot ${slot.index}, which was removed from the array: it is out of sync, and is rebuilt once the array is online`,
     );
     await startWhenAllAreSeen(ctx, array);
     return;
   }
   if (array.assembly.nonFresh.has(bdev.uuid)) {
     array.assembly.defer(bdev);
-    log(`the device is slot ${slot.index}, and has an older state than the array: ignored until the array is online`);
+    log(`the device is slot ${slot.index}, and its state is stale: ignored until the array is online`);
     return;
   }
   if (record.seqNumber > array.metadata.seqNumber) {
-    log('the device knows a newer state of the array than the members that are there: ignored');
+    log('the device has a newer state of the array than the present members: ignored');
     return;
   }
   const needed = blocksNeeded(array, slot, bdev, newestTrusted(headers, record.seqNumber));
   if (bdev.numBlocks < needed) {
-    log(`the device has ${bdev.numBlocks} blocks, and what is on record there takes ${needed}: ignored`);
+    log(`the device has ${bdev.numBlocks} blocks, and the recorded data area needs ${needed}: ignored`);
     return;
   }
   openMember(ctx, array, slot, bdev);
@@ -493,13 +493,10 @@ async function startWithout(ctx: RaidContext, array: RaidArray): Promise<void> {
   const danger = dangerOfStarting(ctx, array);
   if (danger !== null) {
     array.noteStartError(danger);
-    array.log.error(array.logFields(), `the array is not started by itself: ${danger}`);
+    array.log.error(array.logFields(), `the array is not started automatically: ${danger}`);
     return;
   }
-  array.log.warn(
-    array.logFields(),
-    'members are missing, and have been waited for long enough: the array is started without them',
-  );
+  array.log.warn(array.logFields(), 'the time to wait for missing members has passed: the array is started without them');
   await tryStart(ctx, array);
 }
 
@@ -507,11 +504,11 @@ async function startWithout(ctx: RaidContext, array: RaidArray): Promise<void> {
 function dangerOfStarting(ctx: RaidContext, array: RaidArray): string | null {
   const absent = awaitedSlots(array).map(({ index }) => index);
   if (mayHaveGoneOn(array)) {
-    return `slot ${absent.join(', ')} may have gone on without the others: bring it, or start the array by hand if it is lost`;
+    return `slot ${absent.join(', ')} may have been used without the others: bring it back, or start the array manually if it is lost`;
   }
   const [other] = namesakes(ctx, array);
   if (other === undefined) return null;
-  return `slot ${absent.join(', ')} is missing, and array ${other.uuid} has the name ${array.recordedName} too: which of them it is, a person must say`;
+  return `slot ${absent.join(', ')} is missing, and array ${other.uuid} has the name ${array.recordedName} too: an operator must choose which of them to start`;
 }
 
 /**
@@ -554,12 +551,12 @@ async function reAdd(
   log: (message: string) => void,
 ): Promise<void> {
   if (record.seqNumber > array.metadata.seqNumber) {
-    log('the device knows a newer state than the array that is online (two halves were used apart?): ignored');
+    log('the device has a newer state than the online array (split brain?): ignored');
     return;
   }
   if (wasUsedApart(array, bdev, record)) {
     log(
-      'the device was used apart from the members that are online, and each half has what the other lacks: ignored; add it by hand to give up what it alone has',
+      'split brain: the device and the online members were used without each other, and each has writes that the other lacks: ignored; add it manually to discard the writes that only it has',
     );
     return;
   }
@@ -569,7 +566,7 @@ async function reAdd(
   } catch (error) {
     if (RaidError.is(error) && error.code === 'ERR_RAID_BUSY' && array.slots.some(({ isRebuilding }) => isRebuilding)) {
       defer(array, slot, bdev);
-      log('a former member came back: it is added when the rebuild that is running has ended');
+      log('a former member came back: it is added when the running rebuild has ended');
       return;
     }
     log(`a former member came back and could not be added: ${error instanceof Error ? error.message : String(error)}`);

@@ -222,7 +222,7 @@ async function readRecorded(
   let newest: ExtensionHeader | null = null;
   const failures: Error[] = [];
   const onFailure = (slot: Slot, error: unknown): void => {
-    array.log.warn({ ...array.logFields(slot), err: error }, 'the member’s extension cannot be read');
+    array.log.warn({ ...array.logFields(slot), err: error }, 'the member’s header cannot be read');
     if (error instanceof Error) failures.push(error);
   };
   const keepers: { slot: Slot; descriptor: BdevDescriptor; trusted: ExtensionHeader }[] = [];
@@ -320,18 +320,18 @@ async function loadBadBlocks(
   if (header === null && array.metadata.seqNumber < seqStep) return;
   if (isListKnown(said, newest.newest, numFound, error)) return;
   const slots = said?.slots ?? array.slots.map(({ index }) => index);
-  const what = `array ${array.name}: the list of bad blocks ${error === null ? 'is gone' : 'cannot be read'}, and nothing else says which blocks of slot ${slots.join(', ')} hold what they should`;
+  const what = `array ${array.name}: the list of bad blocks ${error === null ? 'is lost' : 'cannot be read'}, and nothing else records which blocks of slot ${slots.join(', ')} are bad`;
   if (!force) {
     throw new RaidError(
       'ERR_RAID_METADATA',
       5,
-      `${what}. Start with force: all of them answer EIO then until they are written`,
+      `${what}. Start with force: all of them then return EIO until they are written`,
       {
         cause: error,
       },
     );
   }
-  array.log.error(array.logFields(), `started by force: ${what}: all of them are bad until they are written`);
+  array.log.error(array.logFields(), `started by force: ${what}: all of them are marked bad until they are written`);
   for (const slot of slots) badBlocks.add(slot, 0, array.slots[slot]?.dataSize ?? 0);
 }
 

@@ -336,7 +336,7 @@ export class WriteIntentBitmap extends RegionStates {
       let rounds = 0;
       do {
         if (rounds++ === mostRounds) {
-          const message = `array ${this.#array.name}: its members lose one flush after another, so that nothing can be recorded`;
+          const message = `array ${this.#array.name}: flushes of its members fail repeatedly, so nothing can be recorded`;
           throw new RaidError('ERR_RAID_METADATA', Status.IoError, message);
         }
         ({ lostFlushes } = this.#array);
@@ -472,9 +472,10 @@ export class WriteIntentBitmap extends RegionStates {
       });
       // A member that failed before this may lack data of these regions. Its departure must be recorded before they are clean.
       await this.#array.leaveRecorded();
-      if (this.#array.membership !== members) throw new Error('a member left or came meanwhile');
+      if (this.#array.membership !== members) throw new Error('a member was added or removed meanwhile');
       // The lost flush may have come after this round's flush, whatever that one returned.
-      for (const region of before.keys()) if (this.#mustStayDirty(region)) throw new Error('a member lost a flush meanwhile');
+      for (const region of before.keys())
+        if (this.#mustStayDirty(region)) throw new Error('a flush of a member failed meanwhile');
       for (const [region, state] of before) {
         if (state === RegionState.Dirty && this.#discards?.isWhole(region) === true)
           this.#pages.said.set(region, RegionState.Unwritten);

@@ -6,7 +6,7 @@ import type { PageFrame, PageOwner, PageWaiter } from './page-cache.js';
 
 const noOwner: IoOwner = {
   onIoDone() {
-    throw new Error('an I/O ended that was not begun');
+    throw new Error('an I/O that was not started has ended');
   },
 };
 
@@ -371,7 +371,7 @@ export class CheckedIo implements IoOwner, PageWaiter, EdgeWaiter {
   }
 
   #request(): BdevIo {
-    if (this.#io === null) throw new Error('a checked I/O goes on after its end');
+    if (this.#io === null) throw new Error('a checked I/O continues after its end');
     return this.#io;
   }
 }

@@ -103,11 +103,11 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
     const { blockSize, registry } = options.descriptor.bdev;
     if (summedBytes % blockSize !== 0)
       throw new RangeError(
-        `the device has blocks of ${blockSize} bytes; sums are of ${summedBytes}, and a block must not be larger`,
+        `the device has blocks of ${blockSize} bytes; a checksum covers ${summedBytes} bytes, and a block must not be larger`,
       );
     const { areaOffset, dataOffset, dataSize } = options;
     const isWhole = [areaOffset, dataOffset, dataSize].every((blocks) => (blocks * blockSize) % summedBytes === 0);
-    if (!isWhole) throw new RangeError(`the data area and the sums must begin and end at whole ${summedBytes} bytes`);
+    if (!isWhole) throw new RangeError(`the data area and the checksums must be aligned to ${summedBytes} bytes`);
     this.#blockSize = blockSize;
     this.#dataSize = dataSize;
     this.#numSummed = (dataSize * blockSize) / summedBytes;
@@ -351,7 +351,7 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
       if (!(error instanceof PageNotWritten)) throw error;
       const message = `${descriptor.bdev.name}: ${error.message}`;
       if (error.status !== null) throw BdevError.fromStatus(error.status, message, { type: IoType.Write, flags: 0 });
-      throw new RaidError('ERR_RAID_MEMORY', 12, `${message}: devices that have not answered have all memory for that`);
+      throw new RaidError('ERR_RAID_MEMORY', 12, `${message}: unresponsive devices hold all memory for checksums`);
     }
   }
 

@@ -242,7 +242,7 @@ export class PageCache {
   /** Called by frames when an I/O has ended. */
   onFrameIo(frame: PageFrame, io: BdevIo): void {
     const { owner } = frame;
-    if (owner === null) throw new Error('an I/O of a page ended that has no owner');
+    if (owner === null) throw new Error('an I/O of a page without an owner has ended');
     this.#iosInFlight--;
     if (io.type === IoType.Read) this.#loaded(frame, owner, io);
     else this.#written(frame, owner, io);
@@ -275,7 +275,7 @@ export class PageCache {
   readonly #onUnread = (): void => {
     const frame = this.#unread.shift();
     const owner = frame?.owner ?? null;
-    if (frame === undefined || owner === null) throw new Error('a page that is not wanted was to be set');
+    if (frame === undefined || owner === null) throw new Error('a page that was not requested cannot be set');
     this.#iosInFlight--;
     this.#registry.runtime.memory.zero(frame.addr, this.#pageBytes);
     owner.adoptEmpty(frame.page);
@@ -346,7 +346,7 @@ export class PageCache {
   #serve(): void {
     for (let waiter = this.#wishes.first; waiter !== null; waiter = this.#wishes.first) {
       const { wantedOf, wantedPage } = waiter;
-      if (wantedOf === null) throw new Error('a waiter wants no page');
+      if (wantedOf === null) throw new Error('a waiter has requested no page');
       const known = this.#find(wantedOf, wantedPage);
       const frame = known ?? this.#makeRoom();
       if (frame === null) return;
@@ -469,7 +469,7 @@ export class PageNotWritten extends Error {
   readonly status: Status | null;
 
   constructor(page: number, status: Status | null) {
-    super(`page ${page} of the sums could not be written`);
+    super(`page ${page} of the checksums could not be written`);
     this.status = status;
   }
 }

@@ -76,7 +76,7 @@ export class PagePlaces {
   /** For {@link DoubledWrite}: the write to one of the places has ended, successfully or not. */
   onHalfWritten(half: DoubledWrite, io: BdevIo): void {
     const { owner, page } = half;
-    if (owner === null) throw new Error('a page was written that has no owner');
+    if (owner === null) throw new Error('a page without an owner was written');
     if (io.status === Status.Ok && !half.isAtSecond) {
       half.isAtSecond = true;
       io.offsetBlocks = half.second;

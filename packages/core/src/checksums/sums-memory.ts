@@ -52,7 +52,7 @@ export class SumsMemory {
       } catch (cause) {
         if (!(cause instanceof BufferMemoryError)) throw cause;
         if (pages > fewestPages) continue;
-        throw new RaidError('ERR_RAID_MEMORY', 12, 'there is no memory for checksums', { cause });
+        throw new RaidError('ERR_RAID_MEMORY', 12, 'not enough memory for checksums', { cause });
       }
     }
   }

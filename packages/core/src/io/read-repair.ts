@@ -214,7 +214,7 @@ export async function rewriteUnreadable(array: IoHost, slot: Slot, offset: numbe
   try {
     await client.write(slot.dataOffset + offset, data);
     const again = await client.read(slot.dataOffset + offset, count);
-    if (!Buffer.from(again).equals(data)) throw new Error('the rewritten blocks read back differently');
+    if (!Buffer.from(again).equals(data)) throw new Error('the rewritten blocks differ when read back');
     await writeSums(array, slot, [{ start: offset, end: offset + count }]);
     array.noteWritten(slot.index, offset, count);
     slot.countRepaired(count);

@@ -244,7 +244,7 @@ export class RequestPath implements BdevDriver, RequestSink {
       // A rebuild target that cannot read what it was just given is defective, and the other members have its data. Blocks on
       // the list were never given to it.
       if (part.type === IoType.Read && slot.isRebuilding && !isBad)
-        array.failMember(slot.index, `${statusName(part.status)} on read while it was being filled`);
+        array.failMember(slot.index, `${statusName(part.status)} on a read during its rebuild`);
       // Without delay: another flush in flight on the member may succeed without having kept the data.
       if (part.type === IoType.Flush && slot.isOperational) {
         const canGo = array.module.redundancy !== 'none' && array.failMember(slot.index, `${statusName(part.status)} on flush`);

@@ -17,7 +17,7 @@ export async function judgeForeignRun(array: JournalHost, earlier: EarlierRecord
   if (!wasRunByUs(metadata.seqNumber)) {
     array.log.warn(
       array.logFields(),
-      'the array starts degraded, and nothing says whether its parity is right: it was never run by us',
+      'the array starts degraded, and nothing records whether its parity is consistent: raidkit has not run it before',
     );
     consistency.forget();
     return true;
@@ -67,7 +67,7 @@ async function doubtEntries(array: JournalHost, entries: readonly FoundEntry[]):
     array.consistency.load(from, to - from);
     array.log.error(
       { ...array.logFields(), block: offsetBlocks, blocks: numBlocks },
-      'a write was under way here before another program ran the array: the absent member’s blocks answer EIO until they are written',
+      'a write was in flight here before another program ran the array: the absent member’s blocks return EIO until they are written',
     );
   }
 }

@@ -50,7 +50,7 @@ export async function replayJournal(array: JournalHost, doubt: DoubtList | null,
         if (isLackOfMemory(error)) throw error;
         array.log.error(
           { ...array.logFields(), block: part.offsetBlocks, blocks: part.numBlocks, err: error },
-          'an entry of the journal could not be written again',
+          'a journal entry could not be replayed',
         );
         const range = rangeOf(array, part);
         // A write that was refused for lack of space before and is again is on the list already.
@@ -67,7 +67,7 @@ export async function replayJournal(array: JournalHost, doubt: DoubtList | null,
       if (isLackOfMemory(error)) throw error;
       array.log.error(
         { ...array.logFields(), block: start, blocks: end - start, err: error },
-        'stripes of the journal could not be written again',
+        'stripes of the journal could not be replayed',
       );
       refusal ??= error;
       failed.push({ from: start, to: end });
@@ -76,7 +76,7 @@ export async function replayJournal(array: JournalHost, doubt: DoubtList | null,
   if (refusal !== null && !mayGiveUp) throw notWrittenAgain(array, refusal);
   for (const slot of array.slots) if (slot.isInSync) await flushMember(array, slot, 'a flush for the journal failed');
   for (const { from, to } of failed) consistency.load(from, to - from);
-  array.log.info({ ...array.logFields(), entries: entries.length, failed: failed.length }, 'the journal was written again');
+  array.log.info({ ...array.logFields(), entries: entries.length, failed: failed.length }, 'the journal was replayed');
   return true;
 }
 
@@ -192,6 +192,6 @@ function writeAgain(array: JournalHost, entry: FoundEntry): Promise<void> {
     if (entry.isZero) array.memory.zero(addr, entry.numBlocks * array.blockSize);
     else array.memory.u8.set(entry.data, addr);
     const status = await levelIo(array, IoType.Write, entry, addr);
-    if (status !== Status.Ok) throw BdevError.fromStatus(status, `array ${array.name}: writing journaled blocks again`);
+    if (status !== Status.Ok) throw BdevError.fromStatus(status, `array ${array.name}: replaying the journal`);
   });
 }

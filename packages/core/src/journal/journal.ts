@@ -108,7 +108,7 @@ export class Journal {
     } catch (error) {
       this.#array.log.error(
         { ...this.#array.logFields(), err: error },
-        'there is no memory for a journal: as long as a member is absent, a crash may cost what it held',
+        'not enough memory for a journal: while a member is absent, a crash may lose its data',
       );
       return false;
     }
@@ -214,7 +214,7 @@ export class Journal {
     const absent = this.#absentSlots();
     const { lostFlushes, name, state } = this.#array;
     if (absent.length > 0 && state === 'configuring' && lostFlushes > this.#lostFlushesBefore) {
-      const message = `array ${name}: a flush failed while it was being started without a member: it has to be started anew`;
+      const message = `array ${name}: a flush failed while it was being started without a member: it must be started again`;
       throw new RaidError('ERR_RAID_METADATA', 5, message);
     }
     const isBegun = this.#isFor(absent);
@@ -353,7 +353,7 @@ export class Journal {
 
   #nextPlace(ring: Ring): JournalSlot {
     const place = ring.places[ring.next];
-    if (place === undefined) throw new Error('a journal has no places');
+    if (place === undefined) throw new Error('a journal has no slots');
     ring.next = (ring.next + 1) % ring.places.length;
     return place;
   }

@@ -32,7 +32,7 @@ export function checkLevel(array: LevelSubject, level: RaidLevel): void {
   ] as const;
   for (const [name, isDeclared] of methods) {
     if ((typeof level[name] === 'function') === isDeclared) continue;
-    refuse(array, isDeclared ? `it has no ${name}, and should have` : `it has ${name}, and its module does not say so`);
+    refuse(array, isDeclared ? `it must have ${name}` : `it has ${name}, but its module does not declare it`);
   }
   checkCopies(array, level);
 }
@@ -43,7 +43,7 @@ function checkCopies(array: LevelSubject, { copyGroups, copySets }: RaidLevel): 
     if (given > 0) refuse(array, 'copyGroups and copySets are for levels with redundancy copies');
     return;
   }
-  if (given !== 1) refuse(array, `it must have one of copyGroups and copySets, and has ${given === 0 ? 'none' : 'both'}`);
+  if (given !== 1) refuse(array, `it must have one of copyGroups and copySets, but has ${given === 0 ? 'none' : 'both'}`);
   if (copyGroups === undefined) return;
   const slots = copyGroups.flat();
   const isWhole = new Set(slots).size === slots.length && slots.length === array.numSlots;
@@ -100,7 +100,7 @@ function checkCopySets(array: LevelSubject, copySets: readonly CopySet[], member
     if (new Set(slots).size < slots.length) refuse(array, `a set of copySets has a slot twice: ${slots.join(', ')}`);
     for (const { offsetBlocks, slot } of places) {
       const ranges = bySlot[slot];
-      if (ranges === undefined) return refuse(array, `copySets has the slot ${slot}, of ${array.numSlots}`);
+      if (ranges === undefined) return refuse(array, `copySets has slot ${slot}, but the array has ${array.numSlots}`);
       ranges.push([offsetBlocks, offsetBlocks + numBlocks]);
     }
   }
@@ -130,7 +130,7 @@ export function checkGeometry(array: LevelSubject, geometry: RaidGeometry): void
   for (let slot = 0; slot < array.numSlots; slot++) {
     const blocks = memberBlocks[slot] ?? -1;
     const most = array.availableBlocks(slot);
-    check(isCount(blocks, 0) && blocks <= most, `memberBlocks of slot ${slot} is ${blocks}, of ${most} that there are`);
+    check(isCount(blocks, 0) && blocks <= most, `memberBlocks of slot ${slot} is ${blocks}, but it has only ${most}`);
   }
   const leastBoundary = splitOnBoundary ? 1 : 0;
   check(
@@ -140,7 +140,7 @@ export function checkGeometry(array: LevelSubject, geometry: RaidGeometry): void
   check(isCount(writeUnitSize, 1), `writeUnitSize is ${writeUnitSize}, and must be an integer of 1 or more`);
   check(
     (stripe !== undefined) === (array.module.redundancy !== 'none'),
-    'stripe must be there with redundancy, and only with it',
+    'stripe is required with redundancy, and must be absent without',
   );
   if (stripe === undefined) {
     // Each block of the array has a place of its own on the members.
@@ -152,7 +152,10 @@ export function checkGeometry(array: LevelSubject, geometry: RaidGeometry): void
     isCount(stripe.arrayBlocks, 1) && isCount(stripe.memberBlocks, 1),
     `a stripe is ${stripe.arrayBlocks} blocks, ${stripe.memberBlocks} of each member`,
   );
-  check(numBlocks % stripe.arrayBlocks === 0, `numBlocks is ${numBlocks}, which are no whole stripes of ${stripe.arrayBlocks}`);
+  check(
+    numBlocks % stripe.arrayBlocks === 0,
+    `numBlocks is ${numBlocks}, which is not a multiple of the stripe of ${stripe.arrayBlocks}`,
+  );
   const needed = (numBlocks / stripe.arrayBlocks) * stripe.memberBlocks;
   check(
     memberBlocks.every((blocks) => blocks >= needed),

@@ -30,7 +30,7 @@ export function checkLevelOptions(
   if (lost !== undefined) refuse(`option ${lost} cannot be kept as JSON`);
   const most = store === null ? Infinity : (store.extension?.mostOptionsBytes ?? noOptionsBytes);
   if (Buffer.byteLength(text) > most)
-    refuse(`the level's options have ${Buffer.byteLength(text)} bytes as JSON, and there is room for ${most}`);
+    refuse(`the level's options have ${Buffer.byteLength(text)} bytes as JSON, and at most ${most} fit`);
   checkOptions(module, options);
   return options;
 }
@@ -49,7 +49,7 @@ export function recordedOptions(module: RaidModule, { levelOptions }: ExtensionH
 /** Returns a message that an array with these options cannot have `numSlots` members. */
 export function doesNotTake({ level }: RaidModule, numSlots: number, options: LevelOptions): string {
   const how = Object.keys(options).length === 0 ? '' : ` with the options ${JSON.stringify(options)}`;
-  return `level ${level} does not take ${numSlots} members${how}`;
+  return `level ${level} does not support ${numSlots} members${how}`;
 }
 
 /** Throws, naming the option and its limits, if an array of the level cannot have these options. */
@@ -92,7 +92,7 @@ function limitsOf(schema: OptionSchema): string {
     case 'string':
       return schema.enum.join(' or ');
     case 'any':
-      return 'what JSON has';
+      return 'a JSON value';
   }
 }
 
@@ -101,7 +101,7 @@ export function faultOfSchema(name: string, schema: unknown): string | null {
   if (!/^[a-z][a-z0-9_]{0,31}$/.test(name)) return 'its name must be 1 to 32 characters of a-z, 0-9 and _, a letter first';
   if (typeof schema !== 'object' || schema === null) return 'it must be an object';
   const { type, description, minimum, maximum, enum: values, default: usual } = schema as Record<string, unknown>;
-  if (typeof description !== 'string' || description === '') return 'description must say what it does';
+  if (typeof description !== 'string' || description === '') return 'description must be a text that is not empty';
   if (type === 'any') return null;
   if (type !== 'boolean' && type !== 'integer' && type !== 'string') return 'type must be boolean, integer, string or any';
   if (type === 'integer' && !(Number.isSafeInteger(minimum) && Number.isSafeInteger(maximum)))

@@ -283,7 +283,7 @@ export class RaidIo implements IoOwner {
 
   andThen(then: Continuation): void {
     this.#openSink();
-    if (this.#isEnding) throw new Error('a RAID I/O goes on after end() or fail()');
+    if (this.#isEnding) throw new Error('a RAID I/O continues after end() or fail()');
     this.#then = then;
   }
 
@@ -324,7 +324,7 @@ export class RaidIo implements IoOwner {
   release(): void {
     if (this.isForgotten) return;
     const then = this.#onReleased;
-    if (then === null) throw new Error('a RAID I/O was released that is not held');
+    if (then === null) throw new Error('a RAID I/O that is not held was released');
     this.#onReleased = null;
     this.#call(then);
     this.leave();

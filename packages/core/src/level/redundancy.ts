@@ -31,7 +31,7 @@ export function whyNot(module: RaidModule, numSlots: number, missing: readonly n
   const needed = minOperational(module, numSlots, options);
   const there = numSlots - missing.length;
   if (there < needed) return `${there} of ${numSlots} members are not enough, ${needed} are needed`;
-  return `level ${module.level} cannot be without the members of slots ${missing.join(', ')} together`;
+  return `level ${module.level} cannot run while the members of slots ${missing.join(', ')} are all missing`;
 }
 
 /** Largest number of sets of members to try for a level that has its own `canRun`. */

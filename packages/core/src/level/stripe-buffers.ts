@@ -72,7 +72,7 @@ export class StripeBuffers<Operation extends StripeOperation> {
     try {
       this.#addPool(operationBytes, count);
     } catch (error) {
-      const message = `array ${raid.name}: there is no memory for ${count} stripe buffers of ${operationBytes} bytes`;
+      const message = `array ${raid.name}: not enough memory for ${count} stripe buffers of ${operationBytes} bytes`;
       throw new RaidError('ERR_RAID_MEMORY', 12, message, { cause: error });
     }
     for (let made = 0; made < count; made++) this.#free.push(new operation());

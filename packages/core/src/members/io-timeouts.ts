@@ -82,8 +82,8 @@ export class IoTimeouts {
       if (descriptor === null || slot.isRemoving) continue;
       const about = { array: array.name, slot: slot.index, member: descriptor.bdev.name };
       array.emit({ type: isLate ? 'memberUnresponsive' : 'memberAnswers', ...about });
-      if (isLate) array.log.warn(array.logFields(slot), 'the member does not answer: it is unresponsive');
-      else array.log.info(array.logFields(slot), 'the member answers again');
+      if (isLate) array.log.warn(array.logFields(slot), 'the member does not respond: it is unresponsive');
+      else array.log.info(array.logFields(slot), 'the member responds again');
     }
     if (isWorking) this.arm();
   };

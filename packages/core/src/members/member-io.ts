@@ -129,13 +129,13 @@ export async function onEveryMember(
   if (firstFull !== undefined && !canGoOn) throw notWritten(array, firstFull.slot, firstFull.error);
   // A member that left in the meantime does not count.
   if (!array.canRunWith((slot) => slot.isInSync && done.includes(slot))) {
-    throw new RaidError('ERR_RAID_TOO_FEW_MEMBERS', 19, `array ${array.name}: too few members are left to write to`);
+    throw new RaidError('ERR_RAID_TOO_FEW_MEMBERS', 19, `array ${array.name}: too few members are left`);
   }
 }
 
 /** Returns the error for the caller that needs the record. Errors of other kinds than a device's are returned unchanged. */
 function notWritten(array: MembersHost, slot: Slot, error: unknown): unknown {
   if (!BdevError.is(error)) return error;
-  const message = `array ${array.name} slot ${slot.index}: what is on record of the array could not be written to ${String(slot.name)}, and the array cannot do without it: ${error.message}`;
+  const message = `array ${array.name} slot ${slot.index}: the metadata of the array could not be written to ${String(slot.name)}, and the array cannot do without it: ${error.message}`;
   return new RaidError('ERR_RAID_METADATA', error.errno, message, { cause: error });
 }

@@ -28,7 +28,7 @@ function newPool(memory: BufferMemory, name: string, slotBytes: number): BufferP
   try {
     return new BufferPool(memory, { slotBytes, count: 1 });
   } catch (cause) {
-    throw new RaidError('ERR_RAID_MEMORY', 12, `array ${name}: there is no memory for a buffer of ${slotBytes} bytes`, {
+    throw new RaidError('ERR_RAID_MEMORY', 12, `array ${name}: not enough memory for a buffer of ${slotBytes} bytes`, {
       cause,
     });
   }

@@ -106,7 +106,7 @@ function takeIn(ctx: RaidContext, array: RaidArray, slot: Slot, bdev: Bdev, { fo
     const dataOffset = chooseDataOffset(array, slot, bdev);
     const needed = dataOffset + array.integrity.blocksNeeded(slot.dataSize);
     if (bdev.numBlocks < needed) {
-      const message = `array ${array.name} slot ${slot.index}: ${bdev.name} has ${bdev.numBlocks} blocks, and ${needed} are needed`;
+      const message = `array ${array.name} slot ${slot.index}: ${bdev.name} has ${bdev.numBlocks} blocks, but ${needed} are needed`;
       throw new RaidError('ERR_RAID_MEMBER', 22, message);
     }
     // The device was a member when its superblock was written; the map records what it missed since.

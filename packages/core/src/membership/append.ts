@@ -49,7 +49,7 @@ async function append(array: RaidArray, slot: Slot, bdev: Bdev): Promise<void> {
     await array.metadata.update();
     if (array.bdev === null || array.state !== 'online')
       throw new RaidError('ERR_RAID_INVALID', 22, `array ${name} is ${array.state}`);
-    if (bdev.state !== 'registered') throw new RaidError('ERR_RAID_MEMBER', 19, `array ${name}: ${bdev.name} went away`);
+    if (bdev.state !== 'registered') throw new RaidError('ERR_RAID_MEMBER', 19, `array ${name}: ${bdev.name} was removed`);
   } catch (error) {
     if (array.state === 'online') await takeBack(array, slot, before, kept);
     throw error;
@@ -72,14 +72,14 @@ async function takeBack(array: RaidArray, slot: Slot, before: readonly Slot[], k
     });
     await metadata.update();
   } catch (error) {
-    const message = 'a member that could not be appended may be on record: bring it at the next start';
+    const message = 'a member that could not be appended may be recorded: it must be present at the next start';
     array.log.error({ ...array.logFields(slot), err: error }, message);
     return;
   }
   if (slot.descriptor === null || store === null) return;
   await store.clear(slot.descriptor).catch((error: unknown) => {
     const message =
-      'the superblock of a member that could not be appended could not be cleared: it is refused until it is wiped';
+      'the superblock of a member that could not be appended could not be cleared: the device is refused until it is wiped';
     array.log.warn({ ...array.logFields(slot), err: error }, message);
   });
 }

@@ -30,7 +30,7 @@ function checkIsUp(array: RaidArray): void {
   const { isDeleting, isReadOnly, state } = array;
   if (state === 'online' && !isDeleting && !isReadOnly) return;
   const what = isDeleting ? 'being stopped or deleted' : isReadOnly ? 'read-only' : state;
-  refuse(array, `it is ${what}: checksums are turned on and off while it is online`);
+  refuse(array, `it is ${what}: checksums can be turned on and off only while it is online`);
 }
 
 /** Throws for obstacles that do not pass by waiting for members or space. */
@@ -39,10 +39,10 @@ function checkCanHave(array: RaidArray): void {
   const isPlain = module.redundancy === 'none';
   checkIsUp(array);
   if (array.hasIntegrity) throw new RaidError('ERR_RAID_EXISTS', 17, `array ${name} has checksums already`);
-  if (!array.hasSuperblock) refuse(array, 'it has no superblock, and checksums are kept beside one');
+  if (!array.hasSuperblock) refuse(array, 'it has no superblock, which checksums need');
   // An array without redundancy gets its map together with the checksums.
   if (extension === undefined || (bitmap === null && !isPlain))
-    refuse(array, `its members have blocks of ${blockSize} bytes, beside which there is no place for checksums`);
+    refuse(array, `its members have blocks of ${blockSize} bytes, for which there is no room for checksums`);
 }
 
 /**
@@ -52,7 +52,7 @@ function checkMembers(array: RaidArray): void {
   const { process, slots } = array;
   const away = slots.find((slot) => !slot.isInSync);
   if (away !== undefined)
-    refuse(array, `slot ${away.index} has no member that holds everything: checksums are turned on when all are there`);
+    refuse(array, `slot ${away.index} has no member in sync: checksums can be turned on when all members are in sync`);
   if (slots.some(({ replacement }) => replacement !== null))
     refuse(array, 'a member is being replaced: turn checksums on when that has ended', 16);
   if (process !== null) refuse(array, `a ${process.type} is running: turn checksums on when it has ended, or cancel it`, 16);
@@ -63,11 +63,11 @@ function checkPlaces(array: RaidArray): void {
   const together = summedBytes / blockSize;
   const odd = slots.find(({ dataOffset, dataSize }) => dataOffset % together !== 0 || dataSize % together !== 0);
   if ((bitmap?.regionBlocks ?? 0) % together !== 0)
-    refuse(array, 'its write-intent bitmap goes by less than 4096 bytes of members, of which there is one checksum');
+    refuse(array, 'the regions of its write-intent bitmap are smaller than the 4096 bytes that a checksum covers');
   if (odd !== undefined)
     refuse(
       array,
-      `it uses ${odd.dataSize} blocks of slot ${odd.index} from block ${odd.dataOffset} on, and checksums are of whole 4096 bytes`,
+      `it uses ${odd.dataSize} blocks of slot ${odd.index} from block ${odd.dataOffset} on, and checksums need multiples of 4096 bytes`,
     );
 }
 
@@ -80,7 +80,7 @@ function describeMissing(array: RaidArray): string | null {
   const each = short.map(
     ({ index, name }) => `${name ?? 'the absent one'} (slot ${index}) lacks ${missing[index] ?? 0} blocks`,
   );
-  return `its members have no room for checksums behind their data: ${each.join(', ')} of ${blockSize} bytes. Larger members have, if the array does not grow into it`;
+  return `its members have no room for checksums behind their data: ${each.join(', ')} of ${blockSize} bytes. Larger members have it, if the array does not grow into it`;
 }
 
 /**
@@ -99,7 +99,7 @@ export async function enableIntegrity(ctx: RaidContext, array: RaidArray, option
       continue;
     }
     if (options.whenRoom !== true)
-      refuse(array, `${missing}: ask for them when there is room (when_room), then replace its members, or enlarge them`);
+      refuse(array, `${missing}: enable them with when_room, then replace the members by larger ones, or enlarge them`);
     if (!array.wantsIntegrity) await want(array, true);
     array.log.warn(array.logFields(), missing);
     return false;
@@ -119,7 +119,7 @@ async function begin(ctx: RaidContext, array: RaidArray, mustBeWanted: () => voi
     return true;
   };
   if (!(await array.lifecycle.whileBusy(array.afterGrowth(work)))) return false;
-  array.log.info(array.logFields(), 'the array has checksums from now on; what is there gets them by and by');
+  array.log.info(array.logFields(), 'checksums are on; existing data gets them in the background');
   startProcesses(ctx, array);
   array.growIfPossible();
   return true;
@@ -149,12 +149,12 @@ export function enableIfRoom(ctx: RaidContext, array: RaidArray): void {
   const { state, wantsIntegrity } = array;
   if (!wantsIntegrity || array.hasIntegrity || state !== 'online' || describeMissing(array) !== null) return;
   const mustBeWanted = (): void => {
-    if (!array.wantsIntegrity) refuse(array, 'checksums are not wanted any more');
+    if (!array.wantsIntegrity) refuse(array, 'the request for checksums is cancelled');
   };
   fulfil(ctx, array, mustBeWanted).catch((error: unknown) => {
     // There was another request, or checksums are not wanted any more.
     if (!array.wantsIntegrity) return;
-    array.log.warn({ ...array.logFields(), err: error }, 'the array cannot get its checksums now');
+    array.log.warn({ ...array.logFields(), err: error }, 'checksums cannot be turned on now');
   });
 }
 
@@ -232,7 +232,7 @@ async function withMap(array: RaidArray, then: (bitmap: WriteIntentBitmap | null
   }
   for (let rounds = 0, isDone = false; !isDone; rounds++) {
     if (rounds === mostRounds)
-      refuse(array, 'its members change, or lose flushes, while they are given a map of their checksums', 16);
+      refuse(array, 'members change, or their flushes fail, while the bitmap of checksums is written', 16);
     const { incarnation, lostFlushes, membership } = array;
     const bitmap = await layMap(array);
     await whenStill(array, () => {
@@ -271,7 +271,7 @@ function checkCanTurnOff(array: RaidArray): void {
   const { process, slots } = array;
   if (!array.hasIntegrity) refuse(array, 'it has no checksums');
   if (slots.some(({ replacement, role }) => replacement !== null || role === 'rebuilding' || role === 'opening'))
-    refuse(array, 'a member is being filled or replaced: turn checksums off when that has ended', 16);
+    refuse(array, 'a member is being rebuilt or replaced: turn checksums off when that has ended', 16);
   if (process !== null && !isOfSums(process))
     refuse(array, `a ${process.type} is running: turn checksums off when it has ended, or cancel it`, 16);
 }
@@ -301,7 +301,7 @@ async function turnOff(ctx: RaidContext, array: RaidArray): Promise<void> {
     if (array.sums === sums) await keep(ctx, array).catch(() => undefined);
     throw error;
   }
-  array.log.info(array.logFields(), 'the array has no checksums any more');
+  array.log.info(array.logFields(), 'checksums are off');
 }
 
 /** Stops a process for checksums. No other one begins, because the checksums are ending. */
@@ -321,7 +321,7 @@ function recordAllDamage(array: RaidArray): Promise<void> {
 }
 
 function refuseUnlisted(array: RaidArray): never {
-  refuse(array, 'blocks are damaged, and nothing but their checksums says so: the list of bad blocks has no room for them');
+  refuse(array, 'damaged blocks are detected by their checksums alone, and the list of bad blocks has no room for them');
 }
 
 /** Removes the checksums from memory, after headers have ceased to record them. */

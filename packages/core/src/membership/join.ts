@@ -17,7 +17,7 @@ import type { Slot } from '../members/slot.js';
  */
 export function openMember(ctx: RaidContext, array: RaidArray, slot: Slot, bdev: Bdev): void {
   if (bdev.abandoned > 0) {
-    const message = `array ${array.name}: ${bdev.name} has not answered ${bdev.abandoned} I/Os of an earlier use yet`;
+    const message = `array ${array.name}: ${bdev.name} still has ${bdev.abandoned} I/Os in flight from an earlier use`;
     throw new RaidError('ERR_RAID_BUSY', 16, message);
   }
   const descriptor: BdevDescriptor = ctx.registry.open(bdev, {
@@ -58,7 +58,7 @@ export function checkBlockSize(array: RaidArray, bdev: Bdev): void {
     return;
   }
   if (bdev.blockSize === array.blockSize) return;
-  const message = `array ${array.name}: ${bdev.name} has ${bdev.blockSize}-byte blocks, and the other members have ${array.blockSize}`;
+  const message = `array ${array.name}: ${bdev.name} has ${bdev.blockSize}-byte blocks, but the other members have ${array.blockSize}`;
   throw new RaidError('ERR_RAID_MEMBER', 22, message);
 }
 
@@ -69,7 +69,7 @@ export function checkBlockSize(array: RaidArray, bdev: Bdev): void {
 function requireRoomForRecords({ name, store }: RaidArray, bdev: Bdev): void {
   const most = store?.extension?.mostBlockBytes ?? Infinity;
   if (bdev.blockSize <= most) return;
-  const message = `array ${name}: ${bdev.name} has ${bdev.blockSize}-byte blocks, and with superblocks they have ${most} bytes at most (block_size): on larger ones there is no room for the records that tell members apart. Open the devices with smaller blocks, or create the array without superblocks`;
+  const message = `array ${name}: ${bdev.name} has ${bdev.blockSize}-byte blocks, and with superblocks they have ${most} bytes at most (block_size): larger blocks leave no room for the records that identify members. Open the devices with smaller blocks, or create the array without superblocks`;
   throw new RaidError('ERR_RAID_INVALID', 22, message);
 }
 
@@ -140,7 +140,7 @@ export function setDataArea(array: RaidArray, slot: Slot, bdev: Bdev): void {
  * Gives the slot this device; the caller sets its role. Throws ENODEV if the device disappeared while it was being examined.
  */
 export function attach(array: RaidArray, slot: Slot, bdev: Bdev): void {
-  if (bdev.state !== 'registered') throw new RaidError('ERR_RAID_MEMBER', 19, `${bdev.name} went away`);
+  if (bdev.state !== 'registered') throw new RaidError('ERR_RAID_MEMBER', 19, `${bdev.name} was removed`);
   slot.attach(bdev);
   array.assembly.forgetStranger(bdev.uuid);
   dropDuplicateUuid(array.slots, slot);
@@ -193,10 +193,10 @@ export async function refuseForeign(
   if (found.kind === 'found') {
     if (found.record.uuid === own) return found.record;
     if (ignore.all === true) return null;
-    const message = `${what}: ${name} carries the superblock of array ${found.record.name} (${found.record.uuid}); delete that array with clear_sb, wipe the device, or use force`;
+    const message = `${what}: ${name} has the superblock of array ${found.record.name} (${found.record.uuid}); delete that array with clear_sb, wipe the device, or use force`;
     throw new RaidError('ERR_RAID_SUPERBLOCK_FOUND', 17, message);
   }
   if (signature === null) return null;
-  const message = `${what}: ${name} carries ${signature}, which would be overwritten; wipe it first, or use force`;
+  const message = `${what}: ${name} has ${signature}, which would be overwritten; wipe it first, or use force`;
   throw new RaidError('ERR_RAID_SUPERBLOCK_FOUND', 17, message);
 }

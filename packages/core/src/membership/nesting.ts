@@ -54,7 +54,7 @@ export async function undeclareMember(ctx: RaidContext, array: RaidArray, bdev: 
   const inner = arrayOfVolume(ctx, bdev);
   if (array.store === null || inner?.outerUuid !== array.uuid || before === array.uuid) return;
   await recordOuter(ctx, bdev, before).catch((error: unknown) => {
-    const message = `it is still on record that the volume is a member of array ${array.name}: wipe it to have it exported`;
+    const message = `the volume is still recorded as a member of array ${array.name}: wipe it to export it`;
     inner.log.error({ ...inner.logFields(), err: error }, message);
   });
 }

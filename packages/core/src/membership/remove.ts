@@ -36,7 +36,7 @@ export async function removeOnRequest(
         await flushOthers(array, slot);
       }
       if (isNeeded()) {
-        const message = `array ${array.name}: it cannot do without ${String(name)} of slot ${slot.index} any more, since another member has failed or left`;
+        const message = `array ${array.name}: it cannot do without ${String(name)} of slot ${slot.index}, because another member has failed or was removed`;
         throw new RaidError('ERR_RAID_BUSY', 16, message);
       }
     }
@@ -87,7 +87,10 @@ export function onMemberRemoved(ctx: RaidContext, array: RaidArray, slot: Slot):
       if (array.state === 'configuring' && !array.isAssembled) slot.awaitName(awaitedName);
     })
     .catch((error: unknown) => {
-      array.log.error({ ...array.logFields(slot), err: error }, 'a member that went away could not be let go cleanly');
+      array.log.error(
+        { ...array.logFields(slot), err: error },
+        'a member whose device was removed could not be removed cleanly',
+      );
     });
 }
 
@@ -130,7 +133,7 @@ export async function removeMember(
   // A stop makes regions clean. What the member had not stored by then may be lost, so it must be recorded as out in that phase
   // too.
   if (array.lifecycle.phase !== 'offline' && array.canDoWithout(slot)) {
-    array.log.warn(array.logFields(slot), `the member leaves: ${reason}`);
+    array.log.warn(array.logFields(slot), `the member is removed: ${reason}`);
     array.beginLeave(slot, 'missing');
     try {
       await finishLeave(ctx, array, slot, 'missing');
@@ -171,11 +174,11 @@ export function onMemberStuck(ctx: RaidContext, array: RaidArray, slot: Slot): v
   descriptor.expire();
   if (slot.isRemoving) return;
   const { bdev } = descriptor;
-  const reason = 'it has not answered in time';
+  const reason = 'it did not respond in time';
   if (array.failMember(slot.index, reason)) return;
   removeMember(ctx, array, slot, reason)
     .catch((error: unknown) => {
-      array.log.error({ ...array.logFields(slot), err: error }, 'a member that does not answer could not be let go cleanly');
+      array.log.error({ ...array.logFields(slot), err: error }, 'an unresponsive member could not be removed cleanly');
     })
     .finally(() => ctx.examineLater(bdev))
     .catch(() => undefined);
@@ -231,7 +234,7 @@ async function finishLeave(ctx: RaidContext, array: RaidArray, slot: Slot, absen
   // A process that is waiting to run for this member need not wait any longer.
   ctx.resyncExclusion.wake();
   if (slot.isRebuilding) {
-    await filling?.leave(`the target ${String(slot.name)} left`);
+    await filling?.leave(`the rebuild target ${String(slot.name)} was removed`);
     await release(ctx, slot, descriptor, absence);
     return;
   }

@@ -34,7 +34,7 @@ async function beginReplacement(ctx: RaidContext, array: RaidArray, slot: Slot, 
     onEvent: (event) => {
       if (slot.descriptor === descriptor) onMemberEvent(ctx, array, slot, event);
       else if (event.type !== 'resize')
-        stop(event.type === 'remove' ? 'the new device was removed' : 'the new device does not answer');
+        stop(event.type === 'remove' ? 'the new device was removed' : 'the new device does not respond');
     },
   });
   let outerBefore: string | null | undefined;
@@ -72,7 +72,7 @@ async function beginReplacement(ctx: RaidContext, array: RaidArray, slot: Slot, 
         await run(ctx, array, process, () => Promise.resolve());
         isDone = true;
         const about = { array: array.name, slot: slot.index };
-        const reason = `${bdev.name} has taken its place`;
+        const reason = `${bdev.name} has replaced it`;
         ctx.emit({ type: 'memberRemoved', ...about, member: replaced, reason, isRequested: true });
         ctx.emit({ type: 'memberAdded', ...about, member: bdev.name });
       }
@@ -101,15 +101,15 @@ function checkCanReplace(array: RaidArray, slot: Slot, bdev: Bdev): void {
   };
   if (array.state !== 'online' || array.isDeleting || array.isReadOnly) refuse('it is not online, or read-only');
   if (array.module.redundancy === 'none') refuse(`level ${array.module.level} cannot replace a member`);
-  if (!slot.isInSync) refuse(`slot ${slot.index} has no member that could be replaced`);
+  if (!slot.isInSync) refuse(`slot ${slot.index} has no member to replace`);
   if (array.slots.some(({ isRebuilding, replacement }) => isRebuilding || replacement !== null))
-    refuse('a member is being filled or replaced already');
-  if (bdev.state !== 'registered') refuse(`${bdev.name} went away`);
+    refuse('a member is being rebuilt or replaced already');
+  if (bdev.state !== 'registered') refuse(`${bdev.name} was removed`);
   if (bdev.blockSize !== array.blockSize)
-    refuse(`${bdev.name} has ${bdev.blockSize}-byte blocks, and the members have ${array.blockSize}`);
-  if (bdev.abandoned > 0) refuse(`${bdev.name} has not answered ${bdev.abandoned} I/Os of an earlier use yet`);
+    refuse(`${bdev.name} has ${bdev.blockSize}-byte blocks, but the members have ${array.blockSize}`);
+  if (bdev.abandoned > 0) refuse(`${bdev.name} still has ${bdev.abandoned} I/Os in flight from an earlier use`);
   const needed = chooseDataOffset(array, slot, bdev) + array.integrity.blocksNeeded(slot.dataSize);
-  if (bdev.numBlocks < needed) refuse(`${bdev.name} has ${bdev.numBlocks} blocks, and ${needed} are needed`);
+  if (bdev.numBlocks < needed) refuse(`${bdev.name} has ${bdev.numBlocks} blocks, but ${needed} are needed`);
 }
 
 /**
@@ -140,7 +140,7 @@ async function continueAsRebuild(
         later();
         return;
       }
-      array.log.error({ ...array.logFields(slot), err: error }, 'the new device cannot be filled from the other members');
+      array.log.error({ ...array.logFields(slot), err: error }, 'the new device cannot be rebuilt from the other members');
     }
   }
   slot.setForReplacement(false);

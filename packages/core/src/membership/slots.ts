@@ -31,20 +31,20 @@ export function checkCanChangeSlots(array: RaidArray, kind: 'copy' | 'space', nu
   if (module.addedSlot !== kind) {
     const why =
       module.addedSlot === 'space' && numSlots < array.numSlots
-        ? 'each member has data that no other one has'
-        : 'where its data lies depends on how many there are';
+        ? 'each member has data that no other member has'
+        : 'its layout depends on the number of members';
     refuse(`level ${module.level} cannot have ${numSlots} slots instead of ${array.numSlots}: ${why}`);
   }
   if (array.state !== 'online' || array.isDeleting || array.isReadOnly)
-    refuse(`it is ${array.isReadOnly ? 'read-only' : array.state}: slots come and go while it is online`);
+    refuse(`it is ${array.isReadOnly ? 'read-only' : array.state}: slots can be added and removed only while it is online`);
   if (array.hasIntegrity && kind === 'space')
     refuse(
-      'with checksums it keeps the members that it has: its map of what was written is for these; turn checksums off, or create another array, and copy',
+      'with checksums slots cannot be added or removed: its write-intent bitmap is for the present ones; turn checksums off, or create another array, and copy',
     );
   if (numSlots < module.baseBdevsMin || numSlots > mostSlots)
     refuse(`level ${module.level} takes ${module.baseBdevsMin} to ${mostSlots} members, not ${numSlots}`);
   if (module.acceptsSlots?.(numSlots, options) === false)
-    refuse(`${numSlots < array.numSlots ? 'no slot can go: ' : ''}${doesNotTake(module, numSlots, options)}`);
+    refuse(`${numSlots < array.numSlots ? 'no slot can be removed: ' : ''}${doesNotTake(module, numSlots, options)}`);
 }
 
 /**
@@ -85,7 +85,7 @@ export async function removeSlot(ctx: RaidContext, array: RaidArray, slot: Slot)
   const { uuid } = array;
   const wasByHand = slot.isRemovedByHand;
   try {
-    if (bdev !== null) await removeOnRequest(ctx, array, slot, 'its slot is taken away on request', true);
+    if (bdev !== null) await removeOnRequest(ctx, array, slot, 'its slot is removed on request', true);
     // Prevents that a spare fills the slot.
     else slot.setRemovedByHand(true);
     await array.lifecycle.whileBusy(array.afterGrowth(() => dropSlot(array, slot)));
@@ -93,7 +93,7 @@ export async function removeSlot(ctx: RaidContext, array: RaidArray, slot: Slot)
     if (bdev === null) slot.setRemovedByHand(wasByHand);
     throw error;
   }
-  array.log.info({ ...array.logFields(), slots: array.numSlots }, 'a slot has been taken away');
+  array.log.info({ ...array.logFields(), slots: array.numSlots }, 'a slot has been removed');
   // The slot may have been the one that was too small, or that had to be filled before blocks can get checksums.
   array.growIfPossible();
   startSumIfDue(ctx, array);
@@ -106,25 +106,23 @@ function checkCanRemove(array: RaidArray, slot: Slot): void {
     throw new RaidError(errno === 16 ? 'ERR_RAID_BUSY' : 'ERR_RAID_INVALID', errno, `array ${array.name}: ${message}`);
   };
   checkCanChangeSlots(array, 'copy', array.numSlots - 1);
-  if (array.slots[slot.index] !== slot) refuse('the slot is gone already');
+  if (array.slots[slot.index] !== slot) refuse('the slot was removed already');
   slotsWithout(array, slot);
   if (slot.role === 'opening') refuse(`slot ${slot.index} is about to get a member`, 16);
   if (slot.replacement !== null || array.slots.some((other) => other !== slot && other.replacement !== null))
-    refuse('a member is being replaced: take the slot away when that has ended', 16);
+    refuse('a member is being replaced: remove the slot when that has ended', 16);
   const { process } = array;
   if (process !== null && !(process.targets.length === 1 && process.target === slot))
-    refuse(`a ${process.type} is running: take the slot away when it has ended, or cancel it`, 16);
+    refuse(`a ${process.type} is running: remove the slot when it has ended, or cancel it`, 16);
   if (array.waitsFor !== null && !slot.isRebuilding)
-    refuse(`its background work waits for that of array ${array.waitsFor}: take the slot away when it has ended`, 16);
+    refuse(`its background process waits for that of array ${array.waitsFor}: remove the slot when it has ended`, 16);
   if (slot.isConfigured && !array.canDoWithout(slot))
     refuse(`it cannot do without ${String(slot.name)} of slot ${slot.index}`, 16);
   // The list of bad blocks identifies slots by number. An interrupted update would leave it with other numbers than the
   // superblock.
   const marked = array.slots.find(({ index }) => index > slot.index && array.badBlocks.countOf(index) > 0);
   if (marked !== undefined)
-    refuse(
-      `slot ${marked.index} has bad blocks: take slot ${slot.index} away when they have been written, or replace its member`,
-    );
+    refuse(`slot ${marked.index} has bad blocks: remove slot ${slot.index} when they have been written, or replace its member`);
 }
 
 /**
@@ -140,7 +138,7 @@ function slotsWithout(array: RaidArray, slot: Slot): readonly Slot[] {
   throw new RaidError(
     'ERR_RAID_INVALID',
     22,
-    `array ${array.name}: slot ${slot.index} cannot go, because data of others would move; ${able.length === 1 ? 'this one can' : 'of these each can'}: ${indexes}`,
+    `array ${array.name}: slot ${slot.index} cannot be removed, because data of other members would move; ${able.length === 1 ? 'this one can be' : 'each of these can be'}: ${indexes}`,
   );
 }
 
@@ -194,12 +192,12 @@ export async function whenStill(array: RaidArray, then: () => unknown): Promise<
     if (bdev === null || array.state !== 'online' || array.isDeleting) throw goneOffline(array);
     // A process that is filling the member that has just left is about to end.
     if (process !== null && (process.targets.length === 0 || process.targets.some(({ role }) => role === 'rebuilding')))
-      throw new RaidError('ERR_RAID_BUSY', 16, `array ${array.name}: a ${process.type} has begun meanwhile`);
+      throw new RaidError('ERR_RAID_BUSY', 16, `array ${array.name}: a ${process.type} has started meanwhile`);
     if (array.waitsFor !== null)
       throw new RaidError(
         'ERR_RAID_BUSY',
         16,
-        `array ${array.name}: background work waits for that of array ${array.waitsFor}`,
+        `array ${array.name}: its background process waits for that of array ${array.waitsFor}`,
       );
     // Users' I/O is not held while processes are queued anyway.
     if (array.processes.isIdle && (await doIfStill(array, bdev, then))) return;
@@ -327,7 +325,7 @@ async function clearFormer(ctx: RaidContext, array: RaidArray, bdev: Bdev, uuid:
   } catch (error) {
     array.log.warn(
       { ...array.logFields(), bdev: bdev.name, err: error },
-      'the superblock of a former member could not be cleared: it is refused until it is wiped',
+      'the superblock of a former member could not be cleared: the device is refused until it is wiped',
     );
   }
 }

@@ -59,7 +59,7 @@ export class Spares {
       await refuseForeign(this.#ctx, descriptor, `spare ${name}`, null);
       if (this.#ctx.retries.isStopped)
         throw new RaidError('ERR_RAID_INVALID', 22, `spare ${name}: the arrays have been stopped`);
-      if (bdev.state !== 'registered') throw new RaidError('ERR_RAID_MEMBER', 19, `spare ${name}: it went away`);
+      if (bdev.state !== 'registered') throw new RaidError('ERR_RAID_MEMBER', 19, `spare ${name}: it was removed`);
     } catch (error) {
       descriptor.close();
       throw error;
@@ -133,12 +133,12 @@ export class Spares {
       try {
         await addMember(this.#ctx, array, bdev, slot);
       } catch (error) {
-        array.log.error({ ...array.logFields(slot), spare: bdev.name, err: error }, 'a spare cannot take the member’s place');
+        array.log.error({ ...array.logFields(slot), spare: bdev.name, err: error }, 'a spare cannot replace the member');
         if (this.#ctx.retries.isStopped) return;
         if (!isOpen(array, slot) && isOfArray(error)) await this.add(bdev, spare.array);
         continue;
       }
-      array.log.warn({ ...array.logFields(slot), spare: bdev.name }, 'a spare takes the member’s place');
+      array.log.warn({ ...array.logFields(slot), spare: bdev.name }, 'a spare replaces the member');
       this.#ctx.emit({ type: 'spareActivated', array: array.name, slot: slot.index, member: bdev.name });
       return;
     }

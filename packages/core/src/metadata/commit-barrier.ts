@@ -91,7 +91,7 @@ export class CommitBarrier {
   /** No member could record the departure, so the writes that the departed member missed must fail. */
   #refuse(error: unknown): void {
     const fields = { ...this.#array.logFields(), err: error };
-    this.#array.log.error(fields, 'a departure could not be recorded on any member: writes fail until it can');
+    this.#array.log.error(fields, 'the removal of a member could not be recorded on any other member: writes fail until it is');
     this.#release(Status.IoError, error);
   }
 

@@ -40,7 +40,10 @@ export async function listDamage(array: DamageHost, from: number, count: number,
       listing.error ??= error;
     }
     if (listing.error !== null)
-      array.log.error({ ...array.logFields(slot), err: listing.error }, 'damaged blocks are not on the list of bad blocks');
+      array.log.error(
+        { ...array.logFields(slot), err: listing.error },
+        'damaged blocks could not be added to the list of bad blocks',
+      );
   }
 }
 

@@ -270,7 +270,7 @@ export class SuperblockWriter {
     if (array.extension !== undefined) await this.#writeBadBlocks(array.extension);
     if (array.level === null) {
       // Only a started level knows the array's size. The next start records the members that left.
-      throw new RaidError('ERR_RAID_METADATA', 5, `array ${array.name}: it is not up, and nothing is recorded of it`);
+      throw new RaidError('ERR_RAID_METADATA', 5, `array ${array.name}: it is not online, so nothing can be recorded`);
     }
     while (array.journal?.mustSettle === true) await array.journal.settle();
     // The start that requested this may have failed meanwhile, and then the array's state is unknown.
@@ -278,7 +278,7 @@ export class SuperblockWriter {
     if (!array.canRunWith((slot) => slot.isInSync)) {
       // A member that the array cannot do without is never recorded as out: with it, the other members are still the newest
       // state.
-      throw new RaidError('ERR_RAID_TOO_FEW_MEMBERS', 19, `array ${array.name}: a member is gone that it cannot do without`);
+      throw new RaidError('ERR_RAID_TOO_FEW_MEMBERS', 19, `array ${array.name}: a member that it needs was removed`);
     }
     const { extension } = array;
     // The previous superblock that may have been written. Headers alone may have been written several times without one.
@@ -303,7 +303,7 @@ export class SuperblockWriter {
     this.#plan = meanwhile;
     this.#before = before;
     const writeTo = async (slot: Slot): Promise<void> => {
-      if (slot.descriptor === null) throw new Error('the member is gone');
+      if (slot.descriptor === null) throw new Error('the member was removed');
       await store.write(slot.descriptor, record);
       if (isStillIn(record, slot)) slot.noteSuperblock(record.seqNumber);
     };
@@ -349,7 +349,7 @@ export class SuperblockWriter {
     if (mustFlush) await this.#onWriters('last data', flush);
     const { list, onRecorded } = isStable() ? flushed : badBlocks.snapshot(false, extension.mostBadRanges);
     await this.#onWriters('list of bad blocks', (slot) => {
-      if (slot.descriptor === null) throw new Error('the member is gone');
+      if (slot.descriptor === null) throw new Error('the member was removed');
       return extension.writeBadBlocks(slot.descriptor, this.#array, list);
     });
     onRecorded();
@@ -361,7 +361,7 @@ export class SuperblockWriter {
       for (const slot of this.#array.slots) if (slot.isConfigured) extension.check(this.#header(slot, round, before));
     });
     await this.#onWriters('header', (slot) => {
-      if (slot.descriptor === null) throw new Error('the member is gone');
+      if (slot.descriptor === null) throw new Error('the member was removed');
       return extension.writeHeader(slot.descriptor, this.#header(slot, round, before));
     });
     this.#generations.written(generation);
@@ -455,7 +455,7 @@ export class SuperblockWriter {
       }
     }
     if (isCalledOff) {
-      const message = `array ${array.name}: a new member did not get its ${what}, and the others are not to name it`;
+      const message = `array ${array.name}: a new member did not get its ${what}, so the others must not record it`;
       throw new RaidError('ERR_RAID_METADATA', 5, message, { cause: lastError });
     }
   }

@@ -54,7 +54,7 @@ export function newContext(
       const array = ctx.arrays.get(name);
       if (array?.state !== 'online') return;
       examineDeferred(ctx, array).catch((error: unknown) => {
-        array.log.error({ ...array.logFields(), err: error }, 'devices that wait for a place could not be looked at');
+        array.log.error({ ...array.logFields(), err: error }, 'devices that wait for a slot could not be examined');
       });
     },
     fillFromSpares,
@@ -62,7 +62,7 @@ export function newContext(
     onLevelThrew: (array, reason) => {
       if (array.state !== 'online') return;
       takeOffline(ctx, array, reason).catch((error: unknown) => {
-        array.log.error({ ...array.logFields(), err: error }, 'the array could not be taken offline in order');
+        array.log.error({ ...array.logFields(), err: error }, 'the array could not be taken offline cleanly');
       });
     },
     onRoomForSums: (array) => enableIfRoom(ctx, array),

@@ -65,8 +65,8 @@ export function checkCreateOptions(ctx: RaidContext, options: CreateArrayOptions
   if (/\p{Cc}/u.test(name)) refuse('the name must not contain control characters');
   const module = modules.byName(level);
   if (module === undefined) return refuse(`there is no RAID level ${level}`);
-  if (arrays.has(name)) refuse('there is an array of this name', 17);
-  if (registry.get(name) !== undefined) refuse('there is a bdev of this name', 17);
+  if (arrays.has(name)) refuse('an array of this name exists', 17);
+  if (registry.get(name) !== undefined) refuse('a bdev of this name exists', 17);
   // In a saved configuration, an array that has no uuid yet has the null uuid.
   if (uuid !== undefined && uuid !== nullUuid) {
     if (!isUuid(uuid)) refuse(`${uuid} is not a uuid`);
@@ -74,7 +74,7 @@ export function checkCreateOptions(ctx: RaidContext, options: CreateArrayOptions
     if (isTaken || registry.get(uuid.toLowerCase()) !== undefined) refuse(`the uuid ${uuid} is in use`, 17);
   }
   if (module.manifest.stripSize === 'none') {
-    if (stripSizeKb !== 0) refuse(`level ${module.level} has no strips: leave strip_size_kb out`);
+    if (stripSizeKb !== 0) refuse(`level ${module.level} has no strips: omit strip_size_kb`);
   } else if (!isPowerOfTwo(stripSizeKb)) {
     refuse(`strip_size_kb must be a power of two, not ${stripSizeKb}`);
   }
@@ -84,8 +84,8 @@ export function checkCreateOptions(ctx: RaidContext, options: CreateArrayOptions
   const store = options.superblock === true ? ctx.store : null;
   if (options.superblock === true && store === null) refuse('there is no superblock store');
   if (options.integrity === true) {
-    const needs = (what: string): never => refuse(`integrity needs ${what}; leave integrity out, or change that`, 22);
-    if (store === null) needs('superblocks (superblock): checksums count by what they record');
+    const needs = (what: string): never => refuse(`integrity needs ${what}; omit integrity, or change that`, 22);
+    if (store === null) needs('superblocks (superblock): checksums depend on what they record');
     if (store?.extension === undefined) needs('a superblock store that keeps records');
     if (stripSizeKb !== 0 && stripSizeKb < summedKb) needs(`strips (strip_size_kb) of ${summedKb} KiB at least`);
   }
@@ -98,13 +98,13 @@ export function checkCreateOptions(ctx: RaidContext, options: CreateArrayOptions
   const empty = [...baseBdevs.keys()].filter((slot) => baseBdevs[slot] === null);
   const named = baseBdevs.length - empty.length;
   const needed = minOperational(module, baseBdevs.length, levelOptions);
-  if (named < needed) refuse(`${named} of ${baseBdevs.length} members are given, and ${needed} are needed`);
+  if (named < needed) refuse(`${named} of ${baseBdevs.length} members are given, but ${needed} are needed`);
   if (!canRun(module, baseBdevs.length, empty, levelOptions)) refuse(whyNot(module, baseBdevs.length, empty, levelOptions));
-  if (named < baseBdevs.length && options.superblock !== true) refuse('only an array with superblocks can leave slots empty');
+  if (named < baseBdevs.length && options.superblock !== true) refuse('only an array with superblocks can have empty slots');
   if (options.reads !== undefined) {
     checkReads(name, module, options.reads);
     const stranger = Object.keys(options.reads.members ?? {}).find((member) => !baseBdevs.includes(member));
-    if (stranger !== undefined) refuse(`reads cannot prefer or spare ${stranger}: it is none of the members`);
+    if (stranger !== undefined) refuse(`${stranger} cannot be preferred or write-mostly: it is not a member`);
   }
   if (baseBdevs.includes('')) refuse('the base bdev name cannot be empty');
   return { module, levelOptions, store };

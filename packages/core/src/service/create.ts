@@ -73,7 +73,7 @@ async function takeLate(ctx: RaidContext, array: RaidArray): Promise<void> {
 async function undoCreate(ctx: RaidContext, array: RaidArray, wanted: readonly (string | null)[]): Promise<void> {
   await array.lifecycle.whenIdle();
   await closeArray(ctx, array, 'its creation failed').catch((error: unknown) => {
-    array.log.error({ ...array.logFields(), err: error }, 'a failed creation did not end cleanly');
+    array.log.error({ ...array.logFields(), err: error }, 'a failed creation was not undone cleanly');
   });
   if (array.store === null) return;
   const members = wanted

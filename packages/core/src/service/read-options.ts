@@ -19,7 +19,7 @@ export function checkReads(name: string, module: RaidModule, { members = {}, pol
     throw new RaidError('ERR_RAID_INVALID', 22, `array ${name}: ${message}`);
   };
   if (module.redundancy !== 'copies')
-    refuse(`level ${module.level} has each block on one member: there is no choice of what is read`);
+    refuse(`level ${module.level} has each block on one member: there are no copies to choose from`);
   if (policy !== undefined && !readPolicies.includes(policy))
     refuse(`the read policy must be ${readPolicies.join(' or ')}, not ${policy}`);
   for (const [member, wanted] of Object.entries(members))
@@ -36,10 +36,10 @@ export async function setReads(array: RaidArray, options: ReadOptions): Promise<
     throw new RaidError('ERR_RAID_INVALID', 22, `array ${name}: ${message}`);
   };
   checkReads(name, array.module, options);
-  if (array.state !== 'online') refuse(`it is ${array.state}: which copies are read is changed while it is online`);
+  if (array.state !== 'online') refuse(`it is ${array.state}: the read policy can be changed only while it is online`);
   if (array.isReadOnly) refuse('it is read-only, and nothing can be recorded on its members');
   if (array.hasSuperblock && !array.hasHeaders)
-    refuse(`its members have blocks of ${array.blockSize} bytes, where there is no room to record it`);
+    refuse(`its members have blocks of ${array.blockSize} bytes, which leaves no room to record it`);
   const wanted = Object.entries(options.members ?? {}).map(([member, preference]): [Slot, ReadPreference] => {
     const slot = array.slots.find((one) => one.name === member && one.descriptor !== null);
     if (slot === undefined) throw new RaidError('ERR_RAID_NOT_FOUND', 19, `array ${name} has no member ${member}`);
@@ -58,5 +58,5 @@ export async function setReads(array: RaidArray, options: ReadOptions): Promise<
       if (slot.readPreference === preference) slot.setReadPreference(before[index] ?? 'normal');
     throw error;
   }
-  array.log.info({ ...array.logFields(), policy: array.readPolicy }, 'which copies are read has been changed');
+  array.log.info({ ...array.logFields(), policy: array.readPolicy }, 'the read policy has been changed');
 }

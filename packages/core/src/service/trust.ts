@@ -8,7 +8,11 @@ export function trustRedundancy(array: RaidArray): void {
     throw new RaidError('ERR_RAID_INVALID', 95, `array ${name}: level ${module.level} has no parity to trust`);
   }
   if (state !== 'online' || bdev === null)
-    throw new RaidError('ERR_RAID_INVALID', 22, `array ${name} is ${state}: what is in doubt is known once it is online`);
+    throw new RaidError(
+      'ERR_RAID_INVALID',
+      22,
+      `array ${name} is ${state}: the inconsistent ranges are known once it is online`,
+    );
   array.log.warn(array.logFields(), 'parity is trusted on request');
   // Writes in flight may be without a journal entry, because redundancy is inconsistent there.
   const range = bdev.quiesce(0, bdev.numBlocks, () => {

@@ -19,7 +19,7 @@ export function requireCreation(array: RaidArray, bdev: Bdev): void {
   if (!array.isAssembled) return;
   const absent = awaitedSlots(array).map(({ index, recordedUuid }) => `slot ${index} (${recordedUuid})`);
   const what = absent.length === 0 ? 'cannot be started' : `waits for ${absent.join(', ')}`;
-  const message = `array ${array.name} ${what}, and ${bdev.name} (${bdev.uuid}) is none of its current members: bring those, or start the array without them, and then add ${bdev.name}`;
+  const message = `array ${array.name} ${what}, and ${bdev.name} (${bdev.uuid}) is not one of its current members: bring those back, or start the array without them, and then add ${bdev.name}`;
   throw new RaidError('ERR_RAID_INVALID', 22, message);
 }
 
@@ -36,7 +36,7 @@ export function refuseFormerMember(array: RaidArray, bdev: Bdev, found: ArrayRec
     )
   )
     return;
-  const message = `array ${array.name}: ${bdev.name} was a member once and is none any more: what is on it is an old copy; wipe it, and it is a device like any other`;
+  const message = `array ${array.name}: ${bdev.name} was removed from the array: its data is stale; wipe it to use it as any other device`;
   throw new RaidError('ERR_RAID_SUPERBLOCK_FOUND', 17, message);
 }
 

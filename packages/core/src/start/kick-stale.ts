@@ -88,7 +88,7 @@ export async function kickStale(array: RaidArray, force: boolean): Promise<Recor
  * where data lies.
  */
 function refuseWithoutOptions(array: RaidArray): never {
-  const message = `array ${array.name}: no member that can be read says which options of level ${array.module.level} it has, and data lies where they say: bring one that does`;
+  const message = `array ${array.name}: no readable member records the options of level ${array.module.level}, which define the layout: bring back one that does`;
   throw new RaidError('ERR_RAID_METADATA', 22, message);
 }
 
@@ -102,13 +102,13 @@ function refuseOtherOptions(array: RaidArray, found: ReadonlyMap<Slot, readonly 
   const other = known.find(({ levelOptions }) => levelOptions !== first?.levelOptions);
   if (first === undefined || other === undefined) return;
   const says = ({ slot, levelOptions }: typeof first): string =>
-    `${String(slot.name)} of slot ${slot.index} says ${levelOptions}`;
-  const message = `array ${array.name}: members have different options of level ${array.module.level} on record (${says(first)}, ${says(other)}), and data lies where they say`;
+    `${String(slot.name)} of slot ${slot.index} has ${levelOptions}`;
+  const message = `array ${array.name}: members record different options of level ${array.module.level} (${says(first)}, ${says(other)}), which define the layout`;
   if (!force)
     throw new RaidError(
       'ERR_RAID_METADATA',
       22,
-      `${message}. Take away the member that is wrong, or start with force to go by the newest record`,
+      `${message}. Close the member that is wrong, or start with force to use the newest record`,
     );
   array.log.error(array.logFields(), `started by force: ${message}`);
 }
@@ -150,10 +150,7 @@ function isSettled({ seqNumber, completedSeqNumber }: ExtensionHeader, newest: n
 function setAside(array: RaidArray, slot: Slot): void {
   const bdev = slot.descriptor?.bdev;
   if (bdev === undefined) return;
-  array.log.error(
-    array.logFields(slot),
-    'the member has an older state than all members had once: it was away, or an old image was put back; it is taken out',
-  );
+  array.log.error(array.logFields(slot), 'the member is stale: it was absent, or an old image was restored; it is removed');
   slot.kick();
   array.assembly.nonFresh.add(bdev.uuid);
   // The array is complete without the member, including in another start after this one fails.
@@ -162,8 +159,12 @@ function setAside(array: RaidArray, slot: Slot): void {
 }
 
 function refuseOlder(array: RaidArray, slot: Slot, force: boolean): void {
-  const message = `array ${array.name} slot ${slot.index}: ${String(slot.name)} has an older state than all members had once: an old image was put back, and level ${array.module.level} has nothing to fill it from`;
+  const message = `array ${array.name} slot ${slot.index}: ${String(slot.name)} is stale: an old image was restored, and level ${array.module.level} cannot rebuild it`;
   if (!force)
-    throw new RaidError('ERR_RAID_METADATA', 22, `${message}. Bring the right one, or start with force to take it as it is`);
+    throw new RaidError(
+      'ERR_RAID_METADATA',
+      22,
+      `${message}. Bring back the right one, or start with force to use it as it is`,
+    );
   array.log.error(array.logFields(slot), `started by force: ${message}`);
 }

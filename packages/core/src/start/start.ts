@@ -63,7 +63,7 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
     if (numBlocks < 1)
       throw new RaidError('ERR_RAID_MEMBER', 22, `array ${array.name}: the members are too small for one stripe`);
     if (recordedBlocks !== null && recordedBlocks !== numBlocks) {
-      const message = `array ${array.name}: the superblock says ${recordedBlocks} blocks, and its members make ${numBlocks}`;
+      const message = `array ${array.name}: the superblock records ${recordedBlocks} blocks, but its members make ${numBlocks}`;
       throw new RaidError('ERR_RAID_METADATA', 22, message);
     }
     array.slots.forEach((slot, index) => slot.setDataArea(slot.dataOffset, memberBlocks[index] ?? slot.dataSize));
@@ -164,7 +164,7 @@ function requireSoundLevel({ io, module, name }: RaidArray): void {
     throw new RaidError(
       'ERR_RAID_MODULE',
       22,
-      `array ${name}: level ${module.level} has thrown while the array was being started`,
+      `array ${name}: level ${module.level} threw an exception while the array was being started`,
     );
 }
 
@@ -176,7 +176,7 @@ function requireMemory(array: RaidArray): void {
   if (!Number.isSafeInteger(needed) || needed < 0)
     throw new RaidError('ERR_RAID_MODULE', 22, `array ${name}: memoryBytes of level ${module.level} returned ${needed}`);
   if (needed <= freeBytes) return;
-  const message = `array ${name}: with ${numSlots} slots level ${module.level} needs ${needed} bytes of buffer memory, and ${freeBytes} of ${bytes} are free; stop another array, or start with more memory`;
+  const message = `array ${name}: with ${numSlots} slots level ${module.level} needs ${needed} bytes of buffer memory, but only ${freeBytes} of ${bytes} are free; stop another array, or start with more memory`;
   throw new RaidError('ERR_RAID_MEMORY', 12, message);
 }
 
@@ -184,7 +184,7 @@ async function stopLevel(array: RaidArray, level: RaidLevel | null): Promise<voi
   try {
     await level?.stop?.();
   } catch (error) {
-    array.log.error({ ...array.logFields(), err: error }, 'the level has thrown when it was stopped');
+    array.log.error({ ...array.logFields(), err: error }, 'the level threw an exception when it was stopped');
   }
 }
 
@@ -204,15 +204,12 @@ function openSums(ctx: RaidContext, array: RaidArray, found: SumsHeader | null, 
     return areaAt < dataSize || descriptor.bdev.numBlocks < dataOffset + areaAt + array.integrity.blocksForPages(dataSize);
   });
   if (!isWhole && recordedBlocks === null) {
-    const message = `array ${name}: with integrity level ${array.module.level} must use whole ${blocksTogether * blockSize} bytes of each member; leave integrity out`;
+    const message = `array ${name}: with integrity level ${array.module.level} must use a multiple of ${blocksTogether * blockSize} bytes of each member; omit integrity`;
     throw new RaidError('ERR_RAID_INVALID', 22, message);
   }
   if (!isWhole || cramped !== undefined) {
     array.integrity.setOn(false);
-    array.log.error(
-      array.logFields(cramped),
-      'another program let the array grow to where its checksums were: it goes on without them',
-    );
+    array.log.error(array.logFields(cramped), 'another program grew the array over its checksums: it continues without them');
     return;
   }
   const summedBlocks = Math.max(...slots.map(({ dataSize }) => dataSize)) / blocksTogether;
@@ -241,7 +238,7 @@ function requireEnough(array: RaidArray): void {
 function refuseHalves(array: RaidArray, force: boolean): void {
   const other = array.assembly.splitBrain.find(({ slot, seqNumber }) => seqNumber > array.slotAt(slot).lastSeqNumber);
   if (other === undefined) return;
-  const message = `array ${array.name}: slot ${other.slot} and the members that are to be started were used without each other, and each has what the other lacks. Start with force to give up what slot ${other.slot} alone has, or take the others away to start from it`;
+  const message = `array ${array.name}: slot ${other.slot} and the members to start were used without each other (split brain), and each has writes that the other lacks. Start with force to discard the writes that only slot ${other.slot} has, or close the others to start from it`;
   if (!force) throw new RaidError('ERR_RAID_METADATA', 16, message);
   array.log.warn(array.logFields(), `started by force: ${message}`);
 }
@@ -271,13 +268,13 @@ async function refuseUnsafeStart(array: RaidArray, origin: RegionOrigin | null, 
   if (array.isReadOnly) {
     array.log.warn(
       array.logFields(),
-      'started read-only after an unclean stop: what an absent member held answers EIO where it was being written',
+      'started read-only after an unclean stop: blocks of an absent member return EIO where writes were in flight',
     );
     return;
   }
   if (origin?.is === 'recorded' && (await replayJournal(array, origin.doubt, force))) return;
   const missing = array.slots.filter((slot) => !slot.isInSync).map((slot) => slot.index);
-  const message = `array ${array.name} ${whyUnsafe(array, `slot ${missing.join(', ')}`)}. Bring the member back, or start with force: its blocks there answer EIO then, until they are written or parity is trusted by hand`;
+  const message = `array ${array.name} ${whyUnsafe(array, `slot ${missing.join(', ')}`)}. Bring the member back, or start with force: its blocks there then return EIO until they are written or parity is trusted manually`;
   if (!force) {
     // The refusal must not be reported as that of a member that cannot be taken out.
     array.mustKeepAll = false;
@@ -300,10 +297,10 @@ async function makeGoodLostFlushes(array: RaidArray): Promise<void> {
 
 function whyUnsafe({ bitmap, blockSize }: RaidArray, missing: string): string {
   if (bitmap === null)
-    return `has blocks of ${blockSize} bytes, for which there is no record of what is being written, and ${missing} is missing: the missing member's data cannot be told from parity that may be wrong`;
+    return `has blocks of ${blockSize} bytes, for which there is no write-intent bitmap, and ${missing} is missing: the missing member's data cannot be reconstructed from parity that may be inconsistent`;
   const numRegions = bitmap.regionsToResync;
   const bytes = numRegions * bitmap.regionBlocks * blockSize;
-  return `was not stopped cleanly, and ${missing} is missing: in ${numRegions} regions (${bytes} bytes of each member) the missing member's data cannot be told from what was being written`;
+  return `was not stopped cleanly, and ${missing} is missing: in ${numRegions} regions (${bytes} bytes of each member) the missing member's data cannot be reconstructed, because writes were in flight`;
 }
 
 /**
@@ -320,7 +317,7 @@ async function rewriteUnstable(array: RaidArray): Promise<boolean> {
     consistency.markStable(0, Infinity);
     return true;
   } catch (error) {
-    array.log.error({ ...array.logFields(), err: error }, 'dirty regions could not be written again: they stay in doubt');
+    array.log.error({ ...array.logFields(), err: error }, 'dirty regions could not be rewritten: they stay inconsistent');
     return false;
   }
 }
@@ -331,7 +328,7 @@ async function rewriteUnstable(array: RaidArray): Promise<boolean> {
  */
 function whyNotWithout(array: RaidArray, error: unknown): unknown {
   if (!RaidError.is(error) || error.code !== 'ERR_RAID_METADATA') return error;
-  const message = `array ${array.name} was not stopped cleanly, and a member fails that is needed to tell its data from what was being written: ${error.message}. Bring it back in order, or take it away and start with force: its blocks there answer EIO then, until they are written or parity is trusted by hand`;
+  const message = `array ${array.name} was not stopped cleanly, and a member that its resync needs fails: ${error.message}. Fix it, or close it and start with force: its blocks there then return EIO until they are written or parity is trusted manually`;
   return new RaidError('ERR_RAID_METADATA', error.errno, message, { cause: error });
 }
 
@@ -370,7 +367,11 @@ async function recordMembers(array: RaidArray): Promise<void> {
     array.lifecycle.mustGoOn();
     if (array.numInSync === members) return;
     if (!array.canRunWith(isInSync)) {
-      throw new RaidError('ERR_RAID_TOO_FEW_MEMBERS', 19, `array ${array.name}: members left while it was being started`);
+      throw new RaidError(
+        'ERR_RAID_TOO_FEW_MEMBERS',
+        19,
+        `array ${array.name}: members were removed while it was being started`,
+      );
     }
   }
 }

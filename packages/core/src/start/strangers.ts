@@ -48,14 +48,12 @@ export function keepOut(
 ): void {
   const isNamed = array.slots.some(({ recordedUuid }) => recordedUuid === bdev.uuid);
   const what =
-    record.seqNumber > array.metadata.seqNumber
-      ? 'says that it knows a newer state of the array'
-      : 'says that it is a member of the array';
-  const why = `it carries ${lineages.size > 0 ? 'headers of another array with this uuid' : 'none of the headers that they have'}`;
+    record.seqNumber > array.metadata.seqNumber ? 'has a newer state of the array' : 'claims to be a member of the array';
+  const why = `it has ${lineages.size > 0 ? 'headers of another array with this uuid' : 'none of their headers'}`;
   const advice = isNamed
-    ? 'Take it away, or, to give up what the others have where it differs, add it with bdev_raid_add_base_bdev'
-    : 'They do not name it either';
-  const message = `${bdev.name} (${bdev.uuid}) ${what}, and the members that are there do not know it: ${why}. ${advice}`;
+    ? 'Close it, or, to discard the data of the others where it differs, add it with bdev_raid_add_base_bdev'
+    : 'Nor do their superblocks name it';
+  const message = `${bdev.name} (${bdev.uuid}) ${what}, but the present members do not know it: ${why}. ${advice}`;
   if (array.strangers.get(bdev.uuid)?.message !== message) log(`${message}: ignored`);
   array.assembly.noteStranger(bdev.uuid, { message, record, lineages, isUsable });
 }

@@ -25,7 +25,7 @@ export async function grow(array: SyncHost): Promise<void> {
     if ((capacities[index] ?? 0) < slot.dataSize) {
       array.log.error(
         array.logFields(slot),
-        'the member shrank below its data: the array keeps its size, I/O past the end fails',
+        'the member shrank below its data: the array keeps its size, and I/O past the end fails',
       );
       return;
     }
@@ -37,7 +37,7 @@ export async function grow(array: SyncHost): Promise<void> {
     if (level.resize(rooms, array.geometry).numBlocks > array.numBlocks)
       array.log.error(
         array.logFields(),
-        'the members have grown, and an array with checksums and without redundancy cannot: it keeps its size; turn checksums off, or create another one, and copy',
+        'the members have grown, but an array with checksums and without redundancy cannot grow: it keeps its size; turn checksums off, or create another array, and copy',
       );
     return;
   }
@@ -181,7 +181,7 @@ function planWithSums(array: SyncHost, sums: GrowingSums, level: RaidLevel, capa
   const missing = (needed - short.capacity) * blockSize;
   array.log.error(
     { ...array.logFields(short), blocks: short.dataOffset + short.capacity, needed: short.dataOffset + needed },
-    `the members have grown by less than their checksums take, which have to move: the array keeps its size until each member has ${needed * blockSize} bytes behind its data offset (${String(short.name)} lacks ${missing})`,
+    `the members have grown by less than the size of their checksums, which must move: the array keeps its size until each member has ${needed * blockSize} bytes behind its data offset (${String(short.name)} lacks ${missing})`,
   );
   return null;
 }
@@ -189,7 +189,7 @@ function planWithSums(array: SyncHost, sums: GrowingSums, level: RaidLevel, capa
 function noRoomInMap(array: SyncHost): null {
   array.log.error(
     array.logFields(),
-    'the members have grown, and the write-intent bitmap has no room for that: the array keeps its size',
+    'the members have grown, but the write-intent bitmap has no room for that: the array keeps its size',
   );
   return null;
 }

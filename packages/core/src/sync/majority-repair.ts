@@ -112,7 +112,7 @@ async function writeCopy(array: SyncHost, slot: Slot, offset: number, data: Uint
     await new BlockClient(slot.descriptor, slot.data).write(slot.dataOffset + offset, data);
     array.noteWritten(slot.index, offset, data.length / array.blockSize);
   } catch (error) {
-    if (!array.failMember(slot.index, 'it could not be made to agree')) throw error;
+    if (!array.failMember(slot.index, 'it could not be made consistent')) throw error;
   } finally {
     slot.partEnded();
   }

@@ -44,7 +44,7 @@ async function repeat(array: SyncHost, work: () => Promise<void>): Promise<void>
     await work();
     if (array.lostFlushes === lostFlushes) return;
   }
-  throw new RaidError('ERR_RAID_METADATA', 5, `array ${array.name}: its members lose one flush after another`);
+  throw new RaidError('ERR_RAID_METADATA', 5, `array ${array.name}: flushes of its members fail repeatedly`);
 }
 
 /** To be called again after each await. */

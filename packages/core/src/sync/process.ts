@@ -190,7 +190,7 @@ export class RaidProcess implements ProcessView, RunningProcess {
     if (this.#targets.length === 1) throw error;
     const why = error instanceof Error ? error.message : String(error);
     // It leaves like any member, which also removes it from the targets.
-    this.#array.failMember(slot.index, `it could not be filled: ${why}`);
+    this.#array.failMember(slot.index, `it could not be rebuilt: ${why}`);
   }
 
   #setTargets(targets: readonly Slot[]): void {

@@ -69,7 +69,7 @@ export class RebuildTask implements ProcessStep {
     const array = this.#array;
     const targets = this.#process.targets.filter(({ isRemoving }) => !isRemoving);
     const [leaving] = this.#process.targets;
-    if (targets.length === 0) throw new Error(`the target ${String(leaving?.name)} left`);
+    if (targets.length === 0) throw new Error(`the rebuild target ${String(leaving?.name)} was removed`);
     for (const target of targets) target.endRebuild();
     array.membershipChanged();
     // Their data was read from members where it may not be stable, so members must not be reconstructed from one another there.

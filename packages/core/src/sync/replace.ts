@@ -75,7 +75,7 @@ export class ReplaceTask implements ProcessStep {
       // The new member's journal is empty, so everything that journal entries stand for must be on stable media.
       const { membership } = this.#array;
       for (const other of this.#array.slots) if (other.isInSync) await flushMember(this.#array, other, 'a flush failed');
-      if (this.#array.membership !== membership) throw new Error('a member has left that could not be flushed');
+      if (this.#array.membership !== membership) throw new Error('a member that could not be flushed was removed');
       await this.#changePlaces();
     } finally {
       this.#array.releaseRepairs();
@@ -97,7 +97,7 @@ export class ReplaceTask implements ProcessStep {
     const { metadata } = this.#array;
     // A superblock update in progress must not mix records of the two devices. There is no await between this and #take.
     while (!metadata.isIdle()) await metadata.whenIdle();
-    if (!this.#isIn() || slot.descriptor === null) throw new Error('the member that was to be replaced has left');
+    if (!this.#isIn() || slot.descriptor === null) throw new Error('the member to replace was removed');
     const { bdev } = this.#replacement.descriptor;
     const { name, uuid, descriptor, sums, dataOffset, foundSeqNumber, hasLostFlush, isUnsteady } = slot;
     const before = { name, uuid, descriptor, sums, dataOffset, foundSeqNumber, hasLostFlush, isUnsteady };
@@ -157,7 +157,7 @@ export class ReplaceTask implements ProcessStep {
     } catch (error) {
       this.#array.log.error(
         { ...this.#array.logFields(this.#slot), bdev: descriptor.bdev.name, err: error },
-        'the superblock of the replaced member could not be cleared: wipe it before it is used anywhere',
+        'the superblock of the replaced member could not be cleared: wipe it before it is used again',
       );
     }
   }
@@ -196,7 +196,7 @@ export class ReplaceTask implements ProcessStep {
     const array = this.#array;
     const most = this.#pool.slotBytes / array.blockSize;
     for (let at = from, count; at < to; at += count) {
-      if (!this.#slot.isInSync) throw new Error('the member that was to be replaced has left');
+      if (!this.#slot.isInSync) throw new Error('the member to replace was removed');
       const atMost = Math.min(most, to - at);
       count = array.bitmap?.withinRegion(at, atMost) ?? atMost;
       if (array.bitmap?.has(RegionState.Unwritten, at, count) === true) continue;
@@ -241,7 +241,7 @@ export class ReplaceTask implements ProcessStep {
     const { ios } = this.#array.registry;
     return new Promise((resolve, reject) => {
       if (!descriptor.isOpen) {
-        reject(new Error('the device that was to take the member’s place is gone'));
+        reject(new Error('the replacement device was removed'));
         return;
       }
       const io = ios.get();

@@ -94,7 +94,7 @@ export class ResyncTask implements ProcessStep {
     for (let at = from; at < to;) {
       this.#process.throwIfStopped();
       if (!canCompare(this.#array) && !this.#isRewriteOnly) {
-        throw new Error('a member left: there is nothing to compare any more');
+        throw new Error('a member was removed: there is nothing left to compare');
       }
       // The redundant slots depend on the stripe, unless the same groups of slots hold copies everywhere.
       const { copyGroups, copySets } = this.#array.level ?? {};
@@ -152,7 +152,7 @@ export class ResyncTask implements ProcessStep {
       } catch (error) {
         // An error that is not a device's, such as a lack of memory, says nothing about the member.
         if (!BdevError.is(error)) throw error;
-        if (!array.failMember(slot.index, 'blocks that may not be on stable media could not be written again')) throw error;
+        if (!array.failMember(slot.index, 'blocks that may not be on stable media could not be rewritten')) throw error;
       }
     }
   }
@@ -256,7 +256,7 @@ export class ResyncTask implements ProcessStep {
         else if (this.#process.mismatches.length < mostListed)
           array.log.warn(
             { ...array.logFields(slot), block: at, blocks: count },
-            'the blocks are not what all parity says: the member is wrong, and a repair rewrites them',
+            'the blocks do not match any parity: the member is wrong, and a repair rewrites them',
           );
       }
       return located;
@@ -273,7 +273,7 @@ export class ResyncTask implements ProcessStep {
     try {
       await memberIo(this.#array, slot, IoType.Write, at, count, addr);
     } catch (error) {
-      if (!this.#array.failMember(slot.index, 'it could not be made to agree')) throw error;
+      if (!this.#array.failMember(slot.index, 'it could not be made consistent')) throw error;
     }
   }
 
@@ -368,7 +368,7 @@ export class ResyncTask implements ProcessStep {
     try {
       await this.#write(slot, at, count, wanted, notes.slice(known));
     } catch (error) {
-      if (!array.failMember(slot.index, 'it could not be made to agree')) throw error;
+      if (!array.failMember(slot.index, 'it could not be made consistent')) throw error;
     }
     return Outcome.Compared;
   }
@@ -378,7 +378,7 @@ export class ResyncTask implements ProcessStep {
       this.#process.undecidedBlocks += length;
       this.#array.log.error(
         { ...this.#array.logFields(slot), block: offset, blocks: length },
-        'parity disagrees with other parity, and nothing decides which of it is right: left as it is',
+        'parities disagree, and nothing determines which is right: left unchanged',
       );
     }
     return this.#isResync ? Outcome.Failed : Outcome.Compared;
@@ -406,7 +406,7 @@ export class ResyncTask implements ProcessStep {
       this.#process.undecidedBlocks += length;
       array.log.error(
         { ...array.logFields(), block: offset, blocks: length },
-        'copies differ, and none has the majority: left as they are; name the member that is right',
+        'copies differ, and none has the majority: left unchanged; name the member that is right',
       );
     }
   }
@@ -449,7 +449,7 @@ export class ResyncTask implements ProcessStep {
   #report(slot: Slot, at: number, count: number): void {
     if (this.#isResync) return;
     this.#process.repairedBlocks += count;
-    this.#array.log.warn({ ...this.#array.logFields(slot), block: at, blocks: count }, 'blocks that disagreed are rewritten');
+    this.#array.log.warn({ ...this.#array.logFields(slot), block: at, blocks: count }, 'mismatched blocks are rewritten');
   }
 
   #findDifferences(slot: Slot, at: number, count: number, { wanted, found, notes }: Omit<Work, 'mustWrite'>): void {
@@ -541,7 +541,7 @@ export class ResyncTask implements ProcessStep {
         if (!isKnown)
           array.log.error(
             { ...array.logFields(slot), block: at, blocks: count, err: error },
-            'the block cannot be read, and the others do not know it',
+            'the block cannot be read, and cannot be reconstructed from the other members',
           );
       }
       this.#process.noteUnreadable(slot.index, at, count, !isKnown);
@@ -579,15 +579,16 @@ export class ResyncTask implements ProcessStep {
     if (repairedBlocks > 0) {
       for (const slot of this.#array.slots) if (slot.isInSync) await writeSums(this.#array, slot);
       for (const slot of this.#array.slots)
-        if (slot.isInSync) await flushMember(this.#array, slot, 'a flush of what was repaired failed');
+        if (slot.isInSync) await flushMember(this.#array, slot, 'a flush of repaired blocks failed');
     }
     if (this.#failed > 0) throw new Error(`${this.#failed} ranges could not be compared`);
     if (undecidedBlocks > 0) {
-      const why = this.#array.module.redundancy === 'copies' ? 'no copy has the majority' : 'no parity is left to tell which';
+      const why =
+        this.#array.module.redundancy === 'copies' ? 'no copy has the majority' : 'no parity is left to determine which';
       throw new Error(`${undecidedBlocks} blocks differ, and ${why}`);
     }
     if (lostBlocks > 0 && (process.type === 'check' || process.type === 'repair'))
-      throw new Error(`${lostBlocks} blocks cannot be read, and redundancy does not know them`);
+      throw new Error(`${lostBlocks} blocks cannot be read or reconstructed`);
   }
 }
 

@@ -131,7 +131,7 @@ export function checkCanSync(array: QueueHost, type: ProcessType): void {
     throw new RaidError(
       'ERR_RAID_INVALID',
       22,
-      `array ${name}: level ${module.level} has no redundancy to ${type} from: a check reads all that has checksums`,
+      `array ${name}: level ${module.level} has no redundancy to ${type} from: a check reads all blocks that have checksums`,
     );
   }
   if (module.redundancy === 'none') {
@@ -149,12 +149,12 @@ export function checkCanRepair(array: QueueHost, { source, wrong }: SyncOptions)
   const refuse = (message: string): never => {
     throw new RaidError('ERR_RAID_INVALID', 22, `array ${array.name}: ${message}`);
   };
-  if (named !== undefined && array.slots[named]?.isInSync !== true) refuse(`slot ${named} has no member that could be named`);
+  if (named !== undefined && array.slots[named]?.isInSync !== true) refuse(`slot ${named} has no member`);
   if (copies.length === 0 && source !== undefined)
     refuse('where there is parity, the member that is wrong is named (wrong), not one that is right');
   const hasFew = copies.some((slots) => slots.filter((slot) => array.slots[slot]?.isInSync === true).length < 3);
   if (hasFew && named === undefined)
-    refuse('of two copies that differ nothing tells which is right: name it (source), or the member that is wrong (wrong)');
+    refuse('nothing determines which of two copies is right: name it (source), or the member that is wrong (wrong)');
 }
 
 /**
@@ -164,8 +164,8 @@ export function checkFrom({ name, numBlocks }: QueueHost, type: ProcessType, { f
   if (from === 0) return;
   const message =
     type === 'check'
-      ? `a check begins at block 0 to ${numBlocks - 1}, not ${from}`
-      : `a ${type} goes over the whole array: only a check begins elsewhere than at block 0`;
+      ? `a check must start at block 0 to ${numBlocks - 1}, not ${from}`
+      : `a ${type} covers the whole array: only a check can start after block 0`;
   if (type !== 'check' || !(Number.isInteger(from) && from >= 0 && from < numBlocks))
     throw new RaidError('ERR_RAID_INVALID', 22, `array ${name}: ${message}`);
 }
@@ -177,7 +177,7 @@ export function checkLimits(name: string, limits: Partial<OwnLimits>): void {
     const isInRange = value === null || value === undefined || (Number.isInteger(value) && value >= 0 && value <= mostMbSec);
     if (isKnown && isInRange) continue;
     const what = isKnown
-      ? `${field} is ${String(value)}; it must be a whole number from 0 (no limit) to ${mostMbSec}, in MiB a second, or null for the shared one`
+      ? `${field} is ${String(value)}; it must be a whole number from 0 (no limit) to ${mostMbSec}, in MiB/s, or null for the shared one`
       : `a process has no limit ${field}: there are maxBandwidthMbSec and minBandwidthMbSec`;
     throw new RaidError('ERR_RAID_INVALID', 22, `array ${name}: ${what}`);
   }

@@ -95,7 +95,7 @@ class Rebuild implements Gathering {
     } catch (error) {
       failure = error instanceof Error ? error.message : String(error);
       for (const { slot } of this.#entries.filter((entry) => this.#isThere(entry)))
-        array.log.error({ ...array.logFields(slot), err: error }, 'the member could not be filled: it is let go');
+        array.log.error({ ...array.logFields(slot), err: error }, 'the member could not be rebuilt: it is removed');
     } finally {
       this.#isClosed = true;
       process?.close();

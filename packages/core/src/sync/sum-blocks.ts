@@ -104,9 +104,9 @@ export class SumTask implements ProcessStep {
 
   #throwIfChanged(): void {
     const { lostFlushes, membership, name, slots, sums } = this.#array;
-    if (sums !== this.#sums || sums.isEnding) throw new Error(`array ${name}: its checksums are given up`);
+    if (sums !== this.#sums || sums.isEnding) throw new Error(`array ${name}: its checksums are turned off`);
     if (membership !== this.#membership || lostFlushes !== this.#lostFlushes || !slots.every((slot) => slot.isInSync))
-      throw new Error('members have come or left, or lost a flush: what is left to be summed waits until all are there');
+      throw new Error('members were added or removed, or a flush failed: the rest gets checksums when all members are in sync');
   }
 
   async finish(): Promise<void> {
@@ -117,7 +117,7 @@ export class SumTask implements ProcessStep {
     if (mismatchBlocks > 0)
       array.log.warn(
         { ...array.logFields(), blocks: mismatchBlocks },
-        'redundancy disagrees with data that has been given checksums: each of them is of what is there; a repair makes it agree',
+        'redundancy does not match data that has been given checksums; a repair makes it consistent',
       );
     await array.metadata.update();
   }

@@ -101,7 +101,7 @@ export class SumsTask implements ProcessStep {
     const { metadata, name, sums } = this.#array;
     const isRecorded = (): boolean => sums !== null && metadata.recordedSums === sums.header()?.salt;
     if (!isRecorded()) await metadata.update();
-    if (!isRecorded()) throw new Error(`array ${name}: that it has checksums is not on record`);
+    if (!isRecorded()) throw new Error(`array ${name}: that it has checksums is not recorded`);
   }
 
   #check(slot: Slot, from: number, blocks: number, addr: number): Promise<void> {
@@ -115,7 +115,7 @@ export class SumsTask implements ProcessStep {
   async #resum(slot: Slot, from: number, blocks: number, { addr, again, isHeld }: Reading): Promise<void> {
     const array = this.#array;
     const { sums } = slot;
-    if (sums === null) throw new Error(`array ${array.name}: its checksums are given up`);
+    if (sums === null) throw new Error(`array ${array.name}: its checksums are turned off`);
     // Checksums of an earlier incarnation are not valid, whether or not the data can be read.
     await sums.wash([{ start: from, end: from + blocks }]);
     await salvage(array, from, blocks, {
@@ -172,7 +172,7 @@ export class SumsTask implements ProcessStep {
     if (unprovenBlocks > 0)
       this.#array.log.warn(
         { ...this.#array.logFields(), blocks: unprovenBlocks },
-        'blocks without checksums that count have been given some of what is there now: nothing says that it is what was written',
+        'blocks without valid checksums got checksums of their present contents, which are not verified',
       );
     if (lostBlocks > 0 && !this.#isResum) throw new Error(`${lostBlocks} blocks cannot be read, and there is no redundancy`);
     return Promise.resolve();

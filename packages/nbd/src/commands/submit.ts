@@ -5,7 +5,7 @@ import type { NbdRequest, Target } from './request.js';
 
 /** Returns the request's target. Throws if there is none, which cannot be while a request is carried out. */
 export function targetOf(request: NbdRequest): Target {
-  if (request.target === null) throw new Error('an NBD request without a target');
+  if (request.target === null) throw new Error('an NBD request without a bdev');
   return request.target;
 }
 

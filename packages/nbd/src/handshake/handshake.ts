@@ -153,7 +153,7 @@ export class Handshake<E extends HandshakeExport> {
       return { type: 'drop', reason: 'unknown client flags' };
     }
     if (this.#host.tls === 'require' && (flags & HandshakeFlag.FixedNewstyle) === 0) {
-      return { type: 'drop', reason: 'TLS is required, and the client is too old for it' };
+      return { type: 'drop', reason: 'TLS is required, but the client is too old for it' };
     }
     this.#clientFlags = flags;
     this.#expectOption();
@@ -162,7 +162,7 @@ export class Handshake<E extends HandshakeExport> {
 
   #optionHeader(data: Buffer): HandshakeResult<E> {
     if (data.readUInt32BE(0) !== optionMagicHi || data.readUInt32BE(4) !== optionMagicLo) {
-      return { type: 'drop', reason: 'an option without its magic number' };
+      return { type: 'drop', reason: 'an option without the magic number' };
     }
     if (++this.#options > this.#host.maxOptions) return { type: 'drop', reason: 'too many options' };
     this.#option = data.readUInt32BE(8);
@@ -212,7 +212,7 @@ export class Handshake<E extends HandshakeExport> {
     try {
       this.#client = { listener: this.#client.listener, ...parseIdentity(data) };
     } catch {
-      return { type: 'drop', reason: 'TLS has begun, and the client is not named' };
+      return { type: 'drop', reason: 'TLS has started, and the client has no name' };
     }
     this.#expectOption();
     return proceed;
@@ -345,7 +345,7 @@ export class Handshake<E extends HandshakeExport> {
       return proceed;
     }
     if (isSet && !this.#isChunked) {
-      this.#reply(OptionReply.ErrInvalid, 'structured replies come first');
+      this.#reply(OptionReply.ErrInvalid, 'structured replies must be negotiated first');
       return proceed;
     }
     const found = this.#host.find(request.name, this.#client);

@@ -239,7 +239,7 @@ export class NbdConnection implements RequestConnection, ExportUser, HandshakeTa
   /** Closes at once. Requests in flight are carried out without a reply, except that trims and write zeroes stop. */
   abort(reason: string): void {
     if (this.#isClosed || this.#isFinished) return;
-    this.#host.log.log('info', { peer: this.peer, export: this.target?.name }, `NBD connection dropped: ${reason}`);
+    this.#host.log.log('info', { peer: this.peer, export: this.target?.name }, `NBD connection closed: ${reason}`);
     this.#isDraining = true;
     this.#isFinished = true;
     this.#transport.onAbort();
@@ -355,7 +355,7 @@ export class NbdConnection implements RequestConnection, ExportUser, HandshakeTa
         return;
       case 'startTls':
         if (this.#head < this.#tail) {
-          this.abort('it sent something in the clear behind STARTTLS');
+          this.abort('it sent data in the clear after STARTTLS');
           return;
         }
         this.#afterFlush = result;
@@ -383,7 +383,7 @@ export class NbdConnection implements RequestConnection, ExportUser, HandshakeTa
     } else if (this.#transport.startTls()) {
       handshake.tlsStarted();
     } else {
-      this.abort('TLS could not begin');
+      this.abort('TLS could not start');
     }
   }
 

@@ -45,15 +45,11 @@ function matches({ listener, tlsUser, certificate }: ClientRule, client: ClientI
 /** Throws an `NbdError` if there are too many or no rules, or if a rule has no condition. */
 export function checkRules(rules: readonly ClientRule[]): void {
   if (rules.length < 1 || rules.length > mostRules) {
-    throw new NbdError(
-      'ERR_NBD_INVALID',
-      22,
-      `an NBD export has 1 to ${mostRules} rules of who may use it, not ${rules.length}`,
-    );
+    throw new NbdError('ERR_NBD_INVALID', 22, `an NBD export has 1 to ${mostRules} access rules, not ${rules.length}`);
   }
   for (const [index, { listener, tlsUser, certificate }] of rules.entries()) {
     if (listener !== undefined || tlsUser !== undefined || certificate !== undefined) continue;
-    const message = `rule ${index} of who may use the NBD export names no listener, TLS user or certificate: leave the rules out to let all clients use it`;
+    const message = `rule ${index} of access to the NBD export names no listener, TLS user or certificate: omit the rules to let all clients use it`;
     throw new NbdError('ERR_NBD_INVALID', 22, message);
   }
 }

@@ -183,7 +183,7 @@ export class NbdServer {
   addExport(options: AddExportOptions): NbdExportInfo {
     this.checkOpen();
     const { name, description = '', isDefault = false, clients = null, allocation = null } = options;
-    if (this.#exports.has(name)) throw new NbdError('ERR_NBD_EXPORT_EXISTS', 17, `there is an NBD export ${name} already`);
+    if (this.#exports.has(name)) throw new NbdError('ERR_NBD_EXPORT_EXISTS', 17, `an NBD export ${name} exists already`);
     const other = [...this.#exports.values()].find((one) => one.isDefault);
     if (isDefault && other !== undefined) {
       throw new NbdError('ERR_NBD_EXPORT_EXISTS', 17, `the default NBD export is ${other.name} already`);
@@ -307,7 +307,7 @@ export class NbdServer {
     const refusal = this.#admission.refusal(origin) ?? this.#makeRoom(origin);
     const addr = refusal === null ? this.#connectionMemory.get() : -1;
     if (addr < 0) {
-      this.#fewMessages.log('warn', { peer }, `NBD client turned away: ${refusal ?? 'there is no memory for it'}`);
+      this.#fewMessages.log('warn', { peer }, `NBD client refused: ${refusal ?? 'there is no memory for it'}`);
       return null;
     }
     const connection = new NbdConnection(this.#host, transport, addr, peer, listener, origin, from?.progress);
@@ -333,7 +333,7 @@ export class NbdServer {
     const mostHandshakes = this.#mostHandshakes(newcomer);
     const closing = this.#connections.size - this.#admission.connections - this.#handshakes.size;
     if (closing >= closingPlaces + Math.max(0, mostHandshakes - this.#handshakes.size)) {
-      return `${this.#handshakes.size} clients are choosing their export and ${closing} are closing`;
+      return `${this.#handshakes.size} clients are in the handshake and ${closing} are closing`;
     }
     if (this.#handshakes.size < mostHandshakes) return null;
     let oldest: NbdConnection | null = null;
@@ -343,10 +343,10 @@ export class NbdServer {
     const handshake = oldest === null ? undefined : this.#handshakes.get(oldest);
     const isQuick = handshake !== undefined && this.#registry.runtime.now() - handshake.begunAt < quickHandshakeMs;
     if (oldest === null || (oldest.origin === newcomer && isQuick)) {
-      return `${this.#handshakes.size} clients are choosing their export`;
+      return `${this.#handshakes.size} clients are in the handshake`;
     }
     this.#endHandshake(oldest);
-    oldest.abort('others want to choose their export');
+    oldest.abort('other clients wait for a handshake');
     return null;
   }
 
@@ -444,7 +444,7 @@ export class NbdServer {
     const { runtime } = this.#registry;
     for (const connection of connections) connection.callOff();
     runtime.setWatchTimer(() => {
-      for (const connection of connections) connection.abort('it did not fetch its last replies');
+      for (const connection of connections) connection.abort('it did not read its last replies');
     }, this.#closeTimeoutMs);
   }
 
@@ -492,7 +492,7 @@ export class NbdServer {
     const fairBytes = commonBytes / Math.max(fewestSharers, this.#connections.size);
     for (const connection of [...this.#connections]) {
       if (this.#stalls.isStalled(connection, now, fairBytes) && isShort) {
-        connection.abort('it holds memory that others wait for, and hardly moves');
+        connection.abort('it holds memory that other clients wait for, and makes too little progress');
       } else if (this.#idleTimeoutMs > 0 && connection.slots === 0 && now - connection.progressAt >= this.#idleTimeoutMs) {
         connection.abort('it was idle for too long');
       }

@@ -56,7 +56,7 @@ export function tlsMode(tls: { isRequired: boolean } | undefined): TlsMode {
 /** Reads the files and checks that they belong together. Throws an `NbdError` that names the file at fault. */
 export function readTlsCredentials({ certificates, verifyPeer = false, keys }: TlsFiles): TlsCredentials {
   if (certificates === undefined && (keys === undefined || verifyPeer))
-    throw invalid('TLS needs a folder of certificates, or a file of keys');
+    throw invalid('TLS needs a directory of certificates, or a file of keys');
   const credentials = {
     certificate: certificates === undefined ? null : readCertificate(certificates),
     clientCa: certificates === undefined || !verifyPeer ? null : readClientCa(certificates),
@@ -122,7 +122,7 @@ function readKeys(path: string): Map<string, Uint8Array> {
       throw invalid(`line ${index + 1} of ${path} is not a user's name, a colon, and a key in hexadecimal digits`);
     if (digits.length < 2 * fewestKeyBytes) {
       throw invalid(
-        `the key of ${user} in line ${index + 1} of ${path} has ${digits.length / 2} bytes, and needs ${fewestKeyBytes} at least: openssl rand -hex 32 makes one`,
+        `the key of ${user} in line ${index + 1} of ${path} has ${digits.length / 2} bytes, and needs ${fewestKeyBytes} at least: create one with openssl rand -hex 32`,
       );
     }
     keys.set(user, Buffer.from(digits, 'hex'));
@@ -134,7 +134,7 @@ function readKeys(path: string): Map<string, Uint8Array> {
 /** Does the same as {@link readText}, but throws if every user may read the file. */
 function readSecret(path: string): string {
   return readText(path, ({ mode }) => {
-    if ((mode & othersRead) !== 0) throw invalid(`every user can read ${path}, which has a secret key: chmod o-rwx ${path}`);
+    if ((mode & othersRead) !== 0) throw invalid(`every user can read ${path}, which holds a secret key: chmod o-rwx ${path}`);
   });
 }
 
@@ -144,7 +144,7 @@ function readText(path: string, check: (stats: Stats) => void = () => undefined)
   try {
     fd = openSync(path, files.O_RDONLY | files.O_NONBLOCK);
     const stats = fstatSync(fd);
-    if (!stats.isFile() || stats.size > mostFileBytes) throw invalid(`${path} is no file of at most ${mostFileBytes} bytes`);
+    if (!stats.isFile() || stats.size > mostFileBytes) throw invalid(`${path} is not a file of at most ${mostFileBytes} bytes`);
     check(stats);
     return readFileSync(fd, 'utf8');
   } catch (cause) {

@@ -155,7 +155,7 @@ export class Transmission<E extends TransmissionTarget> {
     const { view } = this.#host.memory;
     const isExtended = this.#negotiated.replyStyle === ReplyStyle.Extended;
     if (view.getUint32(addr) !== (isExtended ? extendedRequestMagic : requestMagic)) {
-      this.#connection.abort('a request without its magic number');
+      this.#connection.abort('a request without the magic number');
       return -1;
     }
     if (!this.quota.takeSlot()) return -1;

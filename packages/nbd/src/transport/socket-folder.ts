@@ -15,11 +15,11 @@ export function checkSocketFolder(path: string): void {
   if (stats?.isDirectory() !== true) throw new NbdError('ERR_NBD_ADDRESS', 2, `there is no directory ${folder} for a socket`);
   const own = process.geteuid?.() ?? 0;
   if (stats.uid !== 0 && stats.uid !== own) {
-    const message = `${folder} belongs to user ${stats.uid}, who could put another socket in place of ${path}; use a folder of user ${own}`;
+    const message = `${folder} belongs to user ${stats.uid}, who could replace the socket ${path}; use a directory of user ${own}`;
     throw new NbdError('ERR_NBD_ADDRESS', 13, message);
   }
   if ((stats.mode & othersWrite) !== 0 && (stats.mode & sticky) === 0) {
-    const message = `every user can write to ${folder}, and put another socket in place of ${path}; use another folder, or chmod o-w ${folder}`;
+    const message = `every user can write to ${folder}, and replace the socket ${path}; use another directory, or chmod o-w ${folder}`;
     throw new NbdError('ERR_NBD_ADDRESS', 13, message);
   }
 }

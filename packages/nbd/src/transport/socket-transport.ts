@@ -73,7 +73,7 @@ export class SocketTransport implements Transport {
   }
 
   release(): never {
-    throw new Error("a socket of Node's cannot be given to another thread");
+    throw new Error('a socket of Node.js cannot be passed to another thread');
   }
 
   startTls(): boolean {

@@ -397,7 +397,7 @@ export class Rig {
 
   /** A level that throws takes its array offline; whatever is observed later is a consequence. */
   #onEvent(event: RaidEvent): void {
-    if (event.type !== 'arrayOffline' || !event.reason.includes('has thrown')) return;
+    if (event.type !== 'arrayOffline' || !event.reason.includes(' threw: ')) return;
     this.#wrong ??= new ClauseError('L24', `the array is offline: ${event.reason}`);
   }
 

@@ -41,7 +41,7 @@ async function compose(event: RaidkitEvent, { from, to }: { from: string; to: st
     `time:     ${event.time}`,
     `machine:  ${hostname()}`,
     '',
-    'raidctl status shows how things are now; raidctl doctor says what to do.',
+    'raidctl status shows the present state; raidctl doctor says what to do.',
   ];
   const { message } = await transport.sendMail({
     from,
@@ -49,6 +49,6 @@ async function compose(event: RaidkitEvent, { from, to }: { from: string; to: st
     subject: oneLine(`raidkit: ${event.event}${about} (${hostname()})`),
     text: `${lines.join('\n')}\n`,
   });
-  if (!Buffer.isBuffer(message)) throw new Error('the message could not be made');
+  if (!Buffer.isBuffer(message)) throw new Error('the message could not be composed');
   return message;
 }

@@ -54,7 +54,7 @@ export function runProgram({ path, args, env = {}, input, limitMs, signal }: Pro
     };
     const giveUp = (): void => {
       kill();
-      end(new Error(`${path} was given up`));
+      end(new Error(`${path} was cancelled`));
     };
     const timer = setTimeout(() => {
       kill();

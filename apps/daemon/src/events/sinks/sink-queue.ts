@@ -42,7 +42,7 @@ export class SinkQueue {
     this.#waiting.push(event);
     if (this.#waiting.length > mostWaiting) {
       const oldest = this.#waiting.shift();
-      this.#drop(oldest, `more than ${mostWaiting} events wait`);
+      this.#drop(oldest, `more than ${mostWaiting} events are queued`);
     }
     if (!this.#isRunning) void this.#run();
   }
@@ -86,7 +86,10 @@ export class SinkQueue {
           this.#drop(event, this.#lastError);
           return;
         }
-        this.#log.debug({ sink: this.#sink.name, id: event.id, retryMs }, `an event is told again: ${this.#lastError}`);
+        this.#log.debug(
+          { sink: this.#sink.name, id: event.id, retryMs },
+          `delivery of an event is tried again: ${this.#lastError}`,
+        );
       }
       if (!(await pause(retryMs, signal))) return;
       retryMs = Math.min(2 * retryMs, longestRetryMs);
@@ -97,7 +100,7 @@ export class SinkQueue {
     this.#dropped++;
     this.#log.error(
       { sink: this.#sink.name, where: this.#sink.where, id: event?.id, event: event?.event },
-      `an event could not be told: ${reason}`,
+      `an event could not be delivered: ${reason}`,
     );
   }
 }
