@@ -25,7 +25,7 @@ const env = {
   RAIDKIT_FUZZ_SEED: values.seed ?? String(1 + (Date.now() % 999_999_999)),
   ...(values.save ? { RAIDKIT_FUZZ_SAVE: '1' } : {}),
 };
-// What is left over after the last input may take a while to go.
+// Connections that are left after the last input may take a while to close.
 const timeoutMs = (Number(values.seconds) + 60) * 1000 * 2;
 const args = ['vitest', 'run', 'test/fuzz.test.ts', '--testTimeout', String(timeoutMs)];
 const only = values.target === undefined ? [] : ['-t', values.target];

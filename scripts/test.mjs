@@ -10,7 +10,7 @@ const steps = [
   ['npm', ['run', '--silent', 'lint']],
   ['npm', ['run', '--silent', 'build']],
   ['npm', ['run', '--silent', 'check:packages']],
-  // A link in a document, or in a comment, that leads nowhere.
+  // This finds links in documents and comments that lead nowhere.
   ['npm', ['run', '--silent', 'docs:site']],
   // What depends on the engine, on io_uring where the machine has it. Much of it waits for processes, so that two files
   // at a time take two thirds of the time of one after another.

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { hasCommands } from '../apps/daemon/test/support/process.js';
 
-// The image of packaging/container, without a container engine. Needs what was built, and root.
+// Tests the image of packaging/container without a container engine. This needs a build, and root.
 
 const script = fileURLToPath(new URL('../packaging/try-image.mjs', import.meta.url));
 let folder: string;

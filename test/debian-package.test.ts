@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { hasCommands } from '../apps/daemon/test/support/process.js';
 
-// What a machine gets: the manual pages, the unit, the package. Needs what was built, and root.
+// Tests of what is installed: the manual pages, the unit, the package. These need a build, and root.
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const unit = join(root, 'packaging/systemd/raidkitd.service');
@@ -91,7 +91,7 @@ describe.runIf(hasCommands('systemd-analyze', 'strace'))('the unit', () => {
     for (const name of ['bind', 'io_uring_enter']) expect(used).toContain(name);
     const filters = [...readFileSync(unit, 'utf8').matchAll(/^SystemCallFilter=(.*)$/gm)].map(([, names]) => names ?? '');
     const [allowed = new Set(), denied = new Set()] = filters.map((names) => expand(names.replace(/^~/, '').split(' ')));
-    // Node and V8 ask for more open files, and for keys of memory protection; they go on without.
+    // Node and V8 ask for more open files, and for memory protection keys; they continue without.
     const done = ['prlimit64', 'pkey_alloc'];
     const others = [...used].filter((name) => !allowed.has(name) || denied.has(name));
     expect(others.filter((name) => !done.includes(name))).toEqual([]);
@@ -121,7 +121,7 @@ describe.runIf(canInstall)('the Debian package', () => {
     () => {
       const [old, fresh] = [build('0.0.1'), build('0.0.2')];
       const tags = outputOf('lintian', '--allow-root', fresh).match(/^[EW]: .*/gm) ?? [];
-      // There is no address to write to yet.
+      // The package has no maintainer's address yet.
       expect(tags.filter((tag) => !tag.includes('bogus-mail-host'))).toEqual([]);
       const tried = spawnSync(join(root, 'packaging/try-deb.sh'), [old, fresh], { encoding: 'utf8' });
       expect(tried.stdout + tried.stderr).toContain('removed and purged');

@@ -9,7 +9,7 @@ import { nbdTargets } from './fuzz/targets/nbd.js';
 // Every parser of what others have written, with random inputs. `npm run fuzz` has more of it.
 
 const corpusFile = new URL('./fixtures/fuzz-corpus.json', import.meta.url);
-/** By target; deflated, in base64. */
+/** The inputs by target, deflated and in base64. */
 const corpus = JSON.parse(readFileSync(corpusFile, 'utf8')) as Record<string, string[]>;
 /** For each target. */
 const seconds = Number(process.env.RAIDKIT_FUZZ_SECONDS ?? 1);
@@ -17,7 +17,7 @@ const seconds = Number(process.env.RAIDKIT_FUZZ_SECONDS ?? 1);
 const seed = Number(process.env.RAIDKIT_FUZZ_SEED ?? 1);
 const mostInputs = process.env.RAIDKIT_FUZZ_SEED === undefined ? 1024 : Infinity;
 const savesCorpus = process.env.RAIDKIT_FUZZ_SAVE === '1';
-/** Of one target, in the file. */
+/** The inputs of one target in the file. */
 const mostSaved = 60;
 const mostSavedBytes = 2048;
 

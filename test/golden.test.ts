@@ -159,7 +159,7 @@ describe('arrays without redundancy that have checksums, as SPDK serves them', (
       disks.forEach((disk, index) => rig.registry.get(`m${index}`)!.resize(disk.grow(12 * 1024)));
       await arrayOf(rig, 'a').resizing;
       await rig.arrays.enableIntegrity('a');
-      // Before what is there has any, too.
+      // This holds also before existing data has checksums.
       expect(Buffer.from(servedBySpdk(images())).equals(content)).toBe(true);
       await until(() => !arrayOf(rig, 'a').isUnproven && arrayOf(rig, 'a').process === null, 'all has checksums');
     }

@@ -199,7 +199,7 @@ describe.each(['raid1', 'raid5f'] as const)('%s without a member', (level) => {
           await runAgainstModel(client, model, during, level);
           const array = arrayOf(rig, 'a');
           const removed = disks[slot]!;
-          // Wiped, it is filled from the start; as it was, it is given what it has missed.
+          // If it was wiped, it is rebuilt completely; otherwise it gets the writes that it has missed.
           if (isWiped) removed.bytes.fill(0xee);
           await rig.arrays.addBaseBdev('a', `m${slot}`);
           expect(array.slots[slot]!.isRebuilding).toBe(true);

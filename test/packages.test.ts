@@ -48,7 +48,7 @@ beforeAll(async () => {
     const target = join(modules, name);
     mkdirSync(target, { recursive: true });
     await execute('tar', ['-xzf', join(project, stdout.trim()), '--strip-components=1', '-C', target]);
-    // Versions of its own, where the workspace's root has others.
+    // The package has versions of its own, where the workspace's root has others.
     const own = join(folder, 'node_modules');
     if (existsSync(own)) symlinkSync(own, join(target, 'node_modules'));
   }
@@ -134,9 +134,9 @@ it('a level is loaded from the folder that was named, and only if no other user 
   const rpc = join(project, 'rpc3.sock');
   const start = (...args: string[]): Promise<unknown> =>
     spawnDaemon(rpc, ['-r', rpc, '--level', '@acme/raidkit-first', ...args], project);
-  // In the working directory, which the command line does not name.
+  // The package is in the working directory, which the command line does not name.
   await expect(start()).rejects.toThrow(/does not come with raidkitd: say with --level-folder/);
-  // In a folder above the one that was named.
+  // The package is in a directory above the named one.
   mkdirSync(join(project, 'below'));
   await expect(start('--level-folder', join(project, 'below'))).rejects.toThrow(/is not installed in/);
   const level = join(project, 'node_modules/@acme/raidkit-first');

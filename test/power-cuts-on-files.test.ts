@@ -41,7 +41,7 @@ type Shape = (typeof levels)[number];
 const memberBytes = 4 << 20;
 /** What clients write to lies in the first bytes of the volume; cells of it share blocks. */
 const testedBytes = 96 << 10;
-/** Fewer bytes, where two clients are to meet in one block often. */
+/** A smaller range, where two clients should often write to the same block. */
 const crowdedBytes = 8 << 10;
 /** Cuts after which a planted fault counts as not found: many times what each of them takes (1 to 10). */
 const patience = 400;

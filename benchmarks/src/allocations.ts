@@ -25,7 +25,7 @@ const countedIos = 20_000;
 const blocks4k = 8;
 /** Sampled every so many bytes: with so many I/Os, less than a tenth of a byte of each goes unseen. */
 const samplingInterval = 256;
-/** Numbers that the compiler boxes here and there are less. */
+/** Numbers that the compiler boxes occasionally are below this. */
 const boxedBytes = 32;
 const mostTries = 5;
 /** The event loop's turns, and the sampling itself: they come with time and not with I/O. */
@@ -166,7 +166,7 @@ for (const [level, members] of [
   const strip = level === 'raid1' ? {} : { stripSizeKb: 64 };
   await arrays.create({ name: level, level, baseBdevs: names, superblock: true, ...strip });
   const descriptor = registry.open(level, { writable: true });
-  // Every region is marked before it is counted: that is not steady.
+  // Every region is marked before counting starts, because the first writes are not steady state.
   const fill = new Load(descriptor, IoType.Write, 128);
   await fill.run(3000);
   fill.end();

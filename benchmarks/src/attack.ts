@@ -35,7 +35,7 @@ const [victimFile = '', attackedFile = ''] = ['victim.img', 'attacked.img'].map(
   makeHotFile(options.folder, name, volumeBytes + 4 * MiB),
 );
 
-/** A socket that a server leaves is not taken for the next one's. */
+/** A socket file that a server leaves must not be mistaken for the next one's. */
 const ownFolder = (): string => mkdtempSync(join(options.folder, 'server-'));
 
 const starters: (() => Promise<Server>)[] = [
@@ -121,7 +121,7 @@ class Attackers {
         const client = await this.connect(httpPath);
         if (client !== null) {
           client.isCareless = true;
-          // The end of the attack ends the connections.
+          // Connections are closed at the end of the attack.
           while (!client.socket.destroyed) {
             if (client.socket.writableLength < MiB) this.send(client, bytes);
             await turn(2);
@@ -306,7 +306,7 @@ function victimText({ connectedMs, failure, isCut, maxMs, p50Ms, p99Ms, reads }:
 const rows: Row[] = [];
 for (const attack of Object.keys(attacks).filter((name) => options.isWanted(name))) {
   for (const start of starters) {
-    // Nothing of the attack before is left in it.
+    // The server is new, so that no state of the previous attack is left.
     const server = await start();
     if (attack.startsWith('HTTP') && server.httpPath === null) {
       await server.end();

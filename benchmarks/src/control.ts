@@ -55,7 +55,7 @@ const loads: Load[] = [
 
 /** One call after the other for as long as the load lasts; less than half a second at its ends is left out. */
 async function latencies(method: string, load: Load): Promise<Measured> {
-  // A second of it is its beginning and its end.
+  // One second of the load is left out at its ends.
   const seconds = Math.max(options.seconds, 2);
   const work = load.run(seconds);
   const found: number[] = [];

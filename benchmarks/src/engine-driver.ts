@@ -16,7 +16,7 @@ interface Job {
   seconds: number;
 }
 
-/** Counts, and says when it is over. */
+/** Counts operations, and returns whether the run is over. */
 class Progress {
   done = 0;
   inFlight = 0;

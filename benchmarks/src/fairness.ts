@@ -16,7 +16,7 @@ import type { Case, Contender, Measured } from './lib/rounds.js';
 const volumeBytes = 128 * MiB;
 /** Room for a superblock and what belongs to it. */
 const memberBytes = volumeBytes + 64 * MiB;
-/** How many clients are in the way; qemu-nbd is told to let in as many, and the quiet one. */
+/** Number of interfering clients; qemu-nbd is configured to accept as many, and the quiet one. */
 const numOthers = 8;
 const pieceBytes = 64 * 1024;
 const settleMs = 200;
@@ -49,7 +49,7 @@ const subjects: Subject[] = [
 
 const exportOf = ({ name }: NbdServerUnderTest): string => (name === 'raidkit' ? 'volume' : '');
 
-/** Those that are in the way; gone when the function that each returns has been called. */
+/** The interfering clients; each returns a function that ends them. */
 type Others = (server: NbdServerUnderTest) => Promise<() => void>;
 
 /** Another program, so that what it costs is not this one's: as many requests as they may have in flight, for ever. */
@@ -73,7 +73,7 @@ async function connectAll(server: NbdServerUnderTest): Promise<RawClient[]> {
 
 const reads = Buffer.concat(Array.from({ length: 256 }, (_, index) => request(Command.Read, index * pieceBytes, pieceBytes)));
 
-/** Ask for 16 MiB each, and fetch none of it. */
+/** These clients request 16 MiB each, and read none of it. */
 const stalled: Others = async (server) => {
   const clients = await connectAll(server);
   for (const { socket } of clients) {
@@ -85,7 +85,7 @@ const stalled: Others = async (server) => {
   };
 };
 
-/** Ask for 16 MiB each, and fetch what has come every 50 ms. */
+/** These clients request 16 MiB each, and read what has arrived every 50 ms. */
 const slow: Others = async (server) => {
   const clients = await connectAll(server);
   for (const client of clients) {

@@ -112,7 +112,7 @@ const healthy = ['one member', 'concat', 'raid0', 'raid1', 'raid5f', 'raid6'];
 const degraded = ['one member', 'raid1 degraded', 'raid5f degraded', 'raid6 without two'];
 const stripeBytes = 3 * stripKb * 1024;
 const sequential = ['one member', 'raid5f of 5', 'raid6 of 6'];
-/** The last is whole stripes. */
+/** The last workload writes whole stripes. */
 const sequentialKb = [4, 16, 64, 128, 256];
 const cases = kinds
   .flatMap((kind) => [
@@ -381,5 +381,5 @@ report('levels', 'Levels', options, results, goals, [
   `Members of ${memberBytes / MiB} MiB: files in the page cache, or loop devices over memory past it. raid1 has two members, raid6 five, the others four where nothing else is said; strips of ${stripKb} KiB. Everything through the daemon over NBD. For the processes all members are past the page cache, as dd's files are.`,
   ...notes,
 ]);
-// Ends the daemons of the crashes too.
+// This also ends the daemons of the crashes.
 process.exit();

@@ -15,7 +15,7 @@ const addr = memory.allocRegion(32 * MiB);
 const javascriptAddr = javascript.allocRegion(32 * MiB);
 for (const { u8 } of [memory, javascript]) for (let i = 0; i < u8.length; i += 1009) u8[i] = i;
 
-/** Something to do with `count` sources of `bytes` each, that lie one behind the other from `start` on, behind two results. */
+/** An operation on `count` sources of `bytes` each, which follow one another from `start` on, behind two results. */
 interface Kernel extends Contender {
   run: (sources: Int32Array, bytes: number) => void;
   /** Where its memory's sources begin. */

@@ -8,7 +8,7 @@ interface Count {
   what: string;
   bytesPerIo: number;
   newObjects: number;
-  /** Who allocates most, if it is too much. */
+  /** Names the functions that allocate most, if it is too much. */
   most: string;
 }
 

@@ -9,7 +9,7 @@ export interface Target {
   /** Parts of the paths of its sources: an input that has something new of them run is kept, and mutated further. */
   readonly covers: readonly string[];
   readonly seeds: readonly Uint8Array[];
-  /** Put in here and there. */
+  /** Texts that mutations insert. */
   readonly words?: readonly string[];
   /** Inputs are as long as the seeds. */
   readonly keepsLength?: boolean;
@@ -32,7 +32,7 @@ export interface Budget {
   corpus: readonly Uint8Array[];
 }
 
-/** What a run came to. */
+/** The result of a run. */
 export interface Outcome {
   inputs: number;
   /** Blocks of the sources that have run. */
@@ -80,7 +80,7 @@ export async function fuzz(target: Target, { corpus: earlier, mostInputs, second
   const runAll = async (list: readonly Uint8Array[]): Promise<void> => {
     for (const bytes of list) await run(bytes);
   };
-  /** Those of a batch that have something new run. */
+  /** Returns the inputs of a batch that run new code. */
   const findNew = async (list: readonly Uint8Array[]): Promise<void> => {
     const [only] = list;
     if (only === undefined) return;
@@ -104,7 +104,7 @@ export async function fuzz(target: Target, { corpus: earlier, mostInputs, second
     const end = performance.now() + seconds * 1000;
     while (performance.now() < end && inputs < mostInputs) {
       const batch = Array.from({ length: batchInputs }, () => {
-        // What was found last is looked at more than the rest.
+        // Inputs that were found last are mutated more often than others.
         const place = random() < 0.5 ? random() : 1 - random() ** 3;
         const from = corpus[Math.floor(place * corpus.length)] ?? new Uint8Array();
         const bytes = mutate(from, random, { corpus, words, keepsLength, mostBytes });

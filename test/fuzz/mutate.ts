@@ -77,7 +77,7 @@ function mutateOnce(
     case 2:
       return overwrite(bytes, at, numberBytes(below));
     case 3:
-      // Near what is there.
+      // The new number is close to the old one.
       if (at < bytes.length) bytes.writeUInt8((bytes.readUInt8(at) + below(9) - 4) & 0xff, at);
       return bytes;
     case 4:

@@ -21,7 +21,7 @@ export async function putTogether(
   return { rig, disks };
 }
 
-/** What SPDK leaves: a superblock, and nothing of ours behind it. */
+/** Leaves what SPDK does: a superblock, and nothing of ours behind it. */
 export function withoutExtension(bytes: Uint8Array): Uint8Array {
   const copy = bytes.slice();
   copy.fill(0, 32 * 1024, 1 << 20);

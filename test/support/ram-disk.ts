@@ -1,7 +1,7 @@
 import { Bdev, IoType, Status } from '@raidkit/bdev';
 import type { BdevDriver, BdevIo, BdevRegistry } from '@raidkit/bdev';
 
-/** A device whose bytes the test holds in its hand, and whose faults it sets. */
+/** A device in memory whose bytes the test can access, and whose faults it sets. */
 export class RamDisk implements BdevDriver {
   readonly kind = 'ram';
   readonly productName = 'RAM disk';
@@ -15,7 +15,7 @@ export class RamDisk implements BdevDriver {
   delayTurns: () => number = () => 0;
   /** Disks that it is on, by name. */
   physical: readonly string[] = [];
-  /** Without it, the disk takes no flush. */
+  /** Whether the disk supports flush. */
   hasFlush = true;
   /** Every I/O, as `read 0+8`. */
   readonly log: string[] = [];
@@ -51,7 +51,7 @@ export class RamDisk implements BdevDriver {
     else this.#later(this.delayTurns(), () => this.finish(io, status));
   }
 
-  /** Ends an I/O, held or not. */
+  /** Completes an I/O, whether or not it is held. */
   finish(io: BdevIo, status: number): void {
     if (status === Status.Ok) this.#perform(io);
     io.complete(status);

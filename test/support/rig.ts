@@ -73,7 +73,7 @@ export async function readAll(client: BlockClient): Promise<Uint8Array> {
   return client.read(0, client.numBlocks);
 }
 
-/** With what only core sees of it. */
+/** The array with the interface that only core uses. */
 export function arrayOf(rig: Rig, name: string): RaidArray {
   const array = rig.arrays.get(name);
   if (!(array instanceof RaidArray)) throw new Error(`there is no array ${name}`);
@@ -89,7 +89,7 @@ export async function until(condition: () => boolean, what: string): Promise<voi
   }
 }
 
-/** Others have all memory. Call the result to give it back. */
+/** Gives all memory to other users. Call the result to return it. */
 export function takeMemory({ registry: { runtime } }: Rig): () => void {
   const taken: number[] = [];
   for (let bytes = 1 << 20; bytes >= 4096; bytes /= 2)

@@ -64,7 +64,7 @@ export class SparseMachine {
     return this.until(this.registry.register(this.disks[index]!.plugIn(memory, this.#life)));
   }
 
-  /** Resolves when all users have let go of the disk. */
+  /** Resolves when all users have closed the disk. */
   unplug(index: number): Promise<void> {
     return this.until(this.registry.unregister(this.registry.get(this.disks[index]!.name)!));
   }
@@ -101,7 +101,7 @@ export class SparseMachine {
     return this.until(this.world.sleep(ms));
   }
 
-  /** The power fails. */
+  /** Cuts the power. */
   cut(mode: CutMode): void {
     this.#life.isDead = true;
     for (const disk of this.disks) {

@@ -7,7 +7,7 @@ const unit = 8;
 
 /** Space that a disk takes as it is written, as a sparse file or a thin volume does. */
 export interface ThinSpace {
-  /** There is none left: only what has room already can be written. */
+  /** Whether no space is left: only blocks that have space already can be written. */
   isFull: boolean;
 }
 

@@ -8,7 +8,7 @@ import type { Daemon, DaemonOptions } from '../src/index.js';
 import { makeFile } from './support/files.js';
 import { run } from './support/process.js';
 
-// Devices that may be opened, and arrays that may run.
+// Tests of which devices may be opened, and which arrays may run.
 
 const mine = '11111111-2222-4333-8444-555555555555';
 const theirs = '99999999-2222-4333-8444-555555555555';
@@ -82,7 +82,7 @@ it('no device is opened but those that match, by whatever path', async () => {
 
 it('what stands behind a link and .. is where the kernel finds it, not where the text leads to', async () => {
   await start({ allow: { devices: [join(folder, 'disks/*')], arrays: null } });
-  // To the text it is disks/a; to the kernel the file beside the folder that the link leads to.
+  // Read as text, the path is disks/a; the kernel resolves it to the file beside the folder that the link leads to.
   mkdirSync(join(folder, 'x/disks'), { recursive: true });
   mkdirSync(join(folder, 'x/deep'));
   makeFile(join(folder, 'x/disks/a'), 16 << 20);
@@ -99,7 +99,7 @@ it('what stands behind a link and .. is where the kernel finds it, not where the
 it('what a path leads to is judged again when it is opened, by what has been opened', async () => {
   await start({ allow: { devices: [join(folder, 'disks/*')], arrays: null } });
   symlinkSync(join(folder, 'other'), join(folder, 'link'));
-  // As if the link had led to disks/b when the call came in.
+  // This is what happens if the link led to disks/b when the call arrived.
   const { dispatcher } = daemon!.service;
   const opening = dispatcher.call('bdev_aio_create', { name: 'z', filename: join(folder, 'link'), block_size: 512 });
   await expect(opening).rejects.toMatchObject({ code: -1, data: { field: 'filename', allowed: join(folder, 'disks/*') } });
@@ -132,7 +132,7 @@ it('no array runs but those that are listed, wherever its disks come from, and n
     scan: { patterns: [join(folder, 'disks/*')], policy: 'all' },
   });
   expect(await arrayNames()).toEqual(['mine']);
-  // What it carries is still kept from being overwritten.
+  // The data on it is still protected from being overwritten.
   await call('bdev_malloc_create', { name: 'm', num_blocks: 32_768, block_size: 512 });
   await expect(create({ name: 'new', base_bdevs: ['m'] })).rejects.toMatchObject({
     code: -1,

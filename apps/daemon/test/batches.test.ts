@@ -9,7 +9,7 @@ import type { Caller } from '../src/rpc/dispatcher.js';
 import { listenRpc } from '../src/rpc/listen.js';
 import type { RpcListener } from '../src/rpc/listen.js';
 
-// Many calls at once, and odd ones, of one client.
+// Tests of a client that sends many calls at once, and invalid ones.
 
 interface Answer {
   id: number | null;
@@ -68,7 +68,7 @@ it('a batch whose answers are too long together is carried out in part, and the 
     return Promise.resolve(long);
   });
   const coming = answers(1);
-  // All of them would be longer than a text can be.
+  // Together they would be longer than a string can be.
   const batch = Array.from({ length: 600 }, (_, id) => request(id));
   socket.write(JSON.stringify(batch));
   const [answer] = (await coming) as Answer[][];
@@ -95,7 +95,7 @@ it('what the answers to batches hold is bounded for all batches of a client toge
   socket.write(batch.repeat(10));
   await expect.poll(() => longOnes).toBeGreaterThan(7);
   for (let turn = 0; turn < 200; turn++) await new Promise((resolve) => setImmediate(resolve));
-  // Of 40. The first one of each had begun when there was room.
+  // There were 40 batches. The first call of each had begun while there was room.
   expect(longOnes).toBeLessThan(22);
   release(true);
 });
@@ -104,7 +104,7 @@ it('a batch of more calls than are answered at once is refused as a whole', asyn
   let calls = 0;
   await begin(() => Promise.resolve(++calls));
   const coming = answers(1);
-  // The limit holds for what is no call, too: each would be answered.
+  // The limit applies also to entries that are not calls, because each would be answered.
   socket.write(JSON.stringify(Array.from({ length: 5000 }, () => 1)));
   expect(await coming).toMatchObject([
     { id: null, error: { code: -32600, data: { reason: 'a batch has at most 4096 calls: none of these was carried out' } } },

@@ -7,7 +7,7 @@ import type { TestDaemon } from './support/daemon.js';
 import { makeFile, noise } from './support/files.js';
 import { hasCommands, runOk } from './support/process.js';
 
-/** Real NBD clients at each level, through the daemon, over files. */
+/** These tests use real NBD clients with a volume of each level, served by the daemon over files. */
 const levels = [
   { level: 'raid0', members: 3, strip: 64 },
   { level: 'raid1', members: 2, strip: 0 },
@@ -137,7 +137,7 @@ it.skipIf(!hasCommands('nbdinfo', 'nbdsh', 'qemu-img', 'qemu-io'))(
       expect(data!.offset).toBeLessThanOrEqual((5 << 20) - 350);
       expect(data!.offset + data!.length).toBeGreaterThanOrEqual((5 << 20) + 350);
       expect(data!.length).toBeLessThan(size / 2);
-      // Not at a block's edge, and cut to what was asked for.
+      // The range does not start at a block's edge, and is cut to the requested length.
       const script = `
 import nbd
 h = nbd.NBD()

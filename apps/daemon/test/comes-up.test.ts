@@ -6,7 +6,7 @@ import { makeFile } from './support/files.js';
 import { oneDaemon } from './support/one-daemon.js';
 import { spawnDaemon } from './support/process.js';
 
-/** The daemon as it is installed, in a process of its own, started again and again. */
+/** These tests start the daemon as it is installed, in a process of its own, several times. */
 const test = oneDaemon();
 
 const base = ['--memory', '64'];
@@ -241,7 +241,7 @@ describe('what is set up by calls', () => {
     expect(await call('framework_get_config', { name: 'bdev' })).toEqual(config.filter(({ params }) => params?.name !== 'u'));
     expect(JSON.parse(readFileSync(state(), 'utf8'))).toMatchObject({ subsystems: [{ subsystem: 'bdev' }] });
 
-    // What is taken back stays taken back.
+    // A call that was undone stays undone.
     await call('raidkit_nbd_unexport', { name: 'for-reading' });
     await call('raidkit_remove_spare', { bdev_name: 'd3' });
     await end('SIGTERM');

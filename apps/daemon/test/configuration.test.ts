@@ -14,7 +14,7 @@ let configuration: Configuration;
 const refusal = (code: number): RpcError => new RpcError(code, 'refused', { reason: `errno ${-code}` });
 
 async function create(device: string): Promise<string> {
-  // At the start it fails; later tries take long.
+  // The first try fails at the start; later ones take long.
   if (tries++ === 0) throw refusal(-19);
   if (waiting.has(device)) throw refusal(-16);
   if (made.has(device)) throw refusal(-17);

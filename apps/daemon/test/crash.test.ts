@@ -7,7 +7,10 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { hasCommands, run, runOk, spawnDaemon } from './support/process.js';
 import type { DaemonProcess } from './support/process.js';
 
-/** The daemon in a process of its own, killed in mid-flight. The page cache outlives it: what it had written is there. */
+/**
+ * These tests kill the daemon, which runs in a process of its own, while I/O is in flight. The page cache survives, so that what
+ * the daemon had written is there.
+ */
 let folder: string;
 let daemon: DaemonProcess | null = null;
 beforeEach(() => {
@@ -160,7 +163,7 @@ describe.each(shapes)('$level', ({ level, members, strip }) => {
         await running.exited;
         await ended;
         running = await start();
-        // In another order each time.
+        // The members are opened in another order each time.
         await openMembers(running, round % 2 === 0 ? range(members).reverse() : range(members));
         await runOk('/usr/bin/python3', ['-c', checker, uri(), log]);
         if (level === 'raid1' || level === 'raid5f') await expectNoMismatch(running);
@@ -208,7 +211,7 @@ it('starts as the demonstration, and brings it back with its data', async () => 
   expect(await running.exited).toBe(0);
 });
 
-/** Loop devices and FUSE are there only on some machines, and only for root. */
+/** Loop devices and FUSE are available only on some machines, and only to root. */
 function canMount(): boolean {
   if (process.getuid?.() !== 0) return false;
   try {

@@ -36,7 +36,7 @@ const mebibyte = 1024 * 1024;
 let folder: string;
 let daemon: Daemon;
 let url: string;
-/** Those that are at work on volumes, and what ends that. */
+/** Programs that do I/O on volumes, and the function that ends each. */
 let workers: Promise<void>[];
 let workIsOver: AbortController;
 
@@ -157,7 +157,7 @@ describe.skipIf(!hasCommands('chromium'))('the dashboard', () => {
 
     await call('raidkit_fail', { name: 'backup', member: 'sdb' });
     await shows('2 arrays: 1 degraded');
-    // The device is let go a moment later.
+    // The device is released a moment later.
     await shows('was sdb');
     const degraded = await article.innerText();
     expect(degraded).toContain('data is served, and the loss of one more member takes the array offline');
@@ -207,7 +207,7 @@ describe.skipIf(!hasCommands('chromium'))('the dashboard', () => {
     const press = async (...keys: string[]): Promise<void> => {
       for (const key of keys) await page.keyboard.press(key);
     };
-    /** Says yes to what the button with the focus asks, when it has asked. */
+    /** Confirms the question of the button with the focus, after it has been asked. */
     const agree = async (): Promise<void> => {
       await press('Enter');
       await page.getByRole('dialog').waitFor();
@@ -257,7 +257,7 @@ describe.skipIf(!hasCommands('chromium'))('the dashboard', () => {
     const { complaints, page } = await browser.open(url, desktop);
     await page.getByRole('heading', { name: `v${evil}` }).waitFor();
     await page.getByText(`was ${evil}`).waitFor();
-    // The icon alone.
+    // Only the icon is requested.
     expect(await page.locator('img').count()).toBe(1);
     expect(await page.locator('script').count()).toBe(1);
     expect(complaints).toEqual([]);

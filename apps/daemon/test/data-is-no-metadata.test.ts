@@ -5,7 +5,7 @@ import { afterEach, beforeEach, expect, it } from 'vitest';
 import { startTestDaemon } from './support/daemon.js';
 import type { TestDaemon } from './support/daemon.js';
 
-// What a client writes to its export is data, also if it is the superblock of an array.
+// What a client writes to its export is data, even if it is the superblock of an array.
 
 let folder: string;
 let daemon: TestDaemon | null;
@@ -64,10 +64,10 @@ it('a device that the configuration exports is not looked at for a superblock, a
     { name: 'plain', bdev_name: 'd1', read_only: false },
   ]);
   await stop();
-  // Alone it makes no array either.
+  // On its own it does not form an array either.
   expect(await arrays(await start([open('d1'), exported]))).toEqual([]);
   await stop();
-  // Without an export it is a member as ever.
+  // Without an export it is a member as usual.
   expect(await arrays(await start([open('d0'), open('d1')]))).toEqual(['x online']);
 });
 
@@ -112,7 +112,7 @@ it('a client of an array without superblocks, whose data begins with one, does n
     'plain',
   ]);
   await stop();
-  // By hand it is still refused: nothing says that it is data.
+  // A manual call is still refused, because nothing says that the superblock is data.
   const other = await start([open('p0')]);
   await other.client.call('bdev_aio_create', { ...open('d0').params });
   await other.client.call('raidkit_stop', { name: 'x' });

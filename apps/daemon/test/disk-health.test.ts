@@ -78,7 +78,7 @@ interface Described {
   disks: { bdev_name: string; verdict: string; temperature_celsius: number | null }[];
 }
 
-/** As in a daemon that has these open; a mirror `vol` has them as its members. */
+/** Stands for a daemon that has these disks open; they are the members of a mirror `vol`. */
 function healthOf(paths: readonly string[], everyMs = 60_000): { look: () => Promise<Described>; events: EventReport[] } {
   const events: EventReport[] = [];
   const bdevs = paths.map((filename, index) => ({ name: `d${index}`, driver_specific: { aio: { filename } } }));
@@ -112,7 +112,7 @@ describe('the health of disks', () => {
         reason: null,
         disks: [{ bdev_name: 'd0', verdict: 'good', temperature_celsius: 31 }],
       });
-      // Its exit code is made of what it has found.
+      // Its exit code encodes its findings.
       install({ ...good, smart_status: { passed: false } }, 8);
       const bad = await look();
       await look();
@@ -126,7 +126,7 @@ describe('the health of disks', () => {
           message: expect.stringContaining(`the disk d0 (${device}, M, S) is failing: its self-assessment`) as string,
         },
       ]);
-      // One that sleeps is as it was.
+      // The last report is kept for a disk that sleeps.
       install({ smartctl: { messages: [{ string: 'Device is in STANDBY mode' }] } }, 2);
       expect((await look()).disks[0]?.verdict).toBe('bad');
       const snapshot = { arrays: [], iostat: { tick_rate: 1, bdevs: [] }, latency: [], reactors: [], exports: [], spares: [] };

@@ -59,10 +59,10 @@ async function makeMirror(...members: (string | null)[]): Promise<void> {
   await call('bdev_raid_create', { name: 'vol', raid_level: 'raid1', base_bdevs: names });
 }
 
-/** Has the first member of a mirror fail, as a disk does. */
+/** Makes the first member of a mirror fail, as a disk does. */
 async function failFirst(): Promise<void> {
   await call('bdev_error_inject_error', { name: 'EE_a', io_type: 'all', error_type: 'failure', num: 1000 });
-  // Reading finds it out.
+  // The failure is detected by a read.
   await call('raidkit_start_process', { name: 'vol', type: 'check' });
   await until('the member has failed', async () => (await namesOf()).includes('Fail'));
 }
@@ -122,7 +122,7 @@ it('tells a program, a webhook and a mail address of a member that fails and of 
   expect(failed?.message).toContain('the array is degraded');
   expect(test.daemon?.stderr).toMatch(/"level":50[^\n]*"event":"Fail"[^\n]*the array is degraded/);
 
-  // Others may follow these at any time: of each sink, what it was told first is what counts.
+  // Other events may follow these at any time, so only the first ones of each sink are compared.
   const mailed = events.filter(({ severity }) => severity !== 'info');
   const wanted: Record<string, number> = { program: events.length, webhook: events.length, mail: mailed.length };
   const sinks = async (): Promise<SinkState[]> => (await call('raidkit_get_event_sinks')) as SinkState[];
@@ -136,7 +136,7 @@ it('tells a program, a webhook and a mail address of a member that fails and of 
   expect(lines.map((line) => line.split(':')[1])).toEqual(names);
   expect(lines).toContain('3:Fail:vol:EE_a:critical');
   expect(lines).toContain('2:NewArray:vol::info');
-  // The first one was refused, and came again.
+  // The first delivery was refused, and was tried again.
   expect(posts[1]?.body).toBe(posts[0]?.body);
   for (const { body, signature } of posts) {
     const hmac = createHmac('sha256', 'a key of more than sixteen bytes').update(body).digest('hex');
@@ -207,7 +207,7 @@ it('says that an array comes up degraded, in an event and, as a warning, in the 
   test.daemon!.client.close();
   test.daemon!.child.kill('SIGKILL');
   await test.daemon!.exited;
-  // A tenth of a second.
+  // The wait is a tenth of a second.
   const daemon = await test.start([...base, '--scan', disk, '--remind', '0.00003']);
   await until('it is told twice', async () => (await namesOf()).filter((name) => name === 'DegradedArray').length > 1);
   const [first, second] = (await eventsOf()).filter(({ event }) => event === 'DegradedArray');

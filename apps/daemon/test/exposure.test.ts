@@ -10,7 +10,7 @@ import { Exports } from '../src/exports.js';
 import { listenRpc } from '../src/rpc/listen.js';
 import { startTestDaemon } from './support/daemon.js';
 
-// What a daemon shows to others, and what it says about that.
+// Tests of what a daemon exposes to others, and of its warnings about that.
 
 let folder: string;
 let warnings: string[];

@@ -7,7 +7,7 @@ import { ArrayProcess, range } from './support/array-process.js';
 import { FaultyDevice, hasFaultyDevices, makeFile, until } from './support/devices.js';
 import { hasCommands, run, runOk } from './support/process.js';
 
-/** Real devices that really fail, under the daemon and under load: slot 1 is a block device behind nbdkit. */
+/** These tests let real devices fail under load: slot 1 is a block device behind nbdkit. */
 const memberBytes = 16 << 20;
 const faulty = 1;
 const isLong = Number(process.env.RAIDKIT_TORTURE_CYCLES ?? 0) > 10;
@@ -49,7 +49,7 @@ async function isOut(): Promise<void> {
   await sleep(200);
 }
 
-/** The device works again: it is opened anew, and filled. */
+/** The device works again: it is reopened and rebuilt. */
 async function returns(members: number, path = device.path): Promise<void> {
   array.paths[faulty] = path;
   await array.call('bdev_aio_delete', { name: `m${faulty}` });

@@ -185,7 +185,7 @@ describe('changes', () => {
     const refused = await act('raidkit_add_spare', { bdev_name: 'none' });
     expect(refused.status).toBe(409);
     expect(JSON.parse(refused.body)).toMatchObject({ error: { data: { reason: expect.any(String) as string } } });
-    // What was done is seen at once.
+    // The change is visible at once.
     expect(statusPageSchema.parse(JSON.parse((await ask('/api/status')).body)).snapshot?.spares).toHaveLength(1);
   });
 
@@ -225,7 +225,7 @@ describe('a name that points here', () => {
     expect(await as('rebound.example', '/')).toBe(421);
     expect(await as(`storage.example:${port}`)).toBe(200);
     expect(await as('localhost')).toBe(200);
-    // Monitors come under any name.
+    // Monitoring systems may use any host name.
     expect(await as('rebound.example', '/metrics')).toBe(200);
   });
 

@@ -11,11 +11,11 @@ import { EventSinks } from '../src/events/sinks/sinks.js';
 import { listenHttp } from '../src/monitor/http-server.js';
 import type { HttpListener } from '../src/monitor/http-server.js';
 
-// Connections of HTTP: there are 64, and no client keeps one by being slow.
+// The HTTP server takes 64 connections, and no client can keep one by being slow.
 
 const log = pino({ level: 'silent' });
 const MiB = 1 << 20;
-/** More than the kernel keeps for a socket. */
+/** This is more than the kernel buffers for a socket. */
 const page = Buffer.alloc(16 * MiB, 'x');
 let folder: string;
 let path: string;

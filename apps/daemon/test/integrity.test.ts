@@ -7,7 +7,7 @@ import type { TestDaemon } from './support/daemon.js';
 import { makeFile } from './support/files.js';
 import { RpcClient } from './support/rpc-client.js';
 
-/** Checksums come and go by calls of any client, at any time. */
+/** Checksums are turned on and off by calls of any client, at any time. */
 let test: TestDaemon;
 beforeEach(async () => {
   test = await startTestDaemon();
@@ -103,14 +103,14 @@ it('is done once, also if other clients ask at the same time, go away, or stop t
   const off = (): Promise<number> => ask('raidkit_integrity_disable');
   expect(new Set(await Promise.all([off(), off()]))).toEqual(new Set([0, -22]));
   expect(await checksumsOf('r')).toBe('none');
-  // The array has grown into their room: what is turned on and off is the wish.
+  // The array has grown into their room, so that only the request for checksums is turned on and off.
   expect(await Promise.all([on(), off(), on()])).toEqual([0, 0, 0]);
   expect(await checksumsOf('r')).toBe('awaiting-room');
   const other = await RpcClient.connect(test.rpcPath);
   other.ask('raidkit_integrity_disable', { name: 'r' }).catch(() => undefined);
   other.close();
   await expect.poll(() => checksumsOf('r')).toBe('none');
-  // In whatever order they come through, each is answered.
+  // Each call is answered, in whatever order they are carried out.
   const [, stopped] = await Promise.all([on(), ask('raidkit_stop'), off(), on()]);
   expect(stopped).toBe(0);
   expect(await arrayOf('r')).toBeUndefined();
@@ -141,7 +141,7 @@ it('is as it was when the daemon starts again from what it has saved', async () 
     expect(await call('raidkit_integrity_enable', { name: 'r', when_room: true })).toBe(false);
     await again();
     expect(await checksumsOf('r')).toBe('awaiting-room');
-    // One that is larger than needed by a stripe and a page for it.
+    // This device is larger than needed by a stripe and a page of its checksums.
     for (const name of members) truncateSync(join(folder, name), (4 << 20) + (64 << 10));
     await again();
     await expect.poll(() => checksumsOf('r'), { timeout: 10_000 }).toBe('all');

@@ -14,7 +14,7 @@ import { hasCommands, runOk } from './support/process.js';
  */
 const isLong = Number(process.env.RAIDKIT_TORTURE_CYCLES ?? 0) > 10;
 const stride = isLong ? 1 : 5;
-/** No call needs so many. */
+/** No call needs so many writes. */
 const most = 60;
 
 const made: ArrayProcess[] = [];

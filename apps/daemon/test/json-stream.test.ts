@@ -13,7 +13,7 @@ function pushed(stream: JsonStream, piece: Buffer): StreamItem[] {
   return items;
 }
 
-/** What comes of these bytes, in pieces of these sizes over and over. */
+/** Returns what these bytes are parsed to, in pieces of these sizes, which repeat. */
 function itemsOf(bytes: Buffer, sizes: readonly number[], maxBytes = 1000): StreamItem[] {
   const stream = new JsonStream(maxBytes);
   const items: StreamItem[] = [];
@@ -63,7 +63,7 @@ it('says the same of what is no JSON whatever pieces it comes in', () => {
   );
   fc.assert(
     fc.property(fc.array(pieces, { maxLength: 20 }), sizes, (parts, cuts) => {
-      // A space behind each word: where one ends is then the same for all.
+      // A space follows each word, so that all ways of cutting end it at the same place.
       const bytes = Buffer.from(parts.map((part) => (/\w$/.test(part) ? `${part} ` : part)).join(''));
       const whole = itemsOf(bytes, [bytes.length]);
       expect(itemsOf(bytes, cuts)).toEqual(whole);
@@ -99,7 +99,7 @@ it('takes no bytes that are not UTF-8', () => {
 });
 
 it('looks at each byte once, in pieces of one byte as in one', () => {
-  // A proxy for time: bytes that are read from the pieces.
+  // The number of bytes that are read from the pieces stands for time.
   let looks = 0;
   const counted = (bytes: Buffer): Buffer => {
     const read = bytes.readUInt8.bind(bytes);

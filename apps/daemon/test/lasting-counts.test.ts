@@ -10,7 +10,7 @@ import { LastingCounts } from '../src/lasting/lasting-counts.js';
 import { readLasting } from '../src/lasting/lasting-file.js';
 import { makeFile } from './support/files.js';
 
-// What was counted before a restart is counted after it.
+// Counts of errors survive a restart.
 
 let folder: string;
 let daemon: Daemon | null = null;
@@ -29,7 +29,7 @@ beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'raidkit-lasting-'));
 });
 
-/** What there is at each start. */
+/** These devices are present at each start. */
 function configure(mebibytes: number, ...more: object[]): void {
   const names = ['a', 'b', 'c'];
   for (const name of names) makeFile(join(folder, name), mebibytes << 20);
@@ -91,7 +91,7 @@ async function errors(name = 'EE_a'): Promise<[number, number] | undefined> {
   return member === undefined ? undefined : [member.read_errors, member.repaired_blocks];
 }
 
-/** Has everything compared, while reads of the first member fail so often. */
+/** Runs a check of the array, while this many reads of the first member fail. */
 async function check(failures: number): Promise<void> {
   const before = (await arrays())[0]?.ext.history[0]?.started_at ?? 0;
   await call('bdev_error_inject_error', { name: 'EE_a', io_type: 'read', error_type: 'failure', num: failures });
@@ -101,7 +101,7 @@ async function check(failures: number): Promise<void> {
     .toBeGreaterThan(before);
 }
 
-/** Has the first member fail a read of the volume. */
+/** Makes the first member fail a read of the volume. */
 async function failOneRead(): Promise<void> {
   const client = new BlockClient(daemon!.service.registry.open('vol', { writable: true }));
   await client.write(0, Buffer.alloc(4096, 1));
@@ -215,7 +215,7 @@ it('which device an empty slot had is known after a restart', async () => {
   expect(await after.call('raidkit_get_arrays', undefined)).toMatchObject([
     { ext: { members: [{ last_member: null }, { last_member: known }] } },
   ]);
-  // Nor does it go when that is noted, and the daemon starts once more.
+  // It also stays when that has been recorded and the daemon starts once more.
   await after.look();
   const again = new LastingCounts({ call: () => Promise.resolve(one) }, path, log);
   expect(await again.call('raidkit_get_arrays', undefined)).toMatchObject([{ ext: { members: [{}, { last_member: known }] } }]);

@@ -11,7 +11,7 @@ afterEach(() => {
   for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
 });
 
-/** What is found of a stranger's level whose package has this report; null: none. */
+/** Returns the claims of a third-party level whose package has this report; with null it has none. */
 async function found(report: string | null): Promise<FoundClaim> {
   const folder = mkdtempSync(join(tmpdir(), 'raidkit-claims-'));
   folders.push(folder);

@@ -33,11 +33,11 @@ async function dataArea(slot: number): Promise<string> {
   return `${offset * 512} ${(offset + size) * 512}`;
 }
 
-/** Sums of what has been written are on the disks, and count after a crash. */
+/** The checksums of the written data are on the disks, and are valid after a crash. */
 const regionsAreClean = (): Promise<void> =>
   until('all regions are clean', async () => (await state()).ext.regions?.dirty === 0);
 
-/** A user who knows what must be read: fio, which writes and reads back, or reads what it has written with the same seed. */
+/** This user knows what must be read: fio, which writes and reads back, or reads what it has written with the same seed. */
 async function fio(seed: number, ...what: string[]): Promise<void> {
   const job = ['--name=v', '--ioengine=nbd', `--uri=${test.array.uri}`, '--rw=randwrite', '--bssplit=4k/60:16k/20:512/20'];
   const checks = ['--verify=crc32c', '--verify_fatal=1', '--verify_state_save=0'];
@@ -82,7 +82,7 @@ describe.skipIf(!hasFaultyDevices() || !hasCommands('nbdsh', 'fio'))('of disks t
           else expect(count).toBe(before[slot]!);
         }
 
-        // What was healed is there to stay, whatever ends the daemon.
+        // Repaired blocks stay repaired, however the daemon ends.
         await regionsAreClean();
         await test.array.load();
         await sleep(roll(250));

@@ -129,7 +129,7 @@ async function makeMirror(name = 'vol'): Promise<void> {
 
 it('shows a member that is missing, its errors, and how far the rebuild of another one is', async () => {
   await start('--nbd', `unix:${test.nbdPath}`);
-  // Whatever a name has in it.
+  // Names may have any characters.
   const name = 'v"o\\l';
   const label = 'array="v\\"o\\\\l"';
   await makeMirror(name);
@@ -192,7 +192,7 @@ it('shows what each reactor has to do', async () => {
   ]);
   expect(of('connections')).toEqual([0, 1]);
   for (const seconds of [...of('awake_seconds_total'), ...of('asleep_seconds_total')]) expect(seconds).toBeGreaterThan(0);
-  // What has been served is not forgotten with the export.
+  // Counters of an export are kept after its removal.
   socket.destroy();
   await call('raidkit_nbd_unexport', { name: 'm1' });
   expect((await scrape()).get('raidkit_reactor_read_bytes_total{reactor="1"}')).toBe(3072);
@@ -211,7 +211,7 @@ it('has every metric that the alerts and the dashboard use', async () => {
     expect(names.length).toBeGreaterThan(10);
     expect(names.filter((name) => !known(name))).toEqual([]);
   }
-  // And the page that explains them has every one.
+  // The documentation has every metric.
   const page = readFileSync(new URL('../docs/monitoring.md', monitoring), 'utf8');
   expect([...families.keys()].filter((name) => !page.includes(`\`${name}\``))).toEqual([]);
 });

@@ -79,7 +79,7 @@ it('a stripe over mirrors comes back when the daemon does, and only the stripe i
     await first.client.call('bdev_raid_create', { name, raid_level: 'raid1', base_bdevs: members, superblock: true });
   }
   expect(await exportsOf(first)).toEqual(['x', 'y']);
-  // A creation that fails gives the exports back that made way for it.
+  // A creation that fails restores the exports that were removed for it.
   await expect(
     first.client.call('bdev_raid_create', { name: 'x', raid_level: 'raid0', strip_size_kb: 64, base_bdevs: ['x', 'y'] }),
   ).rejects.toThrow();
@@ -98,7 +98,7 @@ it('a stripe over mirrors comes back when the daemon does, and only the stripe i
   await addDisks(second);
   expect(await statesOf(second)).toEqual({ x: 'online', y: 'online', out: 'online' });
   expect(await exportsOf(second)).toEqual(['out']);
-  // Members of nothing any more.
+  // They are not members of any array any more.
   await second.client.call('bdev_raid_delete', { name: 'out', clear_sb: true });
   await second.client.call('bdev_wait_for_examine');
   expect(await exportsOf(second)).toEqual(['x', 'y']);
@@ -165,7 +165,7 @@ it('a superblock that a client wrote to its volume makes no array, and does not 
   await addDisks(second);
   expect(await statesOf(second)).toEqual({ x: 'online' });
   expect(await exportsOf(second)).toEqual(['x']);
-  // A person may say otherwise: from then on it is a member.
+  // An operator may decide otherwise: from then on it is a member.
   await second.client.call('bdev_examine', { name: 'x' });
   expect(await statesOf(second)).toEqual({ x: 'online', out: 'configuring' });
   expect(await exportsOf(second)).toEqual([]);
@@ -173,7 +173,7 @@ it('a superblock that a client wrote to its volume makes no array, and does not 
   const third = await startTestDaemon();
   await addDisks(third);
   expect(await statesOf(third)).toEqual({ x: 'online', out: 'configuring' });
-  // Given up, it is the clients' again.
+  // When it is removed from the array, clients can use it again.
   await third.client.call('raidkit_stop', { name: 'out' });
   await third.client.call('raidkit_wipe', { bdev_name: 'x' });
   expect(await exportsOf(third)).toEqual(['x']);

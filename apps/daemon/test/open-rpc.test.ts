@@ -49,7 +49,7 @@ afterAll(async () => {
 
 it('is a document as OpenRPC wants it', () => {
   const ajv = new Ajv({ strict: false, validateFormats: false, validateSchema: false });
-  // Where OpenRPC has its schema of schemas: draft 7, as Ajv brings it along.
+  // OpenRPC uses the draft 7 meta-schema here, which comes with Ajv.
   const reference = { definitions: { JSONSchemaObject: { properties: { $ref: { type: 'string' } } } } };
   for (const $id of ['https://meta.json-schema.tools', 'https://meta.json-schema.tools/'])
     ajv.addSchema({ $ref: 'http://json-schema.org/draft-07/schema#', ...reference }, $id);
@@ -58,7 +58,7 @@ it('is a document as OpenRPC wants it', () => {
   openRpcSchema.parse(document);
   // The schema of schemas does not follow references: there are none that could lead nowhere.
   expect(JSON.stringify(document)).not.toContain('"$ref"');
-  // It does look at schemas.
+  // This proves that schemas are checked.
   const [method] = document.methods;
   const wrong = { ...method, result: { name: 'result', schema: { type: 'nonsense' } } };
   expect(validate({ ...document, methods: [wrong] })).toBe(false);
@@ -125,7 +125,7 @@ it('is what the types of parameters in the client package are made from', async 
 
 it('docs/rpc.md explains every method, and every parameter of our own', () => {
   const text = readFileSync(explanations, 'utf8');
-  /** Endings of names that a row has in short, after one in full. */
+  /** The endings of names that a row abbreviates, after one complete name. */
   const endings = [...text.matchAll(/`(_[a-z_]+)`/g)].map(([, ending = '']) => ending);
   const isOurs = (name: string): boolean => name.startsWith('raidkit_') || name.startsWith('rpc.');
   const missing = document.methods.flatMap(({ name, params }) => {

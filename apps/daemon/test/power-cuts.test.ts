@@ -17,7 +17,7 @@ const timeoutMs = 60_000 + cycles * 20_000;
 const test = arrayOnCachedDisks();
 const { makeDisks, powerOn, losePower } = test;
 
-/** Something goes on in the background when the power fails. */
+/** Starts background work, which runs when the power fails. */
 async function disturb(roll: (most: number) => number, members: number): Promise<void> {
   const what = roll(4);
   if (what === 0) await test.array.call('raidkit_start_process', { name: 'vol', type: 'check' });

@@ -6,7 +6,7 @@ import { oneDaemon } from './support/one-daemon.js';
 import { hasCommands, run, runOk, spawnDaemon } from './support/process.js';
 import type { Answer } from './support/rpc-client.js';
 
-/** A daemon with several reactors, from the outside. */
+/** Tests of a daemon with several reactors, through its sockets. */
 const test = oneDaemon();
 
 const uriOf = (name: string): string => `nbd+unix:///${name}?socket=${test.nbdPath}`;
@@ -70,7 +70,7 @@ async function reactorOf(name: string): Promise<number> {
 const namesIn = async (method: string, params?: unknown): Promise<string[]> =>
   ((await call(method, params)) as { name: string }[]).map(({ name }) => name);
 
-/** Sixteen threads of clients: some read something, some hang up after as many bytes of a request as chance will have it. */
+/** Starts sixteen client threads: some read, and some disconnect after a random number of bytes of a request. */
 const crowd = `
 import nbd, random, socket, sys, threading
 failed = []
@@ -181,7 +181,7 @@ describe('placement', () => {
       ['c', 'm4'],
     ] as const)
       expect(await reactorOf(member)).toBe(await reactorOf(array));
-    // Moved or not, lists keep their order.
+    // Lists keep their order, whether or not devices have moved.
     expect(await namesIn('bdev_get_bdevs')).toEqual(['m0', 'm1', 'm2', 'm3', 'm4', 'm5', 'a', 'b', 'c']);
     expect(await namesIn('bdev_raid_get_bdevs', { category: 'all' })).toEqual(['a', 'b', 'c']);
     const arrays = (await call('raidkit_get_arrays')) as { ext: { reactor: number } }[];
@@ -200,7 +200,7 @@ describe('placement', () => {
     const apart = await mirror('b', 'v1', 'v2');
     expect(apart.error?.code).toBe(-22);
     expect(apart.error?.message).toMatch(/v1 is on reactor 0 .* and v2 is on reactor 1 .* members must be on one reactor/);
-    // A call that is refused for its own sake moves nothing, and one name is one array.
+    // A call that is refused by itself moves no device, and a name belongs to one array.
     await openNew('m1', 'm2');
     expect((await ask('bdev_raid_create', { name: 'c', raid_level: 'raid9', base_bdevs: ['m1', 'm2'] })).error?.code).toBe(
       -32700,
@@ -255,7 +255,7 @@ describe('placement', () => {
     await call('bdev_malloc_create', { name: 'v1', num_blocks: 4096, block_size: 512 });
     expect(await namesIn('bdev_raid_get_bdevs', { category: 'online' })).toEqual(['a', 'b']);
     expect(await reactorOf('m7')).toBe(1);
-    // All at the same moment, in either order.
+    // All calls are sent at the same moment, in either order.
     for (const name of ['m8', 'm9', 'm10', 'm11']) makeFile(pathOf(name), 16 << 20);
     await Promise.all([concat('c', 'm8', 'm9'), open('m8', 'm9'), open('m10', 'm11'), concat('d', 'm10', 'm11')]);
     expect((await namesIn('bdev_raid_get_bdevs', { category: 'online' })).sort()).toEqual(['a', 'b', 'c', 'd']);
@@ -272,7 +272,7 @@ describe('placement', () => {
     );
     expect((await mirror('a', 'm2', 'm3')).result).toBe(true);
     expect(await reactorOf('a')).toBe(0);
-    // Its file is another one now: opened anew it is not what it was.
+    // Its path leads to another file now, so that it would be another device if it were reopened.
     for (const content of ['too short', 'long enough '.repeat(10_000)]) {
       rmSync(pathOf('m5'));
       writeFileSync(pathOf('m5'), content);
@@ -332,7 +332,7 @@ describe('NBD clients', () => {
       for (const reactor of [0, 1, 2]) {
         await malloc(`v${reactor}`, reactor, { num_blocks: 2048 * (reactor + 1) });
         await call('raidkit_nbd_export', { bdev_name: `v${reactor}`, description: `the one of reactor ${reactor}` });
-        // Told of, it is there.
+        // The export is available when the call has been answered.
         expect(await runOk('nbdinfo', ['--size', uriOf(`v${reactor}`)])).toBe(`${(reactor + 1) << 20}\n`);
       }
       const list = await runOk('nbdinfo', ['--list', `nbd+unix://?socket=${test.nbdPath}`]);
@@ -344,7 +344,7 @@ describe('NBD clients', () => {
       expect(await runOk('nbdinfo', ['--size', uris.find((uri) => uri.startsWith('nbd:'))!.replace('/v0', '/v2')])).toBe(
         `${3 << 20}\n`,
       );
-      // One client that looks at all of them before it chooses, and names one that is nowhere.
+      // One client queries all exports before it chooses, and names one that does not exist.
       await runOk('nbdsh', [
         '-c',
         `
@@ -427,7 +427,8 @@ h.shutdown()
         ]);
       await Promise.all(['a', 'b'].map((name) => fio(name, '--rw=randwrite')));
       await Promise.all(['a', 'b'].map((name) => fio(name, '--rw=randwrite', '--verify_only')));
-      // 2 → 1 → 3, once killed and once stopped, in another order each time.
+      // The number of reactors goes 2 → 1 → 3; the daemon is killed once and stopped once, and devices are opened in another
+      // order each time.
       const names = ['m0', 'm1', 'm2', 'm3', 'm4', 'm5', 'm6'];
       for (const [reactors, order] of [
         [1, names],

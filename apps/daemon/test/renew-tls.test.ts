@@ -41,7 +41,7 @@ async function secured(key: string): Promise<TLSSocket> {
     once(tls, 'secureConnect'),
     once(tls, 'close').then(() => Promise.reject(new Error('the server does not take the key'))),
   ]);
-  // With TLS 1.3 the server has the last word.
+  // With TLS 1.3 the server sends the last message.
   await list(tls);
   return tls;
 }
@@ -66,7 +66,7 @@ describe.each(['portable', 'uring'])('on the engine %s', (engine) => {
     const second = await secured(after);
     await expect(secured(before)).rejects.toThrow();
     await list(first);
-    // What is wrong with the file leaves things as they are.
+    // A file that is invalid changes nothing.
     writeFileSync(keys, 'alice:xyz\n');
     child.kill('SIGHUP');
     await until('it says so', () => test.daemon!.stderr.includes('the previous ones stay in use'));

@@ -24,7 +24,7 @@ import { startTestDaemon } from './support/daemon.js';
 
 describe('names that threads share', () => {
   it('are had once, whatever is taken and given back in between', () => {
-    // Few places: chains of entries that stand in each other's way.
+    // The table is small, so that entries collide.
     const step = fc.record({ isTaken: fc.boolean(), table: fc.nat(1), name: fc.nat(20) });
     fc.assert(
       fc.property(fc.array(step, { maxLength: 200 }), (steps) => {
@@ -139,7 +139,7 @@ it('placement: devices of one array come to one reactor, arrays to the one with 
   const all = ['x', 'x', 'y', 'z', 'x'].map(open);
   go();
   await Promise.all(all);
-  // With x there is one on each: y comes to the last, z to the other one, and x stays together.
+  // With x there is one array on each: y goes to the last reactor, z to the other one, and the members of x stay together.
   expect(opened).toEqual([1, 1, 1, 0, 1]);
   directory.change(1, { of: 'awaited', names: ['late'] });
   await placement.openingDevice(null, ['late', 'some uuid'], (reactor) => expectReactor(reactor, 1));
@@ -148,7 +148,7 @@ it('placement: devices of one array come to one reactor, arrays to the one with 
 
 describe('moves', () => {
   const log = pino({ level: 'silent' });
-  /** Reactors of which some cannot open what they are given. */
+  /** Some of these reactors cannot open the devices that they are given. */
   function makePorts(directory: Directory, cannotOpen: number[]): { ports: Port[]; done: string[] } {
     const done: string[] = [];
     const ports = [0, 1].map((reactor): Port => ({
@@ -243,7 +243,7 @@ describe('two services of one daemon', () => {
         code: -17,
         message: message('n', uuid),
       });
-      // What was taken before the refusal is given back.
+      // Devices that were taken before the refusal are returned.
       await call(two, 'bdev_null_create', { name: 'n', num_blocks: 64, block_size: 512 });
       await call(one, 'raidkit_nbd_export', { bdev_name: 'm', name: 'e' });
       await expect(call(two, 'raidkit_nbd_export', { bdev_name: 'n', name: 'e' })).rejects.toMatchObject({
@@ -286,7 +286,7 @@ describe('two services of one daemon', () => {
       expect(two!.service.arrays.list()).toEqual([]);
       expect(bdev.claimedBy).toBeNull();
       expect(changes.filter((change) => change.startsWith('1 {"of":"array"'))).toEqual([]);
-      // It may once the other one has none.
+      // It may be assembled here once the other one has no such array.
       await call(one, 'raidkit_stop', { name: 'a' });
       await two!.service.arrays.examine(bdev);
       expect(two!.service.arrays.list().map(({ name }) => name)).toEqual(['a']);

@@ -101,7 +101,7 @@ describe('the wire', () => {
     test.client.socket.write(`{"id":7,"method":"bdev_get_bdevs"}${text}`);
     await test.client.closed;
     expect(test.client.answers.map(({ id }) => id)).toEqual([7]);
-    // No other client notices.
+    // Other clients are not affected.
     const other = await RpcClient.connect(test.rpcPath);
     await other.call('bdev_get_bdevs');
     other.close();
@@ -196,10 +196,10 @@ describe('the daemon', () => {
       memoryBytes: 64 << 20,
       log: pino({ level: 'silent' }),
     };
-    // Another program listens: it is left alone.
+    // Another program listens on the socket, which is not replaced.
     await expect(startDaemon({ ...options, rpc: [{ path }] })).rejects.toMatchObject({ errno: 98 });
     await new Promise((resolve) => server.close(resolve));
-    // A file that is no socket is left alone too.
+    // A file that is not a socket is not replaced either.
     const file = join(folder, 'file');
     writeFileSync(file, 'precious');
     await expect(startDaemon({ ...options, rpc: [{ path: file }] })).rejects.toMatchObject({ errno: 17 });

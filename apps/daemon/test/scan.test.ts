@@ -23,7 +23,7 @@ async function end(): Promise<void> {
   test.daemon = null;
 }
 
-/** Has what has come noticed now. */
+/** Makes the daemon scan for new devices now. */
 function look(): void {
   test.daemon!.child.kill('SIGHUP');
 }
@@ -73,7 +73,7 @@ describe('a scan', () => {
     expect(await namesOf('raidkit_nbd_get_exports')).toEqual(['a', 'b']);
     expect(await namesOf('bdev_get_bdevs')).toEqual(['a', 'a0', 'b', 'b0', 'b1', 'z']);
     expect(statSync(place('other')).mtimeMs).toBe(before.mtimeMs);
-    // What is found is found again: it is not part of what is saved.
+    // Devices that were found are not saved, because they are found again.
     await call('bdev_malloc_create', { name: 'm', num_blocks: 64, block_size: 512 });
     await end();
     renameSync(place('z'), place('y'));

@@ -94,7 +94,7 @@ it('lets go of an array that needs its disks for something else', async () => {
 });
 
 it('lets a check rest that was ended on request', async () => {
-  // 8.64 s.
+  // The period is 8.64 s.
   const args = ['--check-every', '0.0001', '--check-limit', '4'];
   const checks = {
     version: 1,
@@ -118,7 +118,7 @@ it('begins nothing outside the hours that are given, and nothing at all unless i
   const other = `${hour}:00-${(hour + 1) % 24}:30`;
   await start(config, '--check-window', other);
   await until('it is due', async () => Date.parse((await scheduled())?.due_at ?? '9999') < Date.now());
-  // A check on request is none of the schedule's.
+  // A check on request is not a scheduled one.
   await call('raidkit_start_process', { name: 'vol', type: 'check' });
   await until('that has ended, and counts', async () => typeof (await scheduled())?.completed_at === 'string');
   expect(await call('raidkit_get_schedule')).toMatchObject({ enabled: true, window_is_open: false });

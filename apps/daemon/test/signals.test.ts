@@ -52,7 +52,7 @@ describe('signals', () => {
     const { client, child, exited } = await test.start(portable);
     const silent = await RpcClient.connect(join(test.folder, 'rpc.sock'));
     silent.socket.pause();
-    // Far more than the buffers of a socket hold.
+    // This is far more than the buffers of a socket hold.
     for (let id = 1; id <= 64; id++) silent.socket.write(JSON.stringify({ jsonrpc: '2.0', method: 'rpc.discover', id }));
     for (let calls = 0; calls < 3; calls++) await client.call('rpc.discover');
     child.kill('SIGTERM');

@@ -48,7 +48,7 @@ export const throws = {
       const value = Reflect.get(level, name);
       if (where === 'resize later' && name === 'resize') return (...args) => ++resized > 1 ? slip(where) : level.resize(...args);
       if (name === where) return () => slip(where);
-      // Or all that is read would go past the other methods.
+      // Otherwise all reads would bypass the other methods.
       if (name === 'routeRead' && where !== undefined) return undefined;
       return typeof value === 'function' ? value.bind(level) : value;
     } });
@@ -144,7 +144,7 @@ it.skipIf(!hasCommands('nbdsh'))(
       await expect(create(where), where).rejects.toThrow(`a slip in ${where}`);
       await isFine();
     }
-    // What only says something costs nothing.
+    // A method that only describes the array may throw without harm.
     const silent = await create('describe');
     expect(await ask(silent, write)).toBe(true);
     expect(await shown(silent)).toMatchObject({ state: 'online' });
@@ -157,7 +157,7 @@ it.skipIf(!hasCommands('nbdsh'))(
     await expect.poll(() => test.daemon!.stderr + test.daemon!.stdout).toContain('a slip in resize later');
     expect(await ask(kept, write)).toBe(true);
     expect(await shown(kept)).toMatchObject({ state: 'online' });
-    // And one that cannot be stopped in order is gone all the same.
+    // An array that cannot be stopped cleanly is removed all the same.
     const stopped = await create('stop');
     expect(await ask(stopped, write)).toBe(true);
     await call('raidkit_stop', { name: stopped }).catch(() => undefined);

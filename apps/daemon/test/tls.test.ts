@@ -97,7 +97,7 @@ describe.each(['portable', 'uring'])('%s', (engine) => {
         await runOk('nbdcopy', ['--connections=4', uri('one', certificates.client), back]);
         expect(readFileSync(back).equals(readFileSync(source))).toBe(true);
       }
-      // Clients that go without it, or believe another authority, get nowhere.
+      // Clients without TLS, or that trust another authority, are refused.
       for (const uri of [
         `nbd://localhost:${port}/one`,
         `nbd+unix:///one?socket=${test.nbdPath}`,

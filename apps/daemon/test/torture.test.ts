@@ -57,7 +57,7 @@ async function torture(shape: (typeof shapes)[number]): Promise<void> {
     await sleep(roll(250));
     await array.kill();
     await array.start();
-    // In another order each time; now and then one is missing at first.
+    // Members are opened in another order each time; sometimes one is missing at first.
     const order = range(members).sort((a, b) => ((a * 7 + cycle) % members) - ((b * 7 + cycle) % members));
     let late = isRedundant && level === 'raid1' && roll(4) === 0 ? order.pop() : undefined;
     await array.open(order);
@@ -74,7 +74,7 @@ async function torture(shape: (typeof shapes)[number]): Promise<void> {
     if (cycle % 5 === 0) await array.agrees();
   }
   await array.stop();
-  // What was stopped cleanly comes back by itself, and whole.
+  // An array that was stopped cleanly starts automatically, with all its members.
   await array.start();
   await array.open(range(members));
   expect((await array.state())?.state).toBe('online');
@@ -93,7 +93,7 @@ async function canStartAlone(): Promise<boolean> {
   }
 }
 
-/** Something goes on in the background when the daemon is killed. */
+/** Starts background work, which runs when the daemon is killed. */
 async function disturb(roll: (most: number) => number, members: number): Promise<void> {
   const what = roll(4);
   if (what === 0) await array.call('raidkit_start_process', { name: 'vol', type: 'check' });
@@ -108,7 +108,10 @@ async function disturb(roll: (most: number) => number, members: number): Promise
 const fioPatienceMs = 5000;
 const mostGivenUp = 5;
 
-/** fio knows by itself what it wrote, by the checksum of each block: another opinion. Its last requests are in doubt. */
+/**
+ * fio verifies what it wrote by the checksum of each block, independently of our model. The result of its last requests is not
+ * known.
+ */
 async function fioRounds(shape: (typeof shapes)[number]): Promise<void> {
   const { members } = shape;
   await array.start();

@@ -63,7 +63,7 @@ it('answers as SPDK does', async () => {
     if (/^(after re|rebuilt)/.test(note ?? '')) await rebuildsEnded();
     if (typeof request.params?.uuid === 'string') given.add(request.params.uuid);
     const { result, error } = await test.client.ask(request.method, placed(request));
-    // Why it is refused is ours to say.
+    // The reason of a refusal is our own text.
     const ours = comparable(error === undefined ? { result } : { error: { code: error.code, message: error.message } }, given);
     const theirs = comparable(response.error === undefined ? { result: response.result } : { error: response.error }, given);
     try {

@@ -68,7 +68,7 @@ describe('a daemon whose data path is stuck', () => {
         level: 'stuck', aliases: [], code: 4096, apiVersion: 1,
         manifest: { stripSize: 'none', nullPayload: false, resize: false }, redundancy: 'none', baseBdevsMin: 1,
         start(raid) {
-          // One that throws outside of everything takes its thread with it.
+          // A level that throws outside of all calls ends its thread.
           if (raid.name === 'lost') setTimeout(() => { throw new Error('this is not caught'); });
           else Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, Number(process.env.STUCK_MS));
           throw new Error('awake');
@@ -114,7 +114,7 @@ describe('a daemon whose data path is stuck', () => {
     const { client } = daemon;
     await client.call('bdev_malloc_create', { name: 'far', num_blocks: 65_536, block_size: 512, reactor: 1 });
     const stuck = client.ask('bdev_raid_create', { name: 'a', raid_level: 'stuck', base_bdevs: ['far'] });
-    // Before the watchdog knows, too.
+    // The call is answered also before the watchdog has noticed.
     expect(await client.call('bdev_get_bdevs', { name: 'm' })).toHaveLength(1);
     const which = /the data path of reactor 1 is stuck/;
     expect((await stuck).error?.message).toMatch(which);

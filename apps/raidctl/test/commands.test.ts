@@ -59,7 +59,7 @@ it('creates, shows, degrades and mends an array, with exit codes that say how it
     },
   ]);
 
-  // There is no terminal to ask on, so it must be said.
+  // There is no terminal to ask on, so that the confirmation must be an option.
   expect(await test.run('remove', 'vol', 'b')).toMatchObject({
     code: 4,
     stderr: matching(/1 of 2 members[^]*--yes/),
@@ -78,7 +78,7 @@ it('creates, shows, degrades and mends an array, with exit codes that say how it
   ]);
   expect(await test.ok('list', 5)).toMatch(/vol +DEGRADED +raid1 .* 1\/2/);
   expect((await test.json('doctor', 'doctor', 5)).findings).toMatchObject([{ severity: 'degraded', array: 'vol' }]);
-  // What was taken out is closed.
+  // A member that was removed is closed.
   expect((await test.json('devices', 'devices')).devices.map(({ name }) => name)).toEqual(['a', 'vol']);
 
   await test.ok('add vol ./c --wait');
@@ -172,7 +172,7 @@ it('makes an array with an empty slot, and keeps a former member out until it is
     code: 4,
     stderr: matching(/superblock of array other[^]*--force/),
   });
-  // Opening it to look would have started its array.
+  // Opening it to examine it would have started its array.
   expect((await test.json('list', 'list', 5)).arrays.map(({ name }) => name)).toEqual(['half']);
   await test.ok('add half ./old --force --wait');
   expect((await test.json('list', 'list')).arrays).toMatchObject([{ name: 'half', members: 2 }]);
@@ -185,7 +185,7 @@ it('makes striped mirrors with options, and says what can be lost of them', asyn
   await test.ok('remove vol a --yes');
   await test.ok('remove vol c --yes');
   expect((await test.json('list', 'list', 5)).arrays).toMatchObject([{ name: 'vol', level: 'raid10', members: 2, slots: 4 }]);
-  // The other copy of what b has is gone: to agree to whatever comes is not to agree to that.
+  // The other copy of the data on b is lost: --yes does not confirm that.
   for (const command of ['remove', 'offline'])
     expect(await test.run(command, 'vol', 'b', '--yes')).toMatchObject({ code: 4, stderr: containing('it goes offline') });
   expect((await test.json('list', 'list', 5)).arrays).toMatchObject([{ name: 'vol', members: 2 }]);
@@ -249,7 +249,7 @@ it('examines and wipes without the daemon', async () => {
   expect(examined.devices).toMatchObject([
     { opened_by_daemon: true, superblock: 'found', array: { name: 'vol', level: 'raid1', slot: 0 } },
   ]);
-  // What the daemon has open cannot be changed by another program, whether it is asked or not.
+  // A device that the daemon has open cannot be changed by another program, whether or not the daemon is asked.
   expect(await test.run('wipe', './a', '--yes')).toMatchObject({ code: 4, stderr: containing('in use by array vol, slot 0') });
   const absent = join(test.folder, 'absent.sock');
   expect(await test.run('wipe', './a', '--yes', '-s', absent)).toMatchObject({ code: 4 });
@@ -365,7 +365,7 @@ it('adds copies to a mirror and takes them away, down to one, and keeps which of
   expect(await test.run('reads', 'vol')).toMatchObject({ code: 2, stderr: containing('--write-mostly') });
   expect(await test.run('reads', 'vol', '--prefer', 'vol')).toMatchObject({ code: 3, stderr: containing('a, b, c') });
   await test.ok('reads vol --policy least-outstanding --prefer c --normal b');
-  // The members keep it.
+  // The policy is recorded on the members.
   await test.ok('stop vol --yes');
   await test.ok('open ./a ./b ./c');
   expect(await arrays()).toMatchObject([
@@ -418,7 +418,7 @@ it('replaces a member, keeps spares, and has one take the place of what fails', 
   expect(await test.ok('status')).toContain('spare: s, for vol');
   await test.ok('spare remove s');
   expect(await test.run('spare', 'remove', 'b')).toMatchObject({ code: 3, stderr: containing('b is not a spare') });
-  // Too small for the array: that would not be noticed before it is needed.
+  // The device is too small for the array, which would otherwise be noticed only when it is needed.
   makeFile(join(test.folder, 'tiny'), 8 * MiB);
   await test.ok('spare add ./tiny');
   expect((await test.json('doctor', 'doctor')).findings).toMatchObject([
@@ -505,7 +505,7 @@ it('takes an array with a slash in its name for what it is, and files for files'
     used_by: 'array vol, slot 0',
   });
   await test.ok('remove vol rack/1 --force');
-  // There is nothing left that would end.
+  // No array is left that this would take offline.
   await test.ok('remove vol ./a --yes', 3);
 });
 
@@ -519,7 +519,7 @@ itWrites('exports a volume, shows what is exported, and what is read and written
   ]);
   await test.ok('unexport copy');
   await test.ok('unexport copy', 3);
-  // As zpool has it; here it is an option of `remove`.
+  // zpool has such a command; here it is an option of `remove`.
   const detached = await test.run('detach', 'vol', 'b');
   expect(detached.code).toBe(2);
   expect(detached.stderr).toContain('raidctl remove vol b --mirror');
@@ -612,7 +612,7 @@ it('ends with a code that says what kind of thing went wrong, and a document wit
     code: 2,
     stderr: containing('given twice'),
   });
-  // The daemon's own refusal, and its code.
+  // The document has the daemon's own refusal and its code.
   expect((await test.json('error', 'create raid5f vol ./a', 4)).error).toMatchObject({
     exit_code: 4,
     rpc_code: -22,

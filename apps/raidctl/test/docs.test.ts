@@ -94,7 +94,7 @@ it('every command of the guides is typed by a test, or its place is known', () =
       const command = line.trim();
       if (command === '' || /^(\[\w+\]|\w+=.*)$/.test(command)) continue; // A file's content.
       const [program, ...options] = command.split(' ');
-      // The daemon has these options.
+      // The daemon is started with these options.
       if (program === 'raidkitd') makeCommand('0').exitOverride().parse(options, { from: 'user' });
       else if (!elsewhere.some(([pattern]) => pattern.test(command))) unknown.push(`${file}: ${command}`);
     }

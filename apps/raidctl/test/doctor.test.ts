@@ -93,7 +93,7 @@ it('of an array that is offline, or waits, says what to open and whether it can 
   await test.ok('stop five');
   await test.ok('open ./c');
   const [waits] = await doctor(1);
-  // One of three is not enough.
+  // One member of three is not enough.
   expect(waits).toMatchObject({ severity: 'failed', array: 'five', commands: ['raidctl open DEVICES'] });
   await test.ok('open ./d');
   const [could] = await doctor(1);
@@ -124,7 +124,7 @@ it('of what a scan has found and left alone says why, and how it is started', as
     ]);
     await obey(findings[0]!, 0, `-s ${socket}`);
     expect(await doctor(0, `-s ${socket}`)).toEqual([]);
-    // A copy of a member.
+    // This file is a copy of a member.
     copyFileSync(join(places, 'y'), join(places, 'z'));
     expect(await test.ok(`rescan -s ${socket}`)).toMatch(
       /^3 devices with superblocks found, 2 of them open\n.*found\/z .*same member/,
@@ -178,6 +178,6 @@ it('shows no client where there is none, and looks again at what it is told to',
   disks('a');
   expect(await test.run('rescan', './a')).toMatchObject({ code: 3, stderr: matching(/is not open/) });
   await test.ok('open ./a');
-  // It has been looked at when it was opened.
+  // It was examined when it was opened.
   expect(await test.run('rescan', 'a')).toMatchObject({ code: 4, stderr: matching(/every bdev is examined when it appears/) });
 });

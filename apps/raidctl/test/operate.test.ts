@@ -22,7 +22,7 @@ it('fails a member, and a spare takes its place; without one the array is degrad
   expect((await test.json('change', 'fail vol b -n')).steps).toMatchObject([{ method: 'raidkit_fail' }]);
   await test.ok('fail vol b --yes');
   expect(await slots('vol')).toMatchObject([{ device: 'a' }, { device: null, state: 'failed' }]);
-  // The last one stays.
+  // The last member cannot be failed.
   const last = await test.run('fail', 'vol', 'a', '--yes');
   expect(last).toMatchObject({ code: 4, stderr: expect.stringContaining('cannot do without a') as string });
   await test.ok('spare add ./c');

@@ -39,7 +39,7 @@ onPty('has colours and box-drawing characters only on a terminal that has them',
   const dumb = await see('status', { TERM: 'dumb' });
   expect(dumb.stdout).not.toContain(escape);
   expect(dumb.stdout).toContain('|- slot 0  a');
-  // Without a terminal: neither.
+  // Without a terminal there is neither.
   const piped = await onTerminal(`${shellCommand('list')} | cat`, test.folder, environment(test.socket));
   expect(piped.stdout).not.toContain(escape);
 });
@@ -58,7 +58,7 @@ onPty('folds sentences at the width of the terminal, between words alone, and no
       const [whole = ''] = sentence.exec(piped.replaceAll('\r', '')) ?? [];
       expect(lines.replaceAll(/\s+/g, ' ')).toBe(whole.replaceAll(/\s+/g, ' '));
       expect(lines).toContain('a name of five words');
-      // What is typed is copied from one line.
+      // The command is copied from one line of the output.
       if (command === 'status') expect(lines).toMatch(/raidctl add '?a name of five words'? DEVICE/);
       const tooLong = lines.split('\n').filter((line) => line.length > columns);
       expect(

@@ -25,7 +25,7 @@ export interface FakeKernelOptions {
   numBlocks: number;
   isWrite: boolean;
   exportName: string;
-  /** So many replies have come. */
+  /** Reports that so many replies have arrived. */
   onReplies: (total: number) => void;
 }
 
@@ -42,8 +42,8 @@ const Field = { op: 0, fd: 1, offset: 2, addr: 4, length: 6, tag: 8 } as const;
 const message = { countAt: 6, vectorsAt: 16, vectorWords: 4, lengthAt: 2 } as const;
 
 /**
- * A kernel that is not there: it ends ring operations at once and touches no device, and is the one client of an NBD server. What
- * is left of a request's time is JavaScript. Until {@link isServing} reads and writes are carried out, so that arrays can be made.
+ * A fake kernel: it completes ring operations at once and uses no device, and is the only client of an NBD server. What is left
+ * of a request's time is JavaScript. Until {@link isServing} reads and writes are carried out, so that arrays can be made.
  */
 export class FakeKernel {
   isServing = false;

@@ -29,7 +29,7 @@ export class NullArrays {
     const node = nodeRuntime({ memoryBytes: 256 * MiB });
     const runtime: Runtime = {
       ...node,
-      // As a reactor has it: once a batch.
+      // The clock is read once a batch, as in a reactor.
       now: () => (this.#isManual ? this.#now : node.now()),
       soon: (fn) => {
         if (this.#isManual) this.#soon.push(fn);
@@ -42,7 +42,7 @@ export class NullArrays {
     this.#arrays = new RaidArrays({ registry: this.registry, modules, store: spdkSuperblockStore });
   }
 
-  /** A null device alone. */
+  /** A null device without an array. */
   async device(): Promise<BdevDescriptor> {
     return this.registry.open(await this.#null(), { writable: true });
   }
@@ -53,14 +53,14 @@ export class NullArrays {
     const bdevs = await Promise.all(Array.from({ length: members }, () => this.#null()));
     const strip = level === 'raid1' ? {} : { stripSizeKb: 64 };
     await this.#arrays.create({ name, level, baseBdevs: bdevs.map((bdev) => bdev.name), ...strip });
-    // A first resync keeps ranges to itself.
+    // The wait is for a first resync, which locks ranges.
     while (this.#arrays.get(name)?.process !== null) await sleep(5);
     return this.registry.open(name, { writable: true });
   }
 
   /** Nanoseconds of CPU time per I/O, with 32 of them in flight. */
   async nanosecondsPerIo(descriptor: BdevDescriptor, type: IoType, numBlocks: number, count: number): Promise<number> {
-    // What was put off before is not ours to do.
+    // Work that was deferred before is not measured.
     await sleep(5);
     const { ios, buffers } = this.registry;
     const depth = 32;

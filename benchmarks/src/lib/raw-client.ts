@@ -16,7 +16,7 @@ export const noHole = 2;
 /** An NBD client that keeps to no rules but those of the handshake; simple replies. */
 export class RawClient {
   readonly socket: Socket;
-  /** What comes is thrown away. */
+  /** Received data is discarded. */
   isCareless = false;
   #came = Buffer.alloc(0);
   #onCome: () => void = () => undefined;
@@ -28,7 +28,7 @@ export class RawClient {
       this.#onCome();
     });
     socket.on('close', () => this.#onCome());
-    // A server that has had enough is what is to be seen, and no failure.
+    // A server that closes the connection is an expected result, and not a failure.
     socket.on('error', () => undefined);
   }
 

@@ -54,7 +54,7 @@ describe('data', () => {
       fc.asyncProperty(shapes, fc.array(op, { maxLength: 25 }), async ({ shortBytes, ...options }, steps) => {
         await using bench = new Bench();
         const bytes = 400 * options.blockSize;
-        // Past the page cache, what the engine asks the system for must be whole blocks.
+        // With O_DIRECT the engine must ask the system for whole blocks.
         const alignedBytes = options.directIo === 'never' ? shortBytes : Math.ceil(shortBytes / 4096) * 4096;
         const engine = Object.assign(new FaultyEngine(bench.runtime), { shortBytes: alignedBytes });
         const path = bench.file('data', bytes);
@@ -131,7 +131,7 @@ describe('giving space back', () => {
 
   it('goes on until all of a range is done that is longer than one piece', async () => {
     await using bench = new Bench();
-    // Of 256 MiB at most; nothing is written between the ends.
+    // The device has at most 256 MiB; nothing is written between its ends.
     const path = bench.file('data', 513 * MiB);
     const client = bench.client(await bench.open({ path, fallocate: true }));
     const { numBlocks } = client;

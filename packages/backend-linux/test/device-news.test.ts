@@ -32,7 +32,7 @@ describe('news of devices', () => {
     fs.writeSync(kernel, Buffer.alloc(300, 0xff));
     fs.writeSync(kernel, message('ACTION=remove', 'DEVNAME=../../etc/passwd', 'SUBSYSTEM=block', 'SEQNUM=2'));
     await eventually(() => told === 1);
-    // What comes right behind it is told once more, all of it together.
+    // Further messages that follow at once are reported together, once.
     for (let i = 0; i < 50; i++) fs.writeSync(kernel, message('SUBSYSTEM=block'));
     await eventually(() => told === 2);
     await news.stop();

@@ -252,7 +252,7 @@ describe('a device that does not answer', () => {
     descriptor.close();
     await bench.registry.unregister(bdev);
     expect(bench.registry.get('d0')).toBeUndefined();
-    // What was waiting has been let go; the one write and the one unmap that were started have not.
+    // Requests that were waiting have been released; the write and the unmap that were started have not.
     expect(bench.registry.ios.outstanding).toBe(2);
 
     const fds = openFds(path);
@@ -312,7 +312,7 @@ describe('another size', () => {
       const client = bench.client(bdev);
       await client.write(0, pattern(MiB, 1));
       fs.truncateSync(path, MiB / 2 + 700);
-      // Wholly behind the end, across it, and in the block that it goes through.
+      // The ranges are behind the end, across it, and in the block that contains it.
       expect(await submitRaw(client, IoType.Read, 1500, 8, buffer(bench))).toBe(Status.IoError);
       bdev.resize(2048);
       expect(await submitRaw(client, IoType.Read, 1020, 16, buffer(bench))).toBe(Status.IoError);

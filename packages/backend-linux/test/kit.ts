@@ -15,7 +15,7 @@ import { afterAll, expect } from 'vitest';
 export const KiB = 1024;
 export const MiB = 1024 * 1024;
 
-/** RAIDKIT_ENGINE=uring has the same tests over io_uring. */
+/** With RAIDKIT_ENGINE=uring the same tests run over io_uring. */
 const reactor = process.env.RAIDKIT_ENGINE === 'uring' && process.env.RAIDKIT_NO_FFI !== '1' ? await startReactor() : null;
 afterAll(() => reactor?.stop());
 
@@ -81,7 +81,8 @@ export class Bench {
     const where = this.path(name);
     fs.mkdirSync(where);
     run('mount', ...args, where);
-    // A test may have done it itself. The kernel's own threads let go of a file a moment after its last operation has ended.
+    // A test may have detached the device itself. The kernel's threads release a file a moment after its last operation has
+    // ended.
     const isUnmounted = (): boolean => {
       if (fs.statSync(where).dev === fs.statSync(this.folder).dev) return true;
       return spawnSync('umount', [where]).status === 0;
@@ -185,7 +186,7 @@ export async function eventually(holds: () => boolean): Promise<void> {
   throw new Error('it never came to hold');
 }
 
-/** A real engine whose answers can be changed. */
+/** A real engine whose results can be changed. */
 export class FaultyEngine implements IoEngine {
   readonly name = 'faulty';
   readonly maxInFlightPerDevice: number;

@@ -99,7 +99,7 @@ describe('opening', () => {
     const path = bench.file('a', MiB);
     run('mkfifo', bench.path('pipe'));
     bench.file('other', 2 * MiB);
-    // All the time another one of the three is at the path.
+    // All the time the path leads to another one of the three files.
     const swap = `
       const [path, aside, ...others] = process.argv.slice(1);
       for (let i = 0; ; i++) {
@@ -126,7 +126,7 @@ describe('opening', () => {
       swapper.kill('SIGKILL');
       await isOver;
     }
-    // There may have been nothing there for a moment.
+    // The path may have led nowhere for a moment.
     ends.delete('no such file');
     expect([...ends].sort()).toEqual([strange, 'opened']);
   });

@@ -78,10 +78,10 @@ describe('what the kernel shows', () => {
   });
 
   it.each([
-    // A placeholder is no identity, whichever of the two is opened first.
+    // A placeholder does not identify a disk, whichever of the two is opened first.
     [{ serial: '0123456789' }, { serial: '0123456789' }, 'path:/dev/sda', 'path:/dev/sdb', 'sdb'],
     [{ wwid: 't10.ATA Generic 01' }, { wwid: 't10.ATA Generic 01' }, 'path:/dev/sda', 'path:/dev/sdb', 'sdb'],
-    // The next best that tells them apart is.
+    // The next name that distinguishes them does.
     [{ wwid: 't10.x', serial: 'a' }, { wwid: 't10.x', serial: 'b' }, 'serial:a', 'serial:b', 'sdb'],
     // Two ways to one disk stay one: it must not be opened twice.
     [{ wwid: 'naa.5000' }, { wwid: 'naa.5000' }, 'wwid:naa.5000', 'wwid:naa.5000', null],
@@ -135,7 +135,7 @@ describe('the list of mounts', () => {
     run('addpart', disk, '1', '2048', String((32 * MiB) / 512 - 2048));
     const partition = `${disk}p1`;
     if (!fs.existsSync(partition)) {
-      // No udev here: the node has to be made by hand.
+      // There is no udev here, so that the node must be created by the test.
       const number = fs
         .readFileSync(`/sys/class/block/${partition.slice(5)}/dev`, 'utf8')
         .trim()

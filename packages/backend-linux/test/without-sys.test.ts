@@ -3,7 +3,7 @@ import { IoType } from '@raidkit/bdev';
 import { afterAll, describe, expect, it, vi } from 'vitest';
 import { Bench, MiB, can, expectBytes, pattern } from './kit.js';
 
-// Before the kit is loaded.
+// The variable must be set before the kit is loaded.
 vi.hoisted(() => void vi.stubEnv('RAIDKIT_NO_FFI', '1'));
 afterAll(() => void vi.unstubAllEnvs());
 

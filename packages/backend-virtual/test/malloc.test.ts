@@ -13,7 +13,7 @@ describe('malloc bdev', () => {
     const op = fc.record({ kind: fc.constantFrom('read', 'write', 'unmap', 'zero', 'flush'), range, seed: fc.nat(255) });
     const shape = fc.record({
       blockSize: fc.constantFrom(512, 4096),
-      // More than two of the 1 MiB pieces in which memory is taken.
+      // The size is more than two of the 1 MiB pieces in which memory is allocated.
       numBlocks: fc.constantFrom(3, 600, 5000),
       optimalIoBoundary: fc.constantFrom(0, 7, 128),
     });

@@ -8,7 +8,7 @@ describe('null bdev', () => {
     const registry = newRegistry();
     const client = openClient(registry, await createNullBdev(registry, { blockSize: 512, numBlocks: 1000 }));
     const other = openClient(registry, await createMallocBdev(registry, { blockSize: 512, numBlocks: 1000 }));
-    // The buffers that the null device's reads get have just held this.
+    // The null device's reads get buffers that have just held these bytes.
     await other.write(0, pattern(512 * 1000, 3));
     await client.write(0, pattern(512 * 1000, 3));
     expectBytes(await client.read(0, 1000), new Uint8Array(512 * 1000));

@@ -168,7 +168,7 @@ describe('a deadline', () => {
     const zeroes = [start(descriptor, IoType.WriteZeroes, 0, 8, forced), start(descriptor, IoType.WriteZeroes, 8, 8, forced)];
     const [slow, starved] = driver.held;
     world.pass(9.5);
-    // Just short of the deadline, so that it comes before the next attempt.
+    // The time is just short of the deadline, so that the deadline comes before the next attempt.
     driver.finish(starved!, Status.NoMemory);
     world.pass(0.6);
     expect(zeroes.map(({ status }) => status)).toEqual([Status.TimedOut, Status.TimedOut]);
@@ -186,7 +186,7 @@ describe('a deadline', () => {
     const starved = start(descriptor, IoType.Flush);
     while (starved.status === null) {
       for (const io of [...driver.held]) driver.finish(io, Status.NoMemory);
-      // Just short of the next attempt, so that the deadline finds it waiting.
+      // The time is just short of the next attempt, so that the I/O waits when the deadline comes.
       world.pass(0.9);
     }
     expect([starved.status, driver.held]).toEqual([Status.TimedOut, []]);

@@ -8,7 +8,7 @@ interface Timer {
   fn: () => void;
 }
 
-/** A world that moves only when it is told to: the same calls give the same run. */
+/** A runtime whose time advances only on request: the same calls give the same run. */
 export class ManualWorld implements Runtime {
   readonly log = { debug: nothing, info: nothing, warn: nothing, error: (...args: unknown[]) => void this.errors.push(args) };
   readonly errors: unknown[] = [];
@@ -52,14 +52,14 @@ export class ManualWorld implements Runtime {
     return new Uint8Array(count).fill(7);
   }
 
-  /** One turn of the event loop: what was put off before it. */
+  /** Runs one turn of the event loop: the work that was deferred before it. */
   turn(): void {
     const due = this.#soon;
     this.#soon = [];
     for (const fn of due) fn();
   }
 
-  /** Turns until nothing is put off any more. */
+  /** Runs turns until no deferred work is left. */
   settle(): void {
     while (this.#soon.length > 0) this.turn();
   }
@@ -85,10 +85,10 @@ export class ManualWorld implements Runtime {
 }
 
 function nothing(): void {
-  // On purpose.
+  // It does nothing on purpose.
 }
 
-/** Settles the world in every turn until the promise does. */
+/** Runs turns until the promise is settled. */
 export async function settled<T>(world: ManualWorld, promise: Promise<T>): Promise<T> {
   const state = { isDone: false };
   const marked = promise.finally(() => {

@@ -27,7 +27,7 @@ describe('range locks', () => {
       { weight: 3, arbitrary: fc.record({ start: place, length, isShared: fc.boolean() }) },
       { weight: 2, arbitrary: fc.record({ release: fc.nat(50) }) },
     );
-    // Some holders let go at once, inside the call that tells them.
+    // Some holders release the lock at once, inside the call that grants it.
     fc.assert(
       fc.property(fc.array(step, { maxLength: 80 }), fc.integer({ min: 2, max: 9 }), (steps, hasty) => {
         const locks = new RangeLocks();
@@ -96,7 +96,7 @@ describe('range locks', () => {
     fc.assert(
       fc.property(fc.array(step, { minLength: 200, maxLength: 600, size: 'max' }), (steps) => {
         const locks = new RangeLocks();
-        /** In the order of their calls; those that have been released are gone. */
+        /** Locks in the order of their calls, without those that have been released. */
         let present: RangeLock[] = [];
         for (const [index, one] of steps.entries()) {
           const held = present.filter(({ isHeld }) => isHeld);

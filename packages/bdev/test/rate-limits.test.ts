@@ -11,11 +11,11 @@ describe('rate limits', () => {
     const outcomes = Array.from({ length: 3000 }, () => start(descriptor, IoType.Read, 0, 1, { addr }));
     const done = (): number => outcomes.filter(({ status }) => status === Status.Ok).length;
     world.pass(1000);
-    // What an idle device may do at once comes on top, and a tick of the clock.
+    // The burst that an idle device may do at once, and a tick of the clock, are added.
     expect(done()).toBeGreaterThanOrEqual(990);
     expect(done()).toBeLessThanOrEqual(1030);
     expect(outcomes.findIndex(({ status }) => status === null)).toBe(done());
-    // The time limit of those that wait has not begun.
+    // The time limit of waiting I/Os has not started.
     world.pass(2100);
     expect(done()).toBe(3000);
     expect(bdev.stats.timeouts).toBe(0);

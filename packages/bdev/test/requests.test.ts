@@ -145,7 +145,7 @@ describe('splitting', () => {
           if (!isManual) return settled(world, promise);
           let isOver = false;
           const watched = promise.finally(() => (isOver = true));
-          // Last come, first served: parts may end in any order.
+          // The last part is completed first, because parts may end in any order.
           while (!(isOver as boolean)) {
             const io = driver.held.at(-1);
             if (io !== undefined) driver.finish(io);

@@ -58,7 +58,7 @@ it('gives each call its own answer, in whatever order and pieces they come', asy
     held.push(request);
     if (held.length < 3) return;
     const lines = held.reverse().map(({ id, params }) => JSON.stringify({ jsonrpc: '2.0', id, result: params }));
-    // Cut in the middle of a letter of several bytes, and of everything else.
+    // The answer is cut at every byte, also within a character of several bytes.
     for (const byte of Buffer.from(`${lines.join('\n')}\n`)) socket.write(Buffer.of(byte));
   };
   const client = await connect();

@@ -42,7 +42,7 @@ describe.each([
     await volume.write(0, blocks(8, 1));
     const before = superblockOf(disks[1]!).seqNumber;
     failData(disks[0]!, IoType.Write);
-    // Survivors take the superblock slowly: until they have it, no acknowledgement.
+    // Survivors write the superblock slowly: the write is not acknowledged before that.
     let isAcked = false;
     for (const disk of disks.slice(1))
       disk.fault = (io) => (io.type === IoType.Write && io.offsetBlocks === 0 ? null : Status.Ok);
@@ -72,7 +72,7 @@ describe.each([
     const { rig, disks, volume } = await build(level, members);
     await volume.write(0, blocks(1024, 3));
     const array = arrayOf(rig, 'a');
-    // Of a mirror the second copy; of raid5f the parity of the first stripe: neither is what the data is read from.
+    // This is the second copy of a mirror, or the parity of the first stripe of a raid5f: data is read from neither.
     const victim = disks[level === 'raid1' ? 1 : 3]!;
     victim.bytes[MiB + 5000]! ^= 0xff;
     rig.arrays.startSync('a', 'check');
@@ -92,7 +92,7 @@ describe.each([
     const { rig, disks, volume } = await build(level, members, { mebibytes: 4 });
     await volume.write(0, blocks(volume.numBlocks / 2, 3));
     await rig.arrays.removeBaseBdev('m1');
-    // Takes what it is given, as far as the last window, and cannot read it.
+    // The disk takes writes up to the last window, and cannot read them.
     const target = disks[1]!;
     target.fault = (io) => {
       if (io.type === IoType.Read && io.offsetBlocks >= 2048) return Status.IoError;
@@ -108,7 +108,7 @@ describe.each([
     target.fault = (io) => (io.type === IoType.Read && io.offsetBlocks >= 2048 ? Status.IoError : Status.Ok);
     for (const io of target.held.splice(0)) target.finish(io, Status.Ok);
     await arrayOf(rig, 'a').processEnded;
-    // A mirror has no need to read it.
+    // A mirror does not need to read the target.
     if (level === 'raid5f') expect(arrayOf(rig, 'a').numInSync).toBe(members - 1);
   });
 
@@ -238,7 +238,7 @@ describe('raid0', () => {
 it('an array that was not stopped cleanly is resynchronised, and only where it was being written', async () => {
   const { disks, volume } = await build('raid1', 2, { mebibytes: 8 });
   await volume.write(0, blocks(8, 1));
-  // The process dies: the members stay as they are, and one of them has half of a later write.
+  // The process is killed: the members stay as they are, and one of them has half of a later write.
   const images = disks.map(({ bytes }) => bytes.slice());
   images[1]!.fill(0x77, MiB + 512, MiB + 1024);
   const again = newRig();
@@ -268,7 +268,7 @@ it('a member that joins while regions are made clean does not have them on recor
   const array = arrayOf(rig, 'a');
   await rig.arrays.addBaseBdev('a', 'm2');
   await until(() => array.process !== null || array.numInSync === 3, 'the map is written to the new member');
-  // The power fails: what was written is perhaps in a cache, of one of them.
+  // The power fails: the write may be in the cache of one member only.
   const again = newRig();
   for (const index of [0, 1])
     await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: disks[index]!.bytes.slice() });

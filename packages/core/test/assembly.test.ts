@@ -42,7 +42,7 @@ it('two halves that were used apart are not put together, nor is one of them tak
       await rig.arrays.startDegraded('a');
       const half = openVolume(rig, 'a');
       await half.write(0, blocks(8, 10 + index));
-      // One half has seen more changes than the other.
+      // One half has had more superblock updates than the other.
       if (index === 1) await arrayOf(rig, 'a').metadata.update();
       half.descriptor.close();
       await rig.arrays.stop();
@@ -67,7 +67,7 @@ it('two halves that were used apart are not put together, nor is one of them tak
     const array = arrayOf(rig, 'a');
     await array.processEnded;
     const data = await openVolume(rig, 'a').read(0, 8);
-    // One of them, whole; what the other alone has is left alone.
+    // One of the halves is read completely; the writes that only the other half has do not appear.
     expect([10, 11]).toContain(data[0]);
     expect(data.every((byte) => byte === data[0])).toBe(true);
     expect(plugged.map((bytes) => bytes[MiB]).sort()).toEqual([10, 11]);
@@ -77,7 +77,7 @@ it('two halves that were used apart are not put together, nor is one of them tak
 it('a stale last copy does not start while the one that knows better may come', async () => {
   const { rig, disks, volume } = await build('raid1', 2);
   await volume.write(0, blocks(8, 1));
-  // m0 alone is the array, with m1 out; then m1 is filled, and m0 fails before it hears of that.
+  // The array runs on m0 without m1; then m1 is rebuilt, and m0 fails before that is recorded on it.
   await rig.arrays.removeBaseBdev('m1');
   const stale = disks[0]!.bytes.slice();
   await rig.arrays.addBaseBdev('a', 'm1');
@@ -149,7 +149,7 @@ it('starts without a member that does not come, after the time that is set for t
   await again.registry.waitForExamine();
   expect(again.registry.get('a')).toBeUndefined();
   await until(() => arrayOf(again, 'a').state === 'online', 'it is started degraded');
-  // A parity level whose last stop was not clean is not started so.
+  // A parity level is not started in this way after an unclean stop.
   const parity = await build('raid5f', 3);
   await parity.volume.write(0, blocks(1, 1));
   const third = newRig({ assembly: { degradedStartMs: 30 } });
@@ -168,7 +168,7 @@ it('a member that comes back while the array is stopping is not taken for curren
   await again.arrays.startDegraded('a');
   const half = openVolume(again, 'a');
   await half.write(0, blocks(8, 2));
-  // The last write takes its time; meanwhile the absent member appears.
+  // The last write is slow; meanwhile the absent member appears.
   disk.fault = (io) => (io.type === IoType.Write ? null : Status.Ok);
   const written = half.write(16, blocks(8, 2));
   await until(() => disk.held.length > 0, 'the last write is under way');
@@ -201,7 +201,7 @@ it('the map that a device kept from when it was used apart says nothing once it 
     if (rig.registry.get('a') === undefined) await rig.arrays.startDegraded('a');
     return rig;
   };
-  // Its map comes to be newer than that of the other one.
+  // Its write-intent bitmap becomes newer than that of the other half.
   for (let run = 0; run < 6; run++) {
     const rig = await alone(1, apart);
     const half = openVolume(rig, 'a');
@@ -212,13 +212,13 @@ it('the map that a device kept from when it was used apart says nothing once it 
   const rig = await alone(0, kept);
   const half = openVolume(rig, 'a');
   await half.write(2 * 2048, blocks(8, 2));
-  // Wiped as others wipe it, who do not know of maps.
+  // The member is wiped as by a program that does not know of write-intent bitmaps.
   apart.fill(0, 0, 64 * 1024);
   await plugIn(rig.registry, { name: 'm1', uuid: memberUuid(1), bytes: apart });
   await rig.arrays.addBaseBdev('a', 'm1');
   const array = arrayOf(rig, 'a');
   await until(() => array.numInSync === 2 && array.process === null, 'it is filled');
-  // The process dies before pages are written once more.
+  // The process is killed before pages are written once more.
   const filled = openVolume(await alone(1, apart.slice()), 'a');
   expect([(await filled.read(0, 8))[0], (await filled.read(2 * 2048, 8))[0]]).toEqual([1, 2]);
 });

@@ -9,7 +9,7 @@ import type { Rig } from '../../../test/support/rig.js';
 
 const MiB = 1 << 20;
 const dataOffset = 2048;
-/** The two places of the list, in blocks. */
+/** The offsets of the two copies of the list, in blocks. */
 const listPlaces = [512, 640] as const;
 const placeBlocks = 128;
 
@@ -112,7 +112,7 @@ it('a list without blocks that is lost is not taken for the one before it, and i
     expect(await bytesOf(openVolume(rig, 'a'), 4, 3)).toEqual([7, 8, 7]);
     const { badBlocks } = arrayOf(rig, 'a');
     expect(badBlocks.size).toBe(0);
-    // Else the old one would be newer than the next one.
+    // Otherwise the old list would be newer than the next one.
     expect(badBlocks.header.generation).toBeGreaterThanOrEqual(generation);
   }
 });
@@ -128,7 +128,7 @@ it('a write for which the list of bad blocks has no room fails alone', async () 
   await array.metadata.update();
   await expect(volume.write(100, blocks(1, 8), { fua: true })).rejects.toThrow(/ENOSPC/);
   expect(await bytesOf(volume, 99, 3)).toEqual(['EIO', 'EIO', 'EIO']);
-  // At an edge it has.
+  // The list has room for a range that touches the edge of a listed one.
   await volume.write(0, blocks(8, 9), { fua: true });
   await volume.flush();
   expect(await bytesOf(volume, 7, 2)).toEqual([9, 'EIO']);
@@ -145,7 +145,7 @@ it('a write of a bad block that ends while the array stops is answered when the 
   const stopped = rig.arrays.stop();
   await until(() => array.state === 'offline', 'the array stops');
   disk.finish(disk.held.pop()!, Status.Ok);
-  // The power fails with the answer.
+  // The power fails at the moment of the answer.
   const again = await found(await image, []);
   expect(await bytesOf(openVolume(again.rig, 'a'), 4, 3)).toEqual([7, 8, 7]);
   volume.descriptor.close();

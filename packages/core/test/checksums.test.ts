@@ -13,9 +13,9 @@ import { PageCache } from '../src/checksums/page-cache.js';
 /** What has a sum. A device's blocks may be smaller. */
 const summedBytes = 4096;
 const summedOffset = 256;
-/** Three pages and a bit. */
+/** The device has a little more than three pages of checksums. */
 const numSummed = 1500;
-/** So that records and pages lie across the ends of regions. */
+/** The size of a region makes records and pages cross the ends of regions. */
 const regionSummed = 100;
 const numRegions = numSummed / regionSummed;
 const perPage = checksumPages.recordsPerPage * checksumPages.sumsPerRecord;
@@ -45,7 +45,7 @@ class Block {
   versions: Written[] = [{ version: 0, isDone: true }];
   /** Where those begin that a crash may leave. */
   durable = 0;
-  /** So many of them, the first ones, are what a crash may have left: which is not known. */
+  /** The number of the first versions any of which a crash may have left. */
   ambiguous = 1;
   /** A lie has met the block, its sum, or both before a crash: it may be unreadable, or anything. */
   isHit = false;
@@ -58,7 +58,7 @@ class Block {
     return this.versions.findLastIndex(({ isDone }) => isDone);
   }
 
-  /** Nothing that was before the last write that is done can come back. */
+  /** No version from before the last completed write can come back. */
   settle(version: number): void {
     this.versions = [{ version, isDone: true }, ...this.versions.filter(({ isDone }) => !isDone)];
     this.durable = 0;
@@ -192,16 +192,16 @@ class Bench {
     this.run = Object.assign(run, { sums });
   }
 
-  /** The power fails under the process. */
+  /** The power fails while the process runs. */
   async crash(): Promise<void> {
     this.run.life.isDead = true;
     this.disk.powerCut(this.random.pick([CutMode.Random, CutMode.Prefix, CutMode.LoseAll, CutMode.KeepAll]));
     this.disk.faults.clear();
     for (const [index, block] of this.blocks.entries()) {
       const state = this.states[this.regionOf(index)]!;
-      // What was to be told apart from what a crash has left.
+      // The versions that could be told apart from what a crash has left.
       if (block.isHit && state !== 'clean') block.isAnything = true;
-      // A block of several sectors may be of several versions.
+      // The sectors of a block may have different versions.
       if (this.blockSize > 512 && block.versions.length > block.durable + 1) block.isAnything = true;
       block.versions = block.versions.slice(block.durable).map(({ version }) => ({ version, isDone: true }));
       block.durable = 0;
@@ -244,7 +244,7 @@ class Bench {
     });
   }
 
-  /** A sleep ends with its process. */
+  /** A sleep is over when its process has ended. */
   #sleep(ms: number): Promise<void> {
     return new Promise((resolve) => void this.world.after(ms, resolve, this.run.life));
   }
@@ -366,7 +366,7 @@ class Bench {
         if (isRead) {
           this.#judge(memory, at, block + i, this.#possible(one, block + i));
         } else {
-          // Redundancy would know.
+          // Redundancy would have the data.
           if (!one.isHit && !one.isSumHit) throw new Error(`block ${block + i} is right, and cannot be read`);
           fill(memory, at, block + i, ++this.version, this.blockSize);
           one.isAnything = false;
@@ -397,7 +397,7 @@ class Bench {
     const user = async (): Promise<void> => {
       while (left-- > 0) {
         const count = this.random.int(1, 30);
-        // Near one another, so that they meet.
+        // The blocks are near one another, so that requests overlap.
         const block = Math.min(
           this.dataBlocks - count,
           this.random.int(0, 4) * 300 * this.perSum + this.random.int(0, 120 * this.perSum),
@@ -418,7 +418,7 @@ class Bench {
     await this.#until(work());
   }
 
-  /** A bit of the data or of the sums turns over. */
+  /** A bit of the data or of the checksums flips. */
   corrupt(): void {
     const { numBlocks } = this.disk;
     const block = this.random.chance(0.3)
@@ -458,7 +458,7 @@ function fill({ view }: BufferMemory, addr: number, block: number, version: numb
   }
 }
 
-/** -1 for what was never written. */
+/** -1 stands for a block that was never written. */
 function versionAt({ u8, view }: BufferMemory, addr: number, block: number, blockSize: number): number {
   const version = view.getUint32(addr, true);
   if (version === 0) return u8.subarray(addr, addr + blockSize).every((byte) => byte === 0) ? 0 : -1;
@@ -615,10 +615,10 @@ describe('a block', () => {
     expect(bench.states[0]).toBe('doubtful');
     flipBit(bench, 42);
     flipBit(bench, 43);
-    // As it may be after a crash; that cannot be told.
+    // The block may be so after a crash; this cannot be detected.
     expect(await readStatus(bench, 42)).toBe(Status.Ok);
     expect(await writeStatus(bench, 43)).toBe(Status.Ok);
-    // The one page in memory is another one now.
+    // Another page is now the only one in memory.
     expect(await readStatus(bench, 1000)).toBe(Status.Ok);
     flipBit(bench, 43);
     expect(await readStatus(bench, 42)).toBe(Status.Ok);
@@ -677,7 +677,7 @@ describe('on blocks of 512 bytes', () => {
     flipBit(bench, 8 * 42 + 3);
     expect(await writeStatus(bench, 8 * 42 + 5)).toBe(Status.Ok);
     expect(await readStatus(bench, 8 * 42 + 5)).toBe(Status.IoError);
-    // Not by writing what is damaged either: there may be more.
+    // A write of the damaged block does not do so either, because more blocks may be damaged.
     expect(await writeStatus(bench, 8 * 42 + 3)).toBe(Status.Ok);
     expect(await readStatus(bench, 8 * 42 + 3)).toBe(Status.IoError);
     await bench.all(() => bench.write(8 * 42, 8));
@@ -750,7 +750,7 @@ describe('pages of sums', () => {
     expect(await readStatus(bench, 3)).toBe(Status.Ok);
     expect(await writeStatus(bench, 3)).toBe(Status.Ok);
     expect(await readStatus(bench, 3)).toBe(Status.Ok);
-    // Written over, it can be read again.
+    // After it is overwritten, it can be read again.
     expect(await readStatus(bench, 650)).toBe(Status.Ok);
     flipBit(bench, 3);
     expect(await readStatus(bench, 3)).toBe(Status.IoError);

@@ -147,7 +147,7 @@ describe('a start by force', () => {
     expect(array.journal!.slots).toEqual([1]);
     await volume.write(0, blocks(64, 7));
     await volume.flush();
-    // Where it is in doubt, what is there of other members can be written too.
+    // Where redundancy is inconsistent, blocks of other members can be written, too.
     await volume.write(192, blocks(1, 8));
     const crashed = await start(disks.map((disk) => disk?.bytes.slice() ?? null));
     const there = openVolume(crashed.rig, 'a');
@@ -164,11 +164,11 @@ describe('a start by force', () => {
 
   it('journals the columns of a strip that are not in doubt, and they survive a crash in a write over both', async () => {
     const { rig, disks, volume } = await forced();
-    // Columns 0 to 15 of the first stripe are made good, 16 to 31 are still in doubt.
+    // Columns 0 to 15 of the first stripe are made consistent; 16 to 31 are still inconsistent.
     await volume.write(32, blocks(16, 7));
     await volume.flush();
     expect(await seen(volume, [32, 47, 48])).toEqual([7, 7, 'EIO']);
-    // Slot 0 gets its part of a write over all columns, the parity on slot 2 does not.
+    // Slot 0 gets its part of a write to all columns; the parity on slot 2 is not written.
     disks[2]!.fault = (io) => (io.type === IoType.Write && io.offsetBlocks >= dataAt ? null : Status.Ok);
     void volume.write(0, blocks(32, 8)).catch(() => undefined);
     await until(() => disks[2]!.held.length > 0, 'the parity is held back');
@@ -294,7 +294,7 @@ it.each(['raid1', 'raid5f'])(
     const { disks, volume, rig } = await build(level, 3);
     const held = disks.map((disk) => disk.held);
     const isData = (type: IoType, offsetBlocks: number): boolean => type === IoType.Write && offsetBlocks >= dataAt;
-    // The first member has what the others get only later.
+    // The first member has the write, which the others get later.
     for (const disk of disks.slice(1)) disk.fault = (io) => (isData(io.type, io.offsetBlocks) ? null : Status.Ok);
     const bytes = blocks(1, 1);
     const written = volume.write(0, bytes);

@@ -32,7 +32,7 @@ async function restart(disks: Disks, faults: Record<number, RamDisk['fault']> = 
   return { rig, disks: plugged };
 }
 
-/** Many turns: whatever can happen has happened. */
+/** Runs so many turns that everything that can happen has happened. */
 async function turns(): Promise<void> {
   for (let turn = 0; turn < 60; turn++) await new Promise((resolve) => setImmediate(resolve));
 }
@@ -108,7 +108,7 @@ describe('an array that was not stopped cleanly', () => {
         const { members } = superblockOf(disk);
         expect(members[1]!.state, what).toBe(members[0]!.state);
       }
-      // Once it is in order again, everything is there.
+      // Once the member works again, the array starts with all members.
       disks[1]!.fault = () => Status.Ok;
       await rig.arrays.startDegraded('a');
       expect(arrayOf(rig, 'a').numInSync, what).toBe(3);
@@ -130,7 +130,7 @@ describe('an array that was not stopped cleanly', () => {
     });
     expect(failures).toBeGreaterThan(0);
     expect(arrayOf(rig, 'a').state).toBe('configuring');
-    // The resync waits in its first read.
+    // The resync is held in its first read.
     disks[0]!.fault = ({ type, offsetBlocks }) => (type === IoType.Read && offsetBlocks >= dataOffset ? null : Status.Ok);
     await rig.arrays.startDegraded('a');
     const array = arrayOf(rig, 'a');
@@ -162,7 +162,7 @@ describe('an array that was not stopped cleanly', () => {
       });
       expect(arrayOf(again.rig, 'a').state, level).toBe('configuring');
       expect(failures, level).toBeGreaterThan(0);
-      // The resync that a raid6 can do, after which it lets go of the member, waits in its first read.
+      // The resync that a raid6 can do, after which it removes the member, is held in its first read.
       again.disks[2]!.fault = ({ type }) =>
         arrayOf(again.rig, 'a').process !== null && type === IoType.Read ? null : Status.Ok;
       await again.rig.arrays.startDegraded('a');
@@ -207,7 +207,7 @@ it('a block that a rebuild could not work out is no reason to give it up when a 
   const isBad = (offset: number, count: number): boolean => offset <= dataOffset + 5 && dataOffset + 5 < offset + count;
   disks[0]!.fault = ({ type, offsetBlocks, numBlocks }) =>
     type === IoType.Read && isBad(offsetBlocks, numBlocks) ? Status.IoError : Status.Ok;
-  // It stops before its last window.
+  // The process is held before its last window.
   disks[1]!.fault = ({ type, offsetBlocks }) => (type === IoType.Write && offsetBlocks > dataOffset + 2048 ? null : Status.Ok);
   await rig.arrays.addBaseBdev('a', 'm1');
   await until(() => disks[1]!.held.length > 0 && (array.process?.offsetBlocks ?? 0) > 0, 'the first window is filled');

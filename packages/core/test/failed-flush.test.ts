@@ -41,14 +41,14 @@ async function build(level: 'raid1' | 'raid5f', members = 3): Promise<Process> {
   return restart({ disks });
 }
 
-/** The disks as they are, or as a power cut leaves them, without some, in another process. */
+/** Returns another process that has these disks, without some of them, as they are or as a power cut leaves them. */
 async function restart(
   from: { readonly disks: Process['disks'] },
   how: { cutPower?: boolean; without?: readonly number[]; fault?: VolatileDisk['fault'] } = {},
 ): Promise<Process> {
   const rig = newRig({ memoryBytes: 16 << 20 });
   const disks = new Map<number, VolatileDisk>();
-  // All of one moment: what is copied may be at work.
+  // All disks are copied at one moment, while I/O may be in flight.
   for (const [index, disk] of from.disks) {
     if (how.without?.includes(index) === true) continue;
     const copy = disk.copyFor(rig.registry);
@@ -89,7 +89,7 @@ async function first(volume: BlockClient, offset: number): Promise<number> {
   return bytes[0]!;
 }
 
-/** Everything agrees, and every region is clean. */
+/** Checks that redundancy is consistent, and that every region is clean. */
 async function agreed({ rig }: Process): Promise<void> {
   const array = arrayOf(rig, 'a');
   await until(() => array.process === null && array.bitmap?.regionsToResync === 0, 'everything agrees');
@@ -160,7 +160,7 @@ describe.concurrent.each(modes)('a disk that fails to flush, and %s', (mode) => 
       const after = { rig, disks: next.disks, volume: openVolume(rig, 'a') };
       expect([1, 'EIO']).toContain(await seen(after, chunk[1]));
       expect(await seen(after, chunk[0])).toBe(shown);
-      // In doubt is the region.
+      // The whole region is inconsistent.
       for (let other = 2 * strip; other < 32 * strip; other += strip) expect([1, 'EIO']).toContain(await seen(after, other));
     }
   });
@@ -175,7 +175,7 @@ describe.concurrent.each(modes)('a disk that fails to flush, and %s', (mode) => 
     expect(await first(before.volume, 2 * strip)).toBe(1);
     expect(await first(before.volume, 3 * strip)).toBe(1);
     const killed = await restart(before);
-    // At once, and not after what it does by itself.
+    // Here the power fails at once, and not after the process's own resync.
     const cutAtOnce = await restart(killed, { cutPower: true });
     expect(await first(cutAtOnce.volume, chunk[1])).toBe(1);
     expect(await first(killed.volume, chunk[1])).toBe(1);
@@ -208,7 +208,7 @@ describe.concurrent.each(modes)('a disk that fails to flush, and %s', (mode) => 
 
   it.each([
     { level: 'raid1', members: 2, at: 0 },
-    // Its parity would be on m1: nothing of it is journaled.
+    // The parity of this stripe would be on m1, so that the write is not journaled.
     { level: 'raid5f', members: 3, at: 2 * strip },
   ] as const)(
     'is not believed by a rebuild of a $level, nor by those who rely on its target',
@@ -222,7 +222,7 @@ describe.concurrent.each(modes)('a disk that fails to flush, and %s', (mode) => 
       for (const process of [before, killed]) {
         await process.rig.arrays.addBaseBdev('a', 'm1');
         await until(() => arrayOf(process.rig, 'a').numInSync === members, 'm1 is filled');
-        // It begins by itself, but later.
+        // It would also start automatically, but later.
         process.rig.arrays.startSync('a', 'resync');
         await agreed(process);
         await stop(process);
@@ -314,7 +314,7 @@ describe.concurrent.each(modes)('a disk that fails to flush, and %s', (mode) => 
     { zeros: 'zeros take room', types: [IoType.Write, IoType.WriteZeroes] },
   ])('is written anew beside blocks that have no room ($zeros): no member is failed for those', async ({ types }) => {
     const before = await build('raid1', 2);
-    // Data ends in the middle of what is written anew at a time.
+    // The data ends in the middle of a chunk of what is rewritten at a time.
     await before.volume.write(1480, blocks(strip, 2));
     const [hole, end] = [dataAt + 1480 + strip, dataAt + 2048];
     const next = await restart(await dieAtFlush(before, mode), {
@@ -338,7 +338,7 @@ describe.concurrent.each(modes)('a disk that fails to flush, and %s', (mode) => 
     await before.volume.write(chunk[0], blocks(strip, 2));
     failFlushes(before.disks.get(0)!, mode);
     await expect(before.volume.flush()).rejects.toThrow(/EIO/);
-    // Stripe 6 is as stripe 0: its entries go to the same places, which are fewer.
+    // Stripe 6 has the layout of stripe 0: its entries go to the same journal slots, of which there are fewer.
     for (let round = 0; round < 40; round++) await before.volume.write(12 * strip, blocks(strip, 3)).catch(() => undefined);
     for (const cutPower of [false, true]) {
       const next = await restart(before, { cutPower });
@@ -422,7 +422,7 @@ it.concurrent('a block that was bad is so again if what has been written there w
   await until(() => arrayOf(before.rig, 'a').numInSync === 2 && arrayOf(before.rig, 'a').process === null, 'm1 is filled');
   expect(arrayOf(before.rig, 'a').badBlocks.has(1, 5, 1)).toBe(true);
   await before.rig.arrays.removeBaseBdev('m0');
-  // The flush before the list that would not have it any more.
+  // This is the flush before the list that no longer has the block.
   failFlushes(m1, 'shows it');
   await expect(before.volume.write(5, blocks(1, 3))).rejects.toThrow(/EIO/);
   await before.volume.write(9, blocks(1, 3));
@@ -505,7 +505,7 @@ describe.each(['raid1', 'raid5f'] as const)('a member of a %s that is removed on
     // A member's flush may take 120 s.
   }, 25_000);
 
-  // Not among the others: they would take from its time.
+  // This is a test of its own, because the tests above would use up its time.
   it('keeps no other request waiting while a write to it hangs', async () => {
     const { disks, rig, volume } = await build(level, members);
     const m0 = disks.get(0)!;

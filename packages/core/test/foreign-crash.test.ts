@@ -50,7 +50,7 @@ async function start(images: Images, onWrite: (now: Images) => void = () => unde
 async function crashesIn(images: Images): Promise<Images[]> {
   const found: Images[] = [];
   const rig = await start(images, (now) => {
-    // Most flushes change nothing.
+    // Most flushes change nothing: a copy is kept only if the disks have changed since the last one.
     const last = found[found.length - 1];
     if (last === undefined || now.some((bytes, index) => isOther(bytes, last[index] ?? null))) found.push(now);
   });

@@ -57,7 +57,7 @@ async function seen(volume: BlockClient, offsets: readonly number[]): Promise<(n
   return results;
 }
 
-/** Many turns: whatever can happen has happened. */
+/** Runs so many turns that everything that can happen has happened. */
 async function turns(): Promise<void> {
   for (let turn = 0; turn < 60; turn++) await new Promise((resolve) => setImmediate(resolve));
 }
@@ -108,7 +108,7 @@ describe('after a crash without a member, and another program that merely opened
     const { rig, disks } = await start(spdkOpens(await crashedWithoutSlot1()));
     const volume = openVolume(rig, 'a');
     expect(await seen(volume, [0, 32, 64, 96, 224])).toEqual([2, 'EIO', 5, 5, 1]);
-    // A whole stripe makes it good.
+    // A write of the whole stripe makes it consistent.
     await volume.write(0, blocks(64, 7));
     expect(await seen(volume, [0, 32])).toEqual([7, 7]);
     await until(() => arrayOf(rig, 'a').journal!.slots[0] === 1, 'journaled again');
@@ -184,7 +184,7 @@ describe('an array that is created', () => {
       const strip = level === 'raid0' ? { stripSizeKb: 16 } : {};
       await rig.arrays.create({ name: 'a', level, baseBdevs: ['m0', 'm1'], superblock: true, ...strip });
       for (const { bytes } of disks) {
-        // A run of them: checksums and incarnations may have any byte.
+        // The test looks for a run of bytes, because checksums and incarnations may have any byte.
         const rest = Buffer.alloc(64, 0xee);
         expect(Buffer.from(bytes.subarray(104 * 1024 + 4096, 256 * 1024)).includes(rest)).toBe(false);
         expect(Buffer.from(bytes.subarray(512 * 1024, MiB)).includes(rest)).toBe(false);

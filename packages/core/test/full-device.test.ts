@@ -48,7 +48,7 @@ describe.each(layouts)('%s over full devices', (level, members) => {
     for (const disk of disks) disk.fault = (io) => (io.type === IoType.Flush ? Status.NoSpace : Status.Ok);
     await expect(volume.flush()).rejects.toThrow(/EIO/);
     disks.forEach(makeRoom);
-    // The devices may have dropped what they were to keep: nothing that comes later makes good for it.
+    // The devices may have dropped writes that they should keep: no later write replaces these.
     await expect(volume.flush()).rejects.toThrow(/EIO/);
     await expect(volume.write(0, blocks(64, 1), { fua: true })).rejects.toThrow(/EIO/);
   });

@@ -104,16 +104,16 @@ describe('without redundancy', () => {
     for (const [found, unit] of units.entries()) {
       rot(disks[0]!, unit);
       await expect(volume.read(unit * together, 1)).rejects.toThrow('EIO');
-      // The power fails with the answer.
+      // The power fails at the moment of the answer.
       const after = await startFrom(disks);
       const joined = found === 5 ? [1, 2, 3] : [];
-      // 9 and 11 are one from the fifth on; from the sixth on so are 0 and 4.
+      // From the fifth block on 9 and 11 share a range; from the sixth on so do 0 and 4.
       const between = found >= 4 ? [10, ...joined] : [];
       expect(await unreadable(after.volume)).toEqual(whole(...units.slice(0, found + 1), ...between).sort((a, b) => a - b));
       expect(arrayOf(after.rig, 'a').badBlocks.size).toBeLessThanOrEqual(mostBadRanges);
       await stop(after);
     }
-    // What is written is good again.
+    // Blocks that are written are valid again.
     await volume.write(0, numbered);
     expect(await unreadable(volume)).toEqual([]);
     expect(arrayOf(rig, 'a').badBlocks.isEmpty).toBe(true);
@@ -166,12 +166,12 @@ describe('without redundancy', () => {
   it('joins nothing at a stop, and forgets nothing', async () => {
     const built = await make('concat', 2);
     const array = arrayOf(built.rig, 'a');
-    // As many as a process may list.
+    // This is as many as a process may list.
     for (const unit of [30, 50]) {
       rot(built.disks[0]!, unit);
       await expect(built.volume.read(unit * together, 1)).rejects.toThrow('EIO');
     }
-    // Only a write has met them, which has been told nothing of it.
+    // Only a write has detected them, and it did not report them.
     for (const unit of units) {
       rot(built.disks[0]!, unit);
       array.noteDamage(0, unit * together, together);
@@ -186,7 +186,7 @@ describe('without redundancy', () => {
     const built = await make('concat', 2, 8);
     const { badBlocks } = arrayOf(built.rig, 'a');
     for (let at = count; at < 14_000; at += 1000) await built.volume.write(at, blocks(1000, 1));
-    // A second look finds all of these to be good.
+    // A second read finds that all of these are valid.
     for (let note = 0; badBlocks.canNote; note++) badBlocks.noteDamage(0, count + 3 * note, 1);
     rot(built.disks[0]!, 4);
     await expect(built.volume.read(4 * together, 1)).rejects.toThrow('EIO');
@@ -206,7 +206,7 @@ describe('with redundancy', () => {
     const array = arrayOf(built.rig, 'a');
     const [disk] = built.disks as [RamDisk, RamDisk];
     array.slotAt(1).readPreference = 'write-mostly';
-    // Nothing is healed.
+    // No block is repaired.
     disk.fault = ({ offsetBlocks, type }) => (type === IoType.Write && offsetBlocks >= dataAt ? null : Status.Ok);
     for (const unit of units) {
       rot(disk, unit);

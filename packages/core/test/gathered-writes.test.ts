@@ -25,13 +25,13 @@ async function filled(level: string, members = 4): Promise<Built> {
 
 const counts = () => ({ ...arrayOf(built.rig, 'a').gatheredWrites });
 
-/** What the blocks hold, a byte of each. */
+/** Returns one byte of each block. */
 async function seen(first: number, count: number): Promise<number[]> {
   const bytes = await built.volume.read(first, count);
   return Array.from({ length: count }, (_, block) => bytes[block * 512]!);
 }
 
-/** Parity says what members hold, each of them as its disk has it. */
+/** Checks that parity matches the data on the members' disks. */
 function expectAgreement(): void {
   const { disks, rig } = built;
   const { module } = arrayOf(rig, 'a');
@@ -70,7 +70,7 @@ describe.each(['raid5f', 'raid6'])('%s: writes that follow one another', (level)
   it('are whole stripes where they fill one: nothing of it is read', async () => {
     const { disks, volume } = await filled(level);
     const stripe = arrayOf(built.rig, 'a').stripe().arrayBlocks;
-    // The last write of the stripe in front keeps the stream going.
+    // The last write of the preceding stripe continues the stream.
     for (const disk of disks) disk.log.length = 0;
     await Promise.all([
       volume.write(stripe - 1, blocks(1, 3)),
@@ -109,7 +109,7 @@ describe.each(['raid5f', 'raid6'])('%s: writes that follow one another', (level)
     ]);
     expect(counts()).toEqual({ requests: 4, operations: 2, failed: 0 });
     const flushed = disks.filter(({ log }) => log.includes('flush'));
-    // Of one write alone: a data member, and parity.
+    // The I/O of a single write: a data member, and parity.
     expect(flushed).toHaveLength(level === 'raid5f' ? 2 : 3);
     expect(await seen(0, 6)).toEqual([2, 3, 4, 5, 6, 7]);
   });
@@ -126,7 +126,7 @@ describe.each(['raid5f', 'raid6'])('%s: writes that follow one another', (level)
   it('go one by one once the array has no member left to lose', async () => {
     const { disks, rig, volume } = await filled(level);
     const lost = level === 'raid5f' ? [0] : [0, 1];
-    // The first write throws them out, and the others have waited for it.
+    // The first write removes the members, and the others have waited for it.
     for (const slot of lost)
       disks[slot]!.fault = (io) => (io.offsetBlocks >= dataOffset && io.type !== IoType.Flush ? Status.IoError : Status.Ok);
     await Promise.all(Array.from({ length: 8 }, (_, block) => volume.write(block, blocks(1, 2))));

@@ -45,7 +45,7 @@ it('a growth leaves a device alone that is still being looked at', async () => {
   const { rig, disks, volume } = await build('raid1', 2, { mebibytes: 2.5 });
   await volume.write(0, blocks(8, 1));
   await rig.arrays.removeBaseBdev('m1');
-  // It is not known yet whose it is.
+  // It is not known yet to which array the device belongs.
   const bytes = new Uint8Array(7 * MiB).fill(0x77);
   const { disk: foreign } = await plugIn(rig.registry, { name: 'm9', uuid: memberUuid(9), bytes: bytes.slice() });
   foreign.fault = (io) => (io.type === IoType.Read ? null : Status.Ok);
@@ -58,7 +58,7 @@ it('a growth leaves a device alone that is still being looked at', async () => {
   foreign.fault = () => Status.Ok;
   for (const io of foreign.held.splice(0)) foreign.finish(io, Status.Ok);
   await added;
-  // It is a member now, and both have room.
+  // The device is a member now, and both members have room.
   await until(() => volume.numBlocks === 4.5 * 2048, 'it has grown');
 });
 
@@ -130,7 +130,7 @@ it.each([
   const array = arrayOf(rig, 'a');
   const { numBlocks } = array;
   const sizes = array.slots.map(({ dataSize }) => dataSize);
-  // Superblocks and headers find no room.
+  // There is no room for superblocks and headers.
   for (const disk of disks)
     disk.fault = (io) => (io.type === IoType.Write && io.offsetBlocks < 256 ? Status.NoSpace : Status.Ok);
   disks.forEach((disk, index) => rig.registry.get(`m${index}`)!.resize(disk.grow(2 * MiB)));
@@ -152,7 +152,7 @@ it.each(['raid1', 'raid5f', 'raid10'])(
     const { rig, disks, volume } = await build(level, 4);
     await volume.write(0, blocks(64, 1));
     await plugIn(rig.registry, { name: 'new', uuid: memberUuid(9), bytes: new Uint8Array(5 * MiB) });
-    // The replaced one takes its time to be cleared.
+    // The clearing of the replaced member is slow.
     const old = disks[1]!;
     let isHeld = true;
     const isOut = (): boolean => arrayOf(rig, 'a').slots[1]?.name === 'new';

@@ -64,7 +64,7 @@ describe.each(levels)('%s', (level, members) => {
   it('reads zeros around a first write, at whatever moment the power fails', async () => {
     const first = await machineWith(level, members, 2 * TiB);
     const volumeBlocks = first.openVolume().numBlocks;
-    // On a page of the map that lies behind the first MiB.
+    // The region is on a page of the bitmap behind the first MiB.
     const place = Math.floor(volumeBlocks * 0.9);
     first.cut(CutMode.KeepAll);
     for (const mode of [CutMode.LoseAll, CutMode.Random]) {
@@ -121,7 +121,7 @@ describe.each(levels)('%s', (level, members) => {
   }, 60_000);
 });
 
-/** As SPDK reads and writes superblocks: nothing behind them. */
+/** The store reads and writes superblocks as SPDK does, without anything behind them. */
 const withoutExtension: SuperblockStore = {
   reservedBytes: spdkSuperblockStore.reservedBytes,
   read: (descriptor) => spdkSuperblockStore.read(descriptor),
@@ -192,7 +192,7 @@ describe('regions in groups', () => {
     for (const log of logs) log.length = 0;
     await volume.write(0, blocks(1, 9));
     await volume.write(2 * regionBlocks, blocks(1, 9));
-    // Data, and no more bits.
+    // Only data is written, and no bits are set.
     for (const log of logs) expect(log).toEqual(['write 2048+1', `write ${2048 + 2 * regionBlocks}+1`]);
   }, 30_000);
 

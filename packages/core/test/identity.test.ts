@@ -66,7 +66,7 @@ it('a blank disk is filled once the array has been started without the absent me
 it('the member that an array waits for can be added by hand, another one of its members cannot', async () => {
   const images = await imagesOf('raid0', 2);
   const { rig } = await putTogether([images[0]!, null]);
-  // Claimed by another user when it appeared, so that it was not looked at.
+  // Another user had claimed the device when it appeared, so that it was not examined.
   const registered = plugIn(rig.registry, { name: 'm1', uuid: memberUuid(1), bytes: images[1]!.slice() });
   const other = rig.registry.open('m1', { writable: true });
   other.claim('another user');
@@ -159,7 +159,7 @@ it('a copy of a mirror is not started by itself while the other one may know bet
   await until(() => array.startError !== null, 'it has waited for long enough');
   expect(array.startError).toMatch(/slot 1 may have been used without the others/);
   expect(array.state).toBe('configuring');
-  // The other one comes late.
+  // The other member appears late.
   await plugIn(again.registry, { name: 'm1', uuid: memberUuid(1), bytes: disks[1]!.bytes.slice() });
   await until(() => again.registry.get('a') !== undefined && arrayOf(again, 'a').numInSync === 2, 'both are there');
   expect(await openVolume(again, 'a').read(0, 8)).toEqual(blocks(8, 2));
@@ -211,7 +211,7 @@ it('of two incomplete arrays of one name none is started by itself', async () =>
     return disks.map(({ bytes }) => bytes);
   };
   const images = [...(await made(0)), ...(await made(3))];
-  // Long enough for all of them to be seen.
+  // The wait is long enough for all of them to be examined.
   const { rig } = await putTogether(
     images.map((bytes, index) => (index % 3 === 1 ? null : bytes)),
     { order: [0, 3, 2, 5], assembly: { degradedStartMs: 2000 } },
@@ -221,7 +221,7 @@ it('of two incomplete arrays of one name none is started by itself', async () =>
     ['configuring', true],
     ['configuring', true],
   ]);
-  // The second one is whole: it is what its name says.
+  // The second array is complete, so that it has the name.
   await plugIn(rig.registry, { name: 'm4', uuid: memberUuid(4), bytes: images[4]! });
   await rig.registry.waitForExamine();
   expect(arrayOf(rig, 'a').state).toBe('online');
@@ -255,7 +255,7 @@ it.each(['raid0', 'concat', 'raid1', 'raid5f'])(
       new RegExp(`m[01] has the uuid ${memberUuid(0).slice(0, -1)}[01], of slot [01], but the header on it says member`),
     );
     expect(Buffer.compare(disks[0]!.bytes, images[1]!)).toBe(0);
-    // Under their own they are taken.
+    // With their own uuids they are accepted.
     const { rig: again } = await putTogether(images);
     for (let strip = 0; strip < 4; strip++)
       expect(await openVolume(again, 'a').read(strip * 32, 32)).toEqual(blocks(32, 1 + strip));

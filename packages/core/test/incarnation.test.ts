@@ -13,7 +13,7 @@ it('what an array of the same uuid left on its members says nothing of the array
   await rig.arrays.create({ name: 'a', level: 'raid1', baseBdevs: ['m0', 'm1'], superblock: true, uuid, force: true });
   const fresh = openVolume(rig, 'a');
   expect(await fresh.read(0, 8)).toEqual(blocks(8, 0));
-  // A crash.
+  // This is a crash.
   const again = newRig();
   for (const [index, disk] of disks.entries())
     await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: disk.bytes.slice() });

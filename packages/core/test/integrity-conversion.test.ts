@@ -108,7 +108,7 @@ it.each(levels)(
     const before = volume.numBlocks;
     await expect(rig.arrays.enableIntegrity('a')).rejects.toThrow(/m0 \(slot 0\) lacks \d+ blocks.*Larger members have/);
     expect(await rig.arrays.enableIntegrity('a', { whenRoom: true })).toBe(false);
-    // Half of it: the array does not take that for data.
+    // Only half of the room is added: the array does not use that for data.
     await enlarge(built, 4 * KiB);
     expect(volume.numBlocks).toBe(before);
     await enlarge(built, room);
@@ -129,7 +129,7 @@ it.each(levels)(
     await expectData(again, before);
     await again.volume.write(0, blocks(512, 1));
     await after.resizing;
-    // What checksums had is data's again.
+    // The room of the checksums is used for data again.
     await enlarge(again, 128 * KiB);
     expect(again.volume.numBlocks).toBeGreaterThan(size);
     await stop(again);
@@ -176,7 +176,7 @@ it.each([
   });
   expect(images.length).toBeGreaterThan(20);
   const seen = { with: 0, partly: 0, without: 0 };
-  // Some of them, all over: each is a whole start.
+  // Only some of them are tried, evenly distributed, because each takes a whole start.
   for (const image of images.filter((_, index) => index % 6 === 1)) {
     const after = await startFrom(image);
     const { sums } = arrayOf(after.rig, 'a');
@@ -212,7 +212,7 @@ it('believes no checksum of a member that was away when they were turned off', a
   expect(arrayOf(again.rig, 'a').hasIntegrity).toBe(false);
   await again.rig.arrays.addBaseBdev('a', 'm1').catch(() => undefined);
   await until(() => arrayOf(again.rig, 'a').numInSync === 2 && arrayOf(again.rig, 'a').process === null, 'it is filled');
-  // Behind the data of both is what checksums were there.
+  // The former checksums are still behind the data of both.
   await again.rig.arrays.enableIntegrity('a', { whenRoom: true });
   await enlarge(again, room);
   await isConverted(again);
@@ -231,11 +231,11 @@ it('gives what a disk returns once, and not again, no checksum', async () => {
   let reads = 0;
   await rig.arrays.enableIntegrity('a', { whenRoom: true });
   disk.fault = ({ numBlocks, offsetBlocks, type }) => {
-    // It is read twice to be summed.
+    // Data is read twice before it gets a checksum.
     if (type !== IoType.Read || offsetBlocks !== dataAt || numBlocks < 64 || ++reads !== 2) return Status.Ok;
     const at = offsetBlocks * 512;
     disk.bytes[at + 77]! ^= 4;
-    // It is as it was before it is read again.
+    // The block is restored before it is read again.
     setImmediate(() => (disk.bytes[at + 77]! ^= 4));
     return Status.Ok;
   };
@@ -257,7 +257,7 @@ it('waits for a member that leaves, and knows what it lacks when it is back', as
   const size = volume.numBlocks;
   rig.arrays.setProcessOptions({ windowSizeKb: 64 });
   await rig.arrays.enableIntegrity('a', { whenRoom: true });
-  // The other one is being read.
+  // The other member is being read.
   const [disk] = disks as [RamDisk, RamDisk];
   disk.fault = ({ offsetBlocks, type }) => (type === IoType.Read && offsetBlocks >= dataAt + 1024 ? null : Status.Ok);
   await enlarge(built, room);
@@ -380,7 +380,7 @@ it('keeps what only checksums know of damage when they are turned off', async ()
   await rig.arrays.removeBaseBdev('m1');
   const [disk] = disks as [RamDisk];
   disk.bytes[dataAt * 512 + 77]! ^= 4;
-  // It is found by a client's read, which has not been answered.
+  // A client's read detects it, and has not been answered.
   const found = volume.read(0, 8).catch(() => 'EIO');
   await rig.arrays.disableIntegrity('a');
   expect(await found).toBe('EIO');
@@ -459,7 +459,7 @@ it('keeps checksums that can neither be recorded nor given up, and records them 
   for (const disk of disks)
     disk.fault = ({ offsetBlocks, type }) => (type === IoType.Write && offsetBlocks < dataAt ? null : Status.Ok);
   void enlarge(built, room);
-  // What is recorded before is let through.
+  // Records from before that are not held.
   await until(() => {
     if (!array.hasIntegrity) free(Status.Ok);
     return array.hasIntegrity && disks.every(({ held }) => held.length > 0);
@@ -498,7 +498,7 @@ it('gives after a crash what was read around damage before it is on record that 
   await isConverted(built);
   await rig.arrays.disableIntegrity('a');
   rig.arrays.setProcessOptions({ windowSizeKb: 16 });
-  // The first window does not come to its end, and no other one counts before it.
+  // The first window does not complete, and no later one is recorded before it.
   second.fault = ({ offsetBlocks, type }) => (type === IoType.Read && offsetBlocks === dataAt ? null : Status.Ok);
   await rig.arrays.enableIntegrity('a', { whenRoom: true });
   await enlarge(built, room);
@@ -507,7 +507,7 @@ it('gives after a crash what was read around damage before it is on record that 
   await until(() => array.bitmap!.isSettled(1024, 8), 'the region is clean');
   expect(array.sums!.summedTo).toBe(0);
   array.slotAt(1).readPreference = 'write-mostly';
-  // It is not healed.
+  // The block is not repaired.
   first.fault = ({ offsetBlocks, type }) => (type === IoType.Write && offsetBlocks === dataAt + 1024 ? null : Status.Ok);
   first.bytes[(dataAt + 1024) * 512 + 77]! ^= 4;
   expect((await volume.read(1024, 1))[77]).toBe(7);

@@ -138,7 +138,7 @@ it.each([
   const images: Uint8Array[][] = [];
   const [, disk] = disks as [RamDisk, RamDisk];
   disk.fault = ({ offsetBlocks, type }) => {
-    // In front of the data are the records; the other member is ahead of them, or behind.
+    // The records are in front of the data; the other member is ahead of this one, or behind.
     const isStep = type === IoType.Flush || (type === IoType.Write && offsetBlocks < dataAt);
     if (isStep) images.push(disks.map(({ bytes }) => bytes.slice()));
     return Status.Ok;
@@ -223,7 +223,7 @@ it('does not move its checksums onto pages of a growth that has failed', async (
   const { disks, volume } = built;
   const before = volume.numBlocks;
   expect(before).toBe(959 * 8);
-  // The write-intent bitmap.
+  // These blocks hold the write-intent bitmap.
   for (const disk of disks)
     disk.fault = ({ offsetBlocks, type }) =>
       type === IoType.Write && offsetBlocks >= 256 && offsetBlocks < dataAt ? Status.NoSpace : Status.Ok;
@@ -250,7 +250,7 @@ it('asks a device that comes while it grows for the room of what it grows to', a
   const before = volume.numBlocks;
   const array = arrayOf(rig, 'a');
   const [disk] = disks as [RamDisk];
-  // Its pages have moved, and its data is about to be more.
+  // Its pages have moved, and its data area is about to grow.
   disk.fault = ({ offsetBlocks, type }) => {
     const isIt = type === IoType.Read && offsetBlocks >= dataAt + before && array.sums?.areaAt !== before;
     return isIt && array.sums?.movesTo === null && disk.held.length === 0 ? null : Status.Ok;

@@ -45,7 +45,7 @@ it('keeps what a degraded array holds readable when another program ran it befor
     bytes.set(encodeSuperblock({ ...superblock, seqNumber: superblock.seqNumber + 1 }));
     images.set(index, bytes);
   }
-  // Nothing is read before all of it has been made clean.
+  // Nothing is read before all regions are clean.
   const first = await startFrom(images);
   await stop(first.rig, first.volume);
   const second = await startFrom(imagesOf(first.disks));
@@ -209,7 +209,7 @@ it.each(['later', 'at once'])('lists damage that only a write has met, when the 
   await stop(rig, volume);
   const again = await startFrom(new Map([[0, disk.bytes]]));
   expect(areListed(arrayOf(again.rig, 'a'))).toBe(true);
-  // Whatever becomes of the checksums.
+  // This holds whatever happens to the checksums.
   await again.rig.arrays.disableIntegrity('a');
   await expect(again.volume.read(5, 1)).rejects.toThrow('EIO');
   expect(new Set(await again.volume.read(24, 40))).toEqual(new Set([6]));
@@ -256,7 +256,7 @@ it('lists what it knows of damage on a member that has left, when checksums are 
   const [, disk] = disks as [RamDisk, RamDisk];
   await until(() => array.bitmap!.count(RegionState.Dirty) === 0, 'the region is clean');
   disk.bytes[dataAt * 512 + 7]! ^= 4;
-  // It cannot be given what it should hold.
+  // Its contents cannot be reconstructed.
   disk.fault = ({ offsetBlocks, type }) => (type === IoType.Write && offsetBlocks >= dataAt ? Status.IoError : Status.Ok);
   array.slotAt(0).readPreference = 'write-mostly';
   await volume.read(0, 8);
@@ -311,7 +311,7 @@ it('knows as much of the damage of a member as before, when its successor could 
     bytes: new Uint8Array(disk.bytes.length),
   });
   successor.fault = ({ offsetBlocks, type }) => (type === IoType.Write && offsetBlocks === 0 ? Status.IoError : Status.Ok);
-  // As when a part of it has been written, and its repair was dropped.
+  // The state is that after a write of a part of it whose repair was dropped.
   array.badBlocks.noteDamage(0, 8, 8);
   await rig.arrays.replaceBaseBdev('a', 'm0', 'new');
   await until(() => array.history.some(({ type }) => type === 'replace'), 'the replacement has ended');
@@ -323,7 +323,7 @@ it('knows as much of the damage of a member as before, when its successor could 
 it('fails no member because another one holds all memory from which checksums are written', async () => {
   const { rig, disks, volume } = await build('raid1', 3, { integrity: true, mebibytes: 72 });
   const [disk] = disks as [RamDisk];
-  // As many pages as are written at a time, and one more.
+  // There is one page more than are written at a time.
   for (let page = 0; page < 33; page++) await volume.write(page * 480 * 8, blocks(8, 1));
   const end = dataAt + volume.numBlocks;
   rig.arrays.setMemberOptions({ ioTimeoutMs: 30 });

@@ -73,7 +73,7 @@ it.each(levels)('%s of %i gets checksums while clients read and write, and gives
   const { rig, volume } = built;
   const array = arrayOf(rig, 'a');
   const middle = Math.floor(volume.numBlocks / 2);
-  // It is damaged before: nothing says so.
+  // The block is damaged before, which cannot be detected.
   await volume.write(256, blocks(8, 9));
   const written = new Map<number, number>();
   let isOver = false;
@@ -112,7 +112,7 @@ it.each(levels)('%s of %i gets checksums while clients read and write, and gives
   await expectAll(again.volume, 256, 8, 9);
   rot(again, 8);
   expect(await bytesOf(again.volume, 7, 2)).toEqual([1, 'EIO']);
-  // What they have found stays found, and what is not is not any more.
+  // Damage that they have detected stays recorded; other damage is no longer detected.
   await again.rig.arrays.disableIntegrity('a');
   const after = arrayOf(again.rig, 'a');
   expect(after).toMatchObject({ hasIntegrity: false, bitmap: null, sums: null });
@@ -297,7 +297,7 @@ it('says that nothing is proven before it has been passed, and goes on with it a
   await held(built);
   expect(array).toMatchObject({ isUnproven: true });
   expect(array.process).toMatchObject({ type: 'resum' });
-  // Users are not made to wait for it.
+  // Users do not wait for it.
   await volume.write(64, blocks(8, 7));
   await expectAll(volume, 64, 8, 7);
   const images = imagesOf(built);
@@ -309,7 +309,7 @@ it('says that nothing is proven before it has been passed, and goes on with it a
   rot(after);
   expect(await bytesOf(after.volume, 7, 2)).toEqual(['EIO', 1]);
   await stop(after);
-  // They are turned off in the middle of it.
+  // Checksums are turned off while it runs.
   const off = rig.arrays.disableIntegrity('a');
   letGo(built);
   await off;
@@ -376,7 +376,7 @@ it('gives what a disk returns once, and not again, no checksum, and writes it no
       if (type !== IoType.Read || offsetBlocks !== dataAt || numBlocks < 64 || lies > 0) return Status.Ok;
       lies++;
       rot(seen);
-      // It is as it was before it is read again.
+      // The block is restored before it is read again.
       setImmediate(() => rot(seen));
       return Status.Ok;
     };

@@ -66,10 +66,10 @@ describe.each([
     rot(disks[0]!, dataAt + 12);
     const wanted = Array.from({ length: 64 }, (_, at) => (at >= 8 && at < 16 ? 'EIO' : 5));
     expect(await bytesOf(volume, 0, 64)).toEqual(wanted);
-    // However often it is read, and looked at once more before it is listed.
+    // The result is the same however often the block is read, and it is read once more before it is listed.
     expect(errorsOf(rig)[0]).toBe(1);
     expect(rig.events).toContainEqual(expect.objectContaining({ type: 'checksumError', slot: 0, member: 'm0' }));
-    // The power fails with the answer, in the middle of writes to the region.
+    // The power fails at the moment of the answer, while the region is being written.
     const after = await startFrom(disks);
     expect(await bytesOf(after.volume, 0, 64)).toEqual(wanted);
     await arrayOf(after.rig, 'a').processEnded;
@@ -173,7 +173,7 @@ describe.each([
     // A write that failed has lost nothing else.
     await volume.flush();
     expect(arrayOf(rig, 'a').lostFlushes).toBe(0);
-    // A flush that failed may have.
+    // A flush that failed may have lost others.
     disks[1]!.fault = ({ type }) => (type === IoType.Flush ? Status.IoError : Status.Ok);
     await expect(volume.write(volume.numBlocks - 8, blocks(8, 7))).rejects.toThrow('EIO');
     disks[1]!.fault = () => Status.Ok;

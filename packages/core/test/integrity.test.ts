@@ -92,7 +92,7 @@ describe.each([
     await stop(built.rig, built.volume);
     const second = await startFrom(built.disks.map(({ bytes }) => bytes));
     await second.volume.write(0, blocks(192, 2));
-    // The power fails: nothing more is written.
+    // The power fails, so that nothing more is written.
     const images = second.disks.map(({ bytes }) => bytes.slice());
     const third = await startFrom(images);
     expect(new Set(await third.volume.read(0, 192))).toEqual(new Set([2]));
@@ -282,7 +282,7 @@ it('loses nothing for good that the only copy can read a while later', async () 
   await stop(built.rig, built.volume);
   const { rig, disks, volume } = await startFrom([built.disks[0]!.bytes]);
   const [disk] = disks as [RamDisk];
-  // Twice, and not again.
+  // The block is read twice, and not again.
   let left = 2;
   disk.fault = (io) => {
     const lies = io.type === IoType.Read && io.offsetBlocks === dataAt && left > 0;
@@ -410,7 +410,7 @@ it('goes on with checksums, and without the member, if a device has lost the roo
   await stop(built.rig, built.volume);
   const rig = newRig();
   for (const [index, { bytes }] of built.disks.entries()) {
-    // Its data is there, and one of two pages.
+    // The member has room for its data, and for one of two pages.
     const left = index === 1 ? (dataAt + 511 * together) * 512 : bytes.length;
     await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: bytes.slice(0, left) });
   }

@@ -18,7 +18,7 @@ const strip = 32;
 
 interface Degraded {
   rig: Rig;
-  /** Of the members that are left. */
+  /** The slots of the members that are left. */
   disks: Map<number, RamDisk>;
   volume: BlockClient;
   model: BlockModel;
@@ -72,7 +72,7 @@ function hold({ disks }: Degraded, isHeld: (index: number) => boolean): void {
   }
 }
 
-/** Many turns: whatever can happen has happened. */
+/** Runs so many turns that everything that can happen has happened. */
 async function turns(): Promise<void> {
   for (let turn = 0; turn < 60; turn++) await new Promise((resolve) => setImmediate(resolve));
 }
@@ -155,7 +155,7 @@ describe('the journal', () => {
 
   it('is read again after many writes, the last of which counts', async () => {
     const setup = await degraded(3, 0);
-    // More than the rings hold, to a few places.
+    // There are more writes than the rings have slots for, to a few offsets.
     for (let tag = 2; tag < 120; tag++) {
       const offset = (tag * 7) % 180;
       setup.model.submitted(offset, 3, tag);
@@ -163,7 +163,7 @@ describe('the journal', () => {
       setup.model.batchDone([{ offset, count: 3, tag, mayKeep: false }]);
     }
     const again = await restart(setup);
-    // And once more, from what that has left.
+    // The same start is tried once more, with the state that the first one has left.
     expect(arrayOf(again, 'a').numInSync).toBe(2);
   });
 
@@ -219,7 +219,7 @@ describe('the journal', () => {
     await setup.rig.arrays.addBaseBdev('a', 'm9');
     await arrayOf(setup.rig, 'a').processEnded;
     setup.disks.set(9, disk);
-    // With all members: not journaled.
+    // With all members, writes are not journaled.
     setup.model.submitted(40, 4, 3);
     await setup.volume.write(40, taggedBlocks(40, 4, 3, blockSize));
     setup.model.batchDone([{ offset: 40, count: 4, tag: 3, mayKeep: false }]);
@@ -234,7 +234,7 @@ describe('the journal', () => {
     disks[0]!.fault = (io) => (io.type === IoType.Write && io.offsetBlocks >= 2048 ? null : Status.Ok);
     const written = volume.write(0, blocks(4, 3));
     await until(() => disks[0]!.held.length > 0, 'a write is under way');
-    // One that is removed waits for writes under way.
+    // The removal of a member waits for writes in flight.
     const removed = rig.arrays.failMember('a', 1, 'it was failed on request');
     await turns();
     expect(arrayOf(rig, 'a').journal!.slots).toEqual([]);
@@ -249,7 +249,7 @@ describe('the journal', () => {
     hold(setup, (index) => index === 0);
     void setup.volume.write(0, taggedBlocks(0, 40, 2, blockSize)).catch(() => undefined);
     await turns();
-    // Its journal cannot be read: started by force.
+    // Its journal cannot be read, so that the array is started by force.
     const again = newRig({ memoryBytes: 24 * MiB });
     const disks: RamDisk[] = [];
     for (const [index, { bytes }] of setup.disks) {
@@ -333,7 +333,7 @@ it('of a raid6 is found again after a start that could not write it again, nor t
     ({ offsetBlocks, type }) => (changes.has(type) && (offsetBlocks < 64 || offsetBlocks >= 2048) ? Status.IoError : Status.Ok),
   );
   expect(arrayOf(failing.rig, 'a').state).toBe('configuring');
-  // Once more: what a member lost that it was to keep has no new journal.
+  // The next try fails, too: no new journal covers the writes that a member has lost.
   await expect(failing.rig.arrays.startDegraded('a')).rejects.toThrow(/was not stopped cleanly/);
   const again = await start(
     failing.disks.map(({ bytes }) => bytes),
@@ -371,7 +371,7 @@ it('of before a start by force without the map does not count in the life that b
   for (const [i, { bytes }] of disks.entries())
     await plugIn(again.registry, { name: `m${i + 1}`, uuid: memberUuid(i + 1), bytes: bytes.slice() });
   await again.registry.waitForExamine();
-  // What m0 held is not worked out from a stripe of which half is new.
+  // The data of m0 is not reconstructed from a stripe of which half is new.
   expect(arrayOf(again, 'a').startError).toMatch(/was not stopped cleanly/);
 });
 
@@ -384,7 +384,7 @@ it('of a raid6 that a start has found is not gone on with: what it says of then 
   await rig.arrays.create({ name: 'a', level: 'raid6', baseBdevs: ['m0', 'm1', 'm2', 'm3'], ...options });
   const volume = openVolume(rig, 'a');
   await volume.write(0, blocks(8 * strip, 1));
-  // The journal is for two members, one of which is there again.
+  // The journal is for two members, one of which is present again.
   await rig.arrays.removeBaseBdev('m0');
   await rig.arrays.removeBaseBdev('m1');
   await rig.arrays.addBaseBdev('a', 'm1');
@@ -449,7 +449,7 @@ it('of which an entry was lost says nothing of a region that is clean: what was 
   const [now, setTimer] = [runtime.now.bind(runtime), runtime.setTimer.bind(runtime)];
   Object.assign(runtime, { setTimer: (fn: () => void) => setTimer(fn, 1) });
   await rig.arrays.removeBaseBdev('m1');
-  // Block 0 of member 1's, which is the second chunk of the first stripe; written twice.
+  // The write goes to block 0 of member 1, which is the second chunk of the first stripe; it is written twice.
   await volume.write(strip, blocks(1, 1));
   for (const disk of disks) {
     disk.fault = (io) => {

@@ -10,7 +10,7 @@ const MiB = 1 << 20;
 /** The largest block: one holds all of the superblock. */
 const blockSize = 65_536;
 
-/** Superblocks alone, as others write them. */
+/** The members have only superblocks, as other programs write them. */
 const spdkStore = { ...spdkSuperblockStore, extension: undefined };
 /** As it was up to raidkit 0.1: arrays were created that have no room for the records. */
 const earlierStore = {
@@ -34,7 +34,7 @@ async function withDisks(
   return { rig, disks };
 }
 
-/** What an earlier owner has left: other bytes on each of them. */
+/** An earlier owner has left different bytes on each of them. */
 const used = (count: number): Uint8Array[] =>
   Array.from({ length: count }, (_, index) => new Uint8Array(4 * MiB).fill(0x31 + index));
 
@@ -118,7 +118,7 @@ it.each([
     const { rig, disks } = await withDisks(used(members), earlierStore);
     await create(rig, level, members);
     await idle(rig);
-    // A write that reached one member alone.
+    // This write reached only one member.
     const images = disks.map((disk) => disk.bytes.slice());
     images[1]!.fill(0x77, 2 * MiB, 2 * MiB + blockSize);
     const { rig: again, disks: found } = await withDisks(images);

@@ -23,7 +23,7 @@ function isData(wanted: IoType): (io: BdevIo) => boolean {
   return ({ type, offsetBlocks }) => type === wanted && offsetBlocks >= dataStart;
 }
 
-/** Has the disks hold back what is meant; gives what lets it go. */
+/** Makes the disks hold the matching I/O; returns a function that releases it. */
 function holdBack(disks: readonly RamDisk[], isMeant: (io: BdevIo) => boolean): () => void {
   for (const disk of disks) disk.fault = (io) => (isMeant(io) ? null : Status.Ok);
   return () => {
@@ -186,7 +186,7 @@ it.each([
   await left;
 });
 
-/** A level that passes over members which have left, and says that all is well. */
+/** This level skips members that were removed, and reports success. */
 const careless: RaidModule = {
   level: 'careless',
   aliases: [],
@@ -217,7 +217,7 @@ it.each([
     const { rig, disks, volume } = await build(level, members);
     await volume.write(0, blocks(96, 0x6f));
     await volume.flush();
-    // What m1 takes from now on stays in its cache.
+    // Further writes to m1 stay in its cache.
     const kept = disks[1]!.bytes.slice();
     await volume.write(0, blocks(96, 0x4e));
     disks[1]!.fault = ({ type }) => (type === IoType.Flush ? null : Status.Ok);
@@ -236,7 +236,7 @@ it.each([
     const array = arrayOf(next, 'a');
     await until(() => array.numInSync === members && array.process === null, 'all are in sync');
     const again = openVolume(next, 'a');
-    // With any member out, the others hold what was written.
+    // Checks that the data can be read without any one of the members.
     for (let out = 0; out < members; out++) {
       await next.arrays.removeBaseBdev(`m${out}`);
       expect(await again.read(0, 96)).toEqual(blocks(96, 0x4e));
@@ -266,7 +266,7 @@ it('a write is not acknowledged by an array that lacks members, whatever its lev
   await until(() => arrayOf(rig, 'a').state === 'offline', 'the array goes offline');
   release();
   expect(await done).toEqual([false]);
-  // Nor is it by one that is offline already, while users have not closed it yet.
+  // An array that is offline already does not acknowledge it either, while users have not closed it yet.
   volume.descriptor.close();
   await left;
 });
@@ -287,7 +287,7 @@ it('a call that fails a member that is leaving is told that it is out, though th
   for (const disk of disks)
     disk.fault = ({ type }) => {
       if (type !== IoType.Write) return Status.Ok;
-      // The first write is that of its departure.
+      // The first write records its removal.
       if (failures.length === 0) failures.push(rig.arrays.failMember('a', 2, 'it was failed on request'));
       return Status.IoError;
     };

@@ -55,7 +55,7 @@ function setsOf(...places: readonly (readonly [slot: number, offsetBlocks: numbe
   return [{ numBlocks: 1, places: places.map(([slot, offsetBlocks]) => ({ slot, offsetBlocks })) }];
 }
 
-/** A level of copies that lie there, in stripes of one block. */
+/** A level whose copies have these places, in stripes of one block. */
 function spread(...places: readonly (readonly [slot: number, offsetBlocks: number])[]): Partial<RaidLevel> {
   return { copyGroups: undefined, copySets: setsOf(...places) } as unknown as Partial<RaidLevel>;
 }

@@ -49,7 +49,7 @@ it('full_stripe_only still holds at the next start, and after SPDK ran the array
     await expect(volume.write(0, blocks(1, 7))).rejects.toThrow();
     await volume.write(0, blocks(64, 7));
     volume.descriptor.close();
-    // What the second start has written says it too.
+    // The records of the second start have the options, too.
     await again.arrays.stop();
   }
 });
@@ -210,7 +210,7 @@ it('an array starts whose options its level looks at itself, and says nothing of
   await rig.arrays.stop();
   const checked: unknown[] = [];
   const current = strange([], { checkOptions: (options) => void checked.push(options) });
-  // As modules were before there was a way to say it.
+  // This is a module from before the declaration existed.
   const again = rigWith(
     Object.fromEntries(Object.entries(current).filter(([key]) => key !== 'options')) as unknown as RaidModule,
   );

@@ -9,7 +9,7 @@ import { SparseMachine } from '../../../test/support/sparse-machine.js';
 
 const MiB = 1 << 20;
 const members = 3;
-/** Little, since many rigs are made. */
+/** The memory is small, because many rigs are made. */
 const memoryBytes = 16 * MiB;
 
 /** A device that is registered, and whose examination is not awaited. */
@@ -83,7 +83,7 @@ describe.each(['delete', 'stop'] as const)('%s', (how) => {
       isOver = !calls.end();
       await (ended ??= ends[how](rig));
       expectNothingLeft(rig);
-      // What was called off is not in the way of the next one.
+      // The cancelled start does not prevent the next one.
       if (how === 'delete' && !isOver && nth % 7 === 0)
         await rig.arrays.create({ name: 'a', level, baseBdevs: ['m0', 'm1', 'm2'], superblock: true, ...strip, force: true });
     }
@@ -139,7 +139,7 @@ it.each(['delete', 'stop'] as const)('%s waits for a replacement that is looking
       events.push('ended');
       expectNothingLeft(rig);
     });
-    // Time enough for an end that waits for nothing.
+    // This is enough time for a stop that waits for nothing.
     for (let turn = 0; turn < 200; turn++) await new Promise((resolve) => setImmediate(resolve));
     expect(disk.held.length > 0 ? events : []).toEqual([]);
     for (const io of disk.held.splice(0)) disk.finish(io, Status.Ok);
@@ -208,7 +208,7 @@ it('a start that failed is tried again without the old image that it had set asi
   await volume.write(0, blocks(8, 1));
   await volume.flush();
   const old = disks[1]!.bytes.slice();
-  // Twice out and in: the superblocks of today are ones that all members have had.
+  // A member is removed and added twice, so that all members have had the present superblocks.
   await rig.arrays.removeBaseBdev('m1');
   await rig.arrays.addBaseBdev('a', 'm1');
   await until(() => arrayOf(rig, 'a').numInSync === 2, 'it is filled');
@@ -235,7 +235,7 @@ it.each([Status.NotPermitted, Status.IoError])(
   async (status) => {
     const { disks, volume } = await build('raid5f', 3);
     await volume.write(0, blocks(8, 1));
-    // Not stopped: none of them can be spared.
+    // The array is not stopped cleanly, and needs all of its members.
     const again = newRig({ memoryBytes });
     const { runtime } = again.registry;
     const setTimer = runtime.setTimer.bind(runtime);
@@ -266,7 +266,7 @@ it('a device that cannot be read when it appears is examined again, until it can
   await machine.plugIn(1);
   await machine.sleep(1000);
   expect([failures > 0 && failures < 8, machine.array.state]).toEqual([true, 'configuring']);
-  // Nothing else happens: it is looked at again, and again, until it is read.
+  // The device is examined repeatedly until it can be read.
   await machine.sleep(600_000);
   expect([failures > 8, machine.array.state, machine.array.numInSync]).toEqual([true, 'online', 2]);
 });
@@ -310,7 +310,7 @@ it('a member that leaves while the map is being loaded is not recorded by a star
     expect(await opened.read(3000, 64), `gone at I/O ${nth}`).toEqual(blocks(64, 0));
     opened.descriptor.close();
     await again.arrays.stop();
-    // What the others carry now is an array, too.
+    // The superblocks of the other devices describe an array, too.
     const third = newRig({ memoryBytes });
     for (const index of [0, 1]) await plug(third, index, plugged[index]!.disk.bytes.slice()).examined;
     await third.registry.waitForExamine();

@@ -9,7 +9,7 @@ import { arrayOf, memberUuid, newRig, openVolume, until } from '../../../test/su
 const dataAt = 2048;
 const regionBlocks = 2048;
 
-/** Many turns: what has been asked for waits. */
+/** Runs so many turns that requests are waiting. */
 async function turns(): Promise<void> {
   for (let turn = 0; turn < 30; turn++) await new Promise((resolve) => setImmediate(resolve));
 }
@@ -20,7 +20,7 @@ it('a write that waited for a stripe makes no parity of a member that has missed
   disks[0]!.fault = (io) => (io.type === IoType.Write && io.offsetBlocks === dataAt ? null : Status.Ok);
   const first = volume.write(0, blocks(1, 2));
   await until(() => disks[0]!.held.length > 0, 'its data is under way');
-  // Of the same column, on the other member with data.
+  // The block is in the same column, on the other member with data.
   const second = volume.write(32, blocks(1, 3));
   await turns();
   disks[0]!.fault = () => Status.Ok;
@@ -33,7 +33,7 @@ it('a write that waited for a stripe makes no parity of a member that has missed
 
 it('a read that waited for a block gives no copy back what a member holds that has missed the write before it', async () => {
   const made = await build('raid1', 2, { mebibytes: 8 });
-  // All regions are being written, and it is killed.
+  // The process is killed while all regions are being written.
   for (let region = 0; region < 8; region++) await made.volume.write(region * regionBlocks, blocks(8, 1));
   const rig = newRig();
   rig.arrays.setProcessOptions({ maxBandwidthMbSec: 1 });

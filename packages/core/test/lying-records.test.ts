@@ -52,7 +52,7 @@ it.each(['raid1', 'raid5f', 'raid6'])(
   '%s: nor does a bit of its write-intent bitmap that turns over make a member an old image',
   async (level) => {
     const built = await crashed(level);
-    // Of two places the newer one; the other one is from before, and whole.
+    // In one of the two cases the newer copy is damaged, and the other one is older, and valid.
     for (const place of [0, 1]) {
       const images = built.images.map((image) => image.slice());
       turn(images[1]!, pagesAt + place * 4 * KiB + 100, 4);

@@ -48,7 +48,7 @@ async function plugAllIn({ rig, disks }: Pick<Process, 'rig' | 'disks'>): Promis
   await rig.registry.waitForExamine();
 }
 
-/** Users have all common buffers. Call the result to give them back. */
+/** Gives all shared buffers to users. Call the result to return them. */
 function takeAll({ registry: { buffers } }: Rig): () => void {
   const taken: number[] = [];
   for (let addr = buffers.get(1); addr >= 0; addr = buffers.get(1)) taken.push(addr);
@@ -232,7 +232,7 @@ describe.concurrent('while users have all buffers', () => {
       return type === IoType.Read ? Status.IoError : Status.Ok;
     };
     let giveBack = (): void => undefined;
-    // Its own buffer the read has by then.
+    // The read has its own buffer by then.
     const read = volume.read(0, 1);
     queueMicrotask(() => (giveBack = takeAll(rig)));
     expect(new Set(await read)).toEqual(new Set([1]));

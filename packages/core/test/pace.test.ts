@@ -8,12 +8,12 @@ it('the rate is that of late', () => {
   expect(pace.rate(500)).toBe(1);
   for (let now = 1000; now <= 60_000; now += 1000) pace.worked(1000, now);
   expect(pace.rate(60_000)).toBeCloseTo(1, 1);
-  // Ten times slower: after ten seconds two thirds of that are known, after a minute nearly all.
+  // The rate drops to a tenth: after ten seconds the estimate has followed by two thirds, after a minute almost completely.
   for (let now = 61_000; now <= 70_000; now += 1000) pace.worked(100, now);
   expect(pace.rate(70_000)).toBeCloseTo(0.1 + 0.9 / Math.E, 1);
   for (let now = 71_000; now <= 130_000; now += 1000) pace.worked(100, now);
   expect(pace.rate(130_000)).toBeCloseTo(0.1, 1);
-  // Nothing at all: it is noticed without an end of something.
+  // Nothing completes at all: this is noticed without a completion.
   expect(pace.rate(230_000)).toBeLessThan(0.001);
 });
 

@@ -13,7 +13,7 @@ for (const failing of [0, 1, 2, 3]) {
       disks[failing]!.fault = (io) =>
         io.type === IoType.Write && io.offsetBlocks >= 2048 && ++writes === nth ? Status.IoError : Status.Ok;
       await volume.write(7, blocks(14, 2));
-      // A part that there was has thrown the member out.
+      // If there was such a part, its failure has removed the member.
       expect(arrayOf(rig, 'a').slots[failing]!.isInSync).toBe(writes < nth);
       const seen = await volume.read(0, 24);
       expect(Array.from({ length: 24 }, (_, block) => seen[block * 512])).toEqual(

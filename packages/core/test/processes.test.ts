@@ -44,7 +44,7 @@ it('arrays on one disk take turns; others do not wait', async () => {
 it('an array that waits for its turn can be stopped, and a target that waits can leave', async () => {
   const rig = newRig();
   const disks = await mirrors(rig, () => ['disk']);
-  // The first one does not get on.
+  // The first process makes no progress.
   disks[0]!.fault = (io) => (io.type === IoType.Read && io.offsetBlocks >= 2048 ? null : Status.Ok);
   rig.arrays.startSync('a', 'check');
   await until(() => disks[0]!.held.length > 0, 'the first one is at work');
@@ -77,7 +77,7 @@ it('a process that is paused holds no blocks back, and lets others have its turn
   for (let window = 0; window < 8; window++) await volume.write(window * 128, new Uint8Array(512).fill(2));
   rig.arrays.startSync('b', 'check');
   await until(() => finished(rig).includes('processFinished b'), 'the other one is done');
-  // It has to wait for its turn now, and can be stopped there.
+  // The process is now queued, and can be stopped there.
   disks[2]!.fault = (io) => (io.type === IoType.Read && io.offsetBlocks >= 2048 ? null : Status.Ok);
   rig.arrays.startSync('b', 'check');
   await until(() => disks[2]!.held.length > 0, 'the other one is at work again');
@@ -104,7 +104,7 @@ it('works on several windows while no user is at work, on one while users are at
   expect(array.process!.describeFully()).toMatchObject({ paused: false, bytes_total: array.numBlocks * 512 });
   array.process!.pause();
   expect(array.process!.describeFully()).toMatchObject({ paused: true, eta_sec: null, eta_least_sec: null });
-  // A user's write that lasts; the process is to go on beside it.
+  // A user's write is slow; the process should continue beside it.
   const volume = openVolume(rig, 'a');
   disks[1]!.fault = (io) => (io.type === IoType.Write && io.offsetBlocks === 2048 ? null : Status.Ok);
   const written = volume.write(0, new Uint8Array(512).fill(3));
@@ -113,7 +113,7 @@ it('works on several windows while no user is at work, on one while users are at
   let most = 0;
   while (array.process !== null) {
     const held = disks[0]!.held.splice(0);
-    // The four that had begun before the user came.
+    // These are the four windows that had started before the user's request.
     if (array.process.offsetBlocks >= 5 * 128) most = Math.max(most, held.length);
     for (const io of held) disks[0]!.finish(io, Status.Ok);
     await new Promise((resolve) => setTimeout(resolve, 1));
@@ -167,10 +167,10 @@ it('the time that a rebuild has taken goes on over a restart', async () => {
 
 it('a resync does not vouch for what went wrong behind it', async () => {
   const { disks: before, volume } = await build('raid5f', 3, { mebibytes: 4 });
-  // In the first region and in the last one.
+  // The writes go to the first region and to the last one.
   await volume.write(0, blocks(64, 1));
   await volume.write(volume.numBlocks - 64, blocks(64, 1));
-  // A crash: both are to be resynchronised.
+  // After this crash both regions must be resynchronised.
   const rig = newRig();
   const disks: RamDisk[] = [];
   for (const [index, { bytes }] of before.entries()) {

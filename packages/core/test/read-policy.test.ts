@@ -121,7 +121,7 @@ it('is kept on the members, also when SPDK has run the array; and is the memberâ
     const array = arrayOf(again, 'a');
     expect(array.readPolicy).toBe('round-robin');
     expect(array.slots.map(({ readPreference }) => readPreference)).toEqual(['write-mostly', 'prefer', 'normal']);
-    // Its own place again, and then another device in it.
+    // The member is put back into its slot, and then another device.
     await again.arrays.removeBaseBdev('m0');
     await again.arrays.addBaseBdev('a', 'm0');
     await until(() => array.numInSync === 3, 'it is back');

@@ -98,7 +98,7 @@ it('a region of which one member alone says that it is clean is recorded as dirt
   for (let turn = 0; turn < 60; turn++) await new Promise((resolve) => setImmediate(resolve));
   expect(arrayOf(rig, 'a').numInSync).toBe(3);
   disks[1]!.fault = () => Status.Ok;
-  // Killed when the data is there, and its parity is not.
+  // The process is killed when the data is written, and its parity is not.
   disks[2]!.fault = (io) => (io.type === IoType.Write && io.offsetBlocks >= dataAt ? null : Status.Ok);
   void volume.write(0, blocks(1, 2)).catch(() => undefined);
   await until(() => disks[2]!.held.length > 0 && disks[0]!.bytes[dataAt * 512] === 2, 'the data is there');

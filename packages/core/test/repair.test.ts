@@ -63,7 +63,7 @@ it('what cannot be decided is left as it is, and said', async () => {
   expect(array.history[0]).toMatchObject({ repairedBlocks: 1, undecidedBlocks: 1 });
   expect(array.history[0]!.error).toMatch(/1 blocks differ, and no copy has the majority/);
   expect(disks.map(({ bytes }) => bytes[MiB + 10 * 512])).toEqual([good, 8, 9]);
-  // Until the operator says which copy is right.
+  // This is so until the operator says which copy is right.
   rig.arrays.startSync('a', 'repair', { source: 1 });
   await array.processEnded;
   expect(array.history[0]).toMatchObject({ error: null, repairedBlocks: 2 });

@@ -33,7 +33,7 @@ async function build(level: string, members: number): Promise<Built> {
   const strip = level === 'raid1' ? {} : { stripSizeKb: 16 };
   await rig.arrays.create({ name: 'a', level, baseBdevs, superblock: true, ...strip });
   const volume = openVolume(rig, 'a');
-  // A part is left unwritten.
+  // A part of the volume is left unwritten.
   const numBlocks = Math.floor((volume.numBlocks * 5) / 8);
   const model = new BlockModel(volume.numBlocks);
   await write(volume, model, 0, numBlocks, 1);
@@ -51,7 +51,7 @@ async function verify(volume: BlockClient, model: BlockModel, what: string): Pro
   tags.forEach((tag, block) => model.check(block, tag, what));
 }
 
-/** Writes here and there until told to stop. */
+/** Writes to random offsets until it is stopped. */
 function writer({ volume, model }: Built): { stop: () => Promise<void> } {
   let isOver = false;
   const done = (async () => {
@@ -99,7 +99,7 @@ describe.each([
     rig.arrays.startSync('a', 'check');
     await array.processEnded;
     expect(array.history[0]).toMatchObject({ type: 'check', mismatchBlocks: 0 });
-    // The new one alone knows: with it in place of another member, and the old one ignored.
+    // Only the new device has the record: the array starts with it instead of another member, and ignores the old device.
     await volume.flush();
     const names = [...disks.keys()];
     const again = await restart(disks, names);
@@ -241,11 +241,11 @@ describe.each([
       const opened = openVolume(again, 'a');
       await verify(opened, model, 'at once');
       await write(opened, own, 0, own.numBlocks, 99);
-      // In doubt it would not be started without a member.
+      // With inconsistent regions it would not be started without a member.
       await until(() => arrayOf(again, 'a').bitmap?.regionsToResync === 0, 'redundancy agrees');
       opened.descriptor.close();
       await again.arrays.stop();
-      // The one that was not taken may come first the next time.
+      // The device that was not used may appear first the next time.
       for (const later of [
         order,
         ['new', ...names.filter((name) => name !== 'new')],
@@ -267,7 +267,7 @@ describe.each([
     const built = await build(level, members);
     const { rig, disks, model } = built;
     const images: Map<string, Uint8Array>[] = [];
-    // A picture of all disks at many moments, in the middle of things.
+    // Copies of all disks at many moments, while I/O is in flight.
     for (const disk of disks.values()) {
       let count = 0;
       const before = disk.fault;
@@ -292,12 +292,12 @@ describe.each([
       expect(array.numInSync).toBe(members);
       const reader = openVolume(again, 'a');
       await verify(reader, model, `with ${String(array.slots[1]!.name)}`);
-      // What was being written is in doubt until the resync has been there.
+      // Regions that were being written are inconsistent until the resync has covered them.
       await array.processEnded;
       await again.arrays.removeBaseBdev('m0');
       await verify(reader, model, `with ${String(array.slots[1]!.name)}, without m0`);
     }
-    // Forty starts, each with a resync.
+    // There are forty starts, each with a resync.
   }, 240_000);
 });
 
@@ -401,7 +401,7 @@ it('two members do not change places while an update is under way', async () => 
       isRemoved = true;
       void rig.arrays.removeBaseBdev('m2');
     }
-    // Pages of its map take long.
+    // Writes of pages of its bitmap are slow.
     return isRemoved && type === IoType.Write && offsetBlocks >= header.to && offsetBlocks < 512 ? null : Status.Ok;
   };
   m1.fault = ({ type, offsetBlocks }) =>
@@ -429,7 +429,7 @@ it('a member that lost a flush has lost it still when its replacement could not 
   await expect(volume.flush()).rejects.toThrow();
   expect(slot!.hasLostFlush).toBe(true);
   disks.get('m0')!.fault = () => Status.Ok;
-  // Its superblock.
+  // This is its superblock.
   disks.get('new')!.fault = ({ offsetBlocks, type }) =>
     type === IoType.Write && offsetBlocks === 0 ? Status.IoError : Status.Ok;
   await rig.arrays.replaceBaseBdev('a', 'm0', 'new');
@@ -468,7 +468,7 @@ it('a device of which the exchange was cut short is older than what the array ha
   await again.write(5, taggedBlocks(5, 1, 77, blockSize));
   again.descriptor.close();
   await next.arrays.stop();
-  // Now without m0, and the new device is found first.
+  // This start is without m0, and finds the new device first.
   const last = newRig();
   await plugIn(last.registry, { name: 'new', uuid: uuidOf('new'), bytes: images.get('new')! });
   await plugIn(last.registry, { name: 'm1', uuid: uuidOf('m1'), bytes: copies.get('m1')!.bytes.slice() });

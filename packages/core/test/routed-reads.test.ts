@@ -203,7 +203,7 @@ describe('a mirror', () => {
     expect(status).toBe(Status.TimedOut);
     buffers.put(io.addr);
     ios.put(io);
-    // The member is out for it.
+    // The member is removed for it.
     expect(await client.read(0, 8)).toEqual(new Uint8Array(4 * KiB).fill(1));
     for (const io of hung?.held.splice(0) ?? []) hung?.finish(io, Status.Ok);
   });

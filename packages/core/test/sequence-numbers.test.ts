@@ -50,7 +50,7 @@ it('a superblock that was read from a cache, and is lost by a flush that fails, 
   await rig.arrays.create({ name: 'a', level: 'raid0', baseBdevs: ['m0', 'm1'], stripSizeKb: 16, superblock: true });
   const [m0, m1] = disks as [VolatileDisk, VolatileDisk];
   const before = numberOf(m0);
-  // The process dies when both have written a superblock, and m0 has not flushed it.
+  // The process is killed when both have written a superblock, and m0 has not flushed it.
   m0.fault = ({ type }) => (type === IoType.Flush && numberOf(m0) > before ? null : Status.Ok);
   const update = arrayOf(rig, 'a').metadata.update();
   await until(() => m0.held.length > 0 && numberOf(m1) > before, 'both have it');

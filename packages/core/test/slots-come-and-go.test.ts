@@ -62,7 +62,7 @@ const namesOf = (rig: Rig): (string | null)[] => arrayOf(rig, 'a').slots.map(({ 
 const slotsOn = (disk: RamDisk): number => superblockOf(disk).members.length;
 const isBlank = (disk: RamDisk): boolean => !parseSuperblock(disk.bytes.subarray(0, 16_896)).ok;
 
-/** Everything of these disks, in a new process. */
+/** Reads everything from these disks in a new process. */
 async function again(
   disks: readonly Pick<RamDisk, 'bytes'>[],
   which = disks.map((_, index) => index),
@@ -82,7 +82,7 @@ async function isFilled(rig: Rig): Promise<void> {
 }
 
 /** Of the two places of a member's header, the one that was written before the other. */
-/** Both, the older one first. */
+/** Returns both copies, the older one first. */
 function headersOf(bytes: Uint8Array): Uint8Array[] {
   const { headerAt, headerBytes } = extensionLayout;
   const places = headerAt.map((at) => bytes.subarray(at, at + headerBytes));
@@ -207,7 +207,7 @@ it('a former member that was away is none at any later start, and refused until 
   await rig.arrays.removeSlot('a', 1);
   await volume.write(0, blocks(64, 7));
   await stop(rig);
-  // As if its superblock could not have been cleared.
+  // The state is as if its superblock could not be cleared.
   disks[1]!.bytes = before;
   for (const order of [
     [1, 0, 2],
@@ -224,7 +224,7 @@ it('a former member that was away is none at any later start, and refused until 
     expect(await openVolume(next, 'a').read(0, 64)).toEqual(blocks(64, 7));
     await stop(next);
   }
-  // Alone it is not started by itself.
+  // It is not started automatically on its own.
   const { rig: alone } = await again(disks, [1]);
   expect(alone.arrays.get('a')?.state).toBe('configuring');
   await stop(alone);
@@ -239,7 +239,7 @@ it('a slot goes when nothing of the array’s is in flight any more that names s
   disks[2]!.fault = () => Status.Ok;
   const gone = rig.arrays.removeSlot('a', 0);
   await until(() => namesOf(rig)[0] === null, 'the member is out');
-  // One more, on a member that was looked at already.
+  // One more flush is sent to a member that was checked already.
   for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
   disks[1]!.fault = flushOnly(null);
   const second = volume.flush();
@@ -322,7 +322,7 @@ it('checksums stay with their members when a slot in front of them goes', async 
     const alone = openVolume(next, 'a');
     expect(await alone.read(0, 640)).toEqual(data);
     expect(errors(next)).toEqual([0, 0, 0]);
-    // And they do say something.
+    // The checksums do detect the damage.
     const { dataOffset } = arrayOf(next, 'a').slots.find(({ isInSync }) => isInSync)!;
     copies[0]!.bytes[(dataOffset + 100) * 512]! ^= 1;
     await expect(alone.read(96, 8)).rejects.toThrow();
@@ -387,13 +387,13 @@ it.each([
     );
     await stop(second);
     copies = [copies[0]!, ...torn];
-    // It is torn on every member.
+    // The superblock is torn on every member.
     for (const index of [2, 3]) headersOf(copies[index]!.bytes)[1]!.fill(0);
   }
 
   const { rig: next } = await again(copies, [2, 3, 1, 0]);
   if (arrayOf(next, 'a').state !== 'online') await next.arrays.startDegraded('a');
-  // Both were taken out on request, and neither was used without the others.
+  // Both were removed on request, and neither was used without the others.
   expect(namesOf(next)).toEqual([null, null, 'm2', 'm3']);
   expect(arrayOf(next, 'a').slots.map(({ isRemovedByHand }) => isRemovedByHand)).toEqual([true, true, false, false]);
   await next.arrays.addBaseBdev('a', 'm1');
@@ -411,7 +411,7 @@ it('no header of as many slots as the superblock speaks of others, behind a roun
   for (const disk of disks) disk.fault = () => Status.Ok;
   expect(array.state).toBe('online');
   expect(namesOf(rig)).toEqual(['m0', 'm2']);
-  // Cut short at the first superblock.
+  // The removal is interrupted at the first superblock.
   let copies: Uint8Array[] = [];
   for (const disk of disks)
     disk.fault = (io) => {
@@ -438,7 +438,7 @@ it('an array grows when the slot of the member goes that was too small', async (
   expect(rig.registry.get('a')!.numBlocks).toBe(size);
   await rig.arrays.removeSlot('a', 1);
   await until(() => rig.registry.get('a')!.numBlocks > size, 'it has grown');
-  // What was on the devices there is gone.
+  // The former data of the devices is lost.
   expect(await volume.read(size, 64)).toEqual(blocks(64, 0));
   await volume.write(size - 8, blocks(16, 12));
   await stop(rig);
@@ -593,7 +593,7 @@ it('space is appended to a concat, and is there at the next start', async () => 
   expect(await kept.read(size - 16, 32)).toEqual(blocks(32, 9));
   expect(await kept.read(larger - 8, 8)).toEqual(blocks(8, 10));
   await stop(next);
-  // And not without it.
+  // It does not start without it.
   const { rig: less } = await again(disks, [0, 1]);
   expect(less.arrays.get('a')?.state).toBe('configuring');
   await stop(less);
@@ -603,7 +603,7 @@ it.each(['m2', 'm0'])('what cannot be recorded on %s is not appended, and the ar
   const { rig, disks, volume } = await build(2, { level: 'concat', stripSizeKb: 16 });
   const size = volume.numBlocks;
   const disk = disks[Number(failing.slice(1))]!;
-  // The superblock, and not what lies behind it.
+  // Only the superblock is written, and not the records behind it.
   let failures = 1;
   disk.fault = (io) => (io.type === IoType.Write && io.offsetBlocks === 0 && failures-- > 0 ? Status.IoError : Status.Ok);
   await expect(rig.arrays.growBaseBdev('a', 'm2')).rejects.toThrow(/superblock/);

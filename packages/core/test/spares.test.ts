@@ -72,7 +72,7 @@ it('a member that vanishes has its time to come back, and then is given only wha
   await until(() => arrayOf(rig, 'a').numInSync === 2, 'it is back');
   await new Promise((resolve) => setTimeout(resolve, 250));
   expect(rig.arrays.listSpares()).toEqual([{ bdev: 'spare', array: null }]);
-  // This time it stays away.
+  // This time the member does not come back.
   await rig.registry.unregister(rig.registry.get('m1')!);
   await until(() => arrayOf(rig, 'a').slots[1]!.name === 'spare' && arrayOf(rig, 'a').numInSync === 2, 'the spare is filled');
 });
@@ -282,7 +282,7 @@ describe('a member that is there when its array starts without it', () => {
 });
 
 describe('while others are being filled', () => {
-  /** Fills take seconds. */
+  /** Rebuilds take seconds. */
   async function slowly(members: number, others: number): Promise<SparseMachine> {
     const machine = await machineOf(members, others, 9 * MiB);
     machine.arrays.setProcessOptions({ maxBandwidthMbSec: 1 });

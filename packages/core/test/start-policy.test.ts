@@ -88,7 +88,7 @@ describe.each(levels)('%s over devices that can only be read', (level, members) 
     const found = await findReadOnly(images, { start: 'readOnly' });
     const client = openToRead(found);
     const data = await readAll(client);
-    // What no write was at work on.
+    // These blocks were not being written.
     expect(data.subarray(500 * 512, 600 * 512).every((byte) => byte === 2)).toBe(true);
     client.descriptor.close();
     await found.rig.arrays.stop();
@@ -101,7 +101,7 @@ describe.each(levels.slice(2))('%s over devices that can only be read', (level, 
   it('is read without a member, and past what another one cannot read', async () => {
     const images = await makeImages(level, members, 'stopped');
     const degraded = await findReadOnly([null, ...images.slice(1)], { start: 'readOnly', degradedStartMs: 20 });
-    // The absent copy of a mirror may be the newer one: that it is not, a person says.
+    // The absent copy of a mirror may be the newer one: the operator has to say that it is not.
     if (level === 'raid1') await degraded.rig.arrays.startDegraded('a');
     else await until(() => degraded.rig.registry.get('a') !== undefined, 'the array is up without slot 0');
     const [whole, unreadable] = [degraded, await findReadOnly(images, { start: 'readOnly' }, unreadableBlock)];

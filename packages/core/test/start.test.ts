@@ -51,7 +51,7 @@ it('an array that is started read-only leaves not a byte on its members', async 
     await rig.arrays.create({ name: 'a', level, baseBdevs: ['m0', 'm1', 'm2'], superblock: true, ...strip });
     const data = new Uint8Array(64 * 512).fill(7);
     await openVolume(rig, 'a').write(0, data);
-    // Crashed, and slot 1 does not come back.
+    // The array has crashed, and slot 1 does not come back.
     const again = newRig();
     const left = [images[0]!.slice(), images[2]!.slice()];
     await plugIn(again.registry, { name: 'm0', uuid: memberUuid(0), bytes: left[0]! });
@@ -106,7 +106,7 @@ it.each(['raid1', 'raid10'])(
     const rig = newRig();
     const disks: RamDisk[] = [];
     for (let index = 0; index < 3; index++) {
-      // What an earlier array has left.
+      // An earlier array has left this.
       const bytes = new Uint8Array(3 * MiB).fill(0x5a, MiB);
       disks.push((await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes })).disk);
     }

@@ -103,7 +103,7 @@ it('a member is not filled anew by an array that was started from a disk that it
   expect(arrayOf(rig, 'a').numInSync).toBe(1);
   expect(Buffer.compare(disk.bytes, images[0])).toBe(0);
   expect(reasonOf(rig)).toMatch(/m0 .* headers of another array with this uuid/);
-  // It is a person who gives it up.
+  // An operator discards its data.
   await rig.arrays.addBaseBdev('a', 'm0');
   await until(() => arrayOf(rig, 'a').numInSync === 2, 'it is filled');
   expect(disk.bytes[MiB]).toBe(disks[1]!.bytes[MiB]);
@@ -116,7 +116,7 @@ it('a person may say that it is the disk that counts', async () => {
   await rig.arrays.addBaseBdev('a', 'm1');
   await until(() => arrayOf(rig, 'a').state === 'online', 'it is started from m1');
   expect(await openVolume(rig, 'a').read(0, 8)).toEqual(blocks(8, 0xee));
-  // What the other one has is given up.
+  // The data of the other device is discarded.
   await until(() => arrayOf(rig, 'a').numInSync === 2, 'm0 is filled');
 });
 
@@ -293,7 +293,7 @@ it('a start that is killed while it replaces what was recorded before SPDK ran l
   expect(moments.length).toBeGreaterThan(10);
   for (const [one, other] of moments.filter((_, index) => index % 3 === 0)) {
     const { rig: next } = await putTogether([one, other, m2], { order: [2, 0, 1], assembly: { absentWaitMs: 0 } });
-    // The stale one is known, and is filled from those that went on.
+    // The stale device is a known member, and is rebuilt from those that continued.
     await until(() => arrayOf(next, 'a').numInSync === 3, 'all are current');
     expect(await openVolume(next, 'a').read(0, 8)).toEqual(blocks(8, 2));
   }

@@ -54,21 +54,21 @@ it.each([
   expect(rig.events.map(({ type }) => type)).toEqual(expect.arrayContaining(['memberUnresponsive', 'memberFailed']));
   expect(arrayOf(rig, 'a').numInSync).toBe(members - 1);
   await expect(rig.arrays.addBaseBdev('a', 'm0')).rejects.toThrow(/still has \d+ I\/Os in flight/);
-  // It answers at last, with junk for readers, while others use the buffers that they have now.
+  // The disk responds at last, with junk for readers, while others use their buffers.
   const busy = Array.from({ length: 8 }, (_, i) => volume.read(i * 32, 32));
   stuck!.bytes.fill(0xee, MiB);
   for (const io of stuck!.held.splice(0)) stuck!.finish(io, Status.Ok);
   for (const [i, data] of (await Promise.all(busy)).entries()) tagsOf(data, i * 32, blockSize, 'a read at the same time');
   const tags = tagsOf(await volume.read(0, 256), 0, blockSize, 'afterwards');
   tags.forEach((tag, block) => expect(tag).toBe(block % 50 < 20 && block < 200 ? 2 : 1));
-  // Now it may be used again, and is filled anew.
+  // Now the device may be used again, and is rebuilt.
   stuck!.fault = () => Status.Ok;
   await until(() => arrayOf(rig, 'a').slots[0]!.descriptor === null, 'it is let go');
   await rig.arrays.addBaseBdev('a', 'm0');
   await until(() => arrayOf(rig, 'a').numInSync === members, 'it is filled');
 });
 
-/** Has the disk answer nothing, and gives what makes it answer again, what it holds first. */
+/** Makes the disk hold all I/O, and returns a function that releases it, the held I/O first. */
 function hang(disk: RamDisk, isHeld: (io: BdevIo) => boolean = () => true): () => void {
   disk.fault = (io) => (isHeld(io) ? null : Status.Ok);
   return () => {
@@ -244,7 +244,7 @@ it('a check reads nothing into what a member that was given up may still fill', 
   await new Promise((resolve) => setTimeout(resolve, 20));
   disks[1]!.fault = () => Status.Ok;
   for (const io of disks[1]!.held.splice(0)) disks[1]!.finish(io, Status.Ok);
-  // In the same instant comes the late answer, and it is junk.
+  // The late answer arrives at the same moment, and is junk.
   disks[0]!.bytes.fill(0xee, MiB);
   for (const io of disks[0]!.held.splice(0)) disks[0]!.finish(io, Status.Ok);
   await until(() => arrayOf(rig, 'a').history.length > 0, 'the check has ended');
@@ -297,7 +297,7 @@ it('an array records who is out although its users have all common buffers', asy
   const { rig, disks } = await build('raid5f', 3, 60);
   const volume = openVolume(rig, 'a');
   disks[0]!.fault = (io) => (io.type === IoType.Write && io.offsetBlocks >= 2048 ? null : Status.Ok);
-  // More than there are buffers for.
+  // There are more requests than buffers.
   await Promise.all(Array.from({ length: 400 }, (_, i) => volume.write(i * 9, taggedBlocks(i * 9, 9, 1, blockSize))));
   expect(arrayOf(rig, 'a').numInSync).toBe(2);
   for (const io of disks[0]!.held.splice(0)) disks[0]!.finish(io, Status.Ok);

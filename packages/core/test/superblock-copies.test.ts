@@ -67,7 +67,7 @@ it.each(['raid0', 'raid1'])('%s starts with one superblock torn and the others n
     'the others have theirs',
   );
   const images = disks.map((disk) => disk.bytes.slice());
-  // Its first sector is the new one; what follows is as if it were of neither.
+  // Its first sector is the new one; the rest matches neither.
   images[2]!.set(before);
   images[2]!.set(images[0]!.subarray(0, 512));
   images[2]!.fill(0xee, 512, superblockBytes);

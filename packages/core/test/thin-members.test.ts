@@ -55,7 +55,7 @@ async function thinArray(members: number): Promise<Setup> {
 async function degraded(members: number, lost: number): Promise<Setup> {
   const setup = await thinArray(members);
   for (let stripe = 0; stripe < members; stripe++) {
-    // One chunk's beginning: its parity has room there, and the others have none.
+    // The write goes to the beginning of one chunk: its parity has room there, and the other members have none.
     await write(setup, 1, (stripe * (members - 1) + (stripe % (members - 1))) * strip, 16);
   }
   await setup.volume.flush();

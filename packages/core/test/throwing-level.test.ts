@@ -13,7 +13,7 @@ import type { Rig } from '../../../test/support/rig.js';
 const MiB = 1 << 20;
 const badBlock = 100;
 const heldBlock = 200;
-/** In another region. */
+/** This block is in another region. */
 const halfDoneBlock = 2048 + 200;
 const places = [
   'at once',
@@ -106,7 +106,7 @@ it.each(places)('a level that throws (%s) takes its own array down, and nothing 
   await other.write(0, blocks(8, 3));
   expect(Buffer.from(await other.read(0, 8)).equals(blocks(8, 3))).toBe(true);
   other.descriptor.close();
-  // What it left undone is in doubt at the next start, with a level that is mended.
+  // Writes that it left incomplete make redundancy inconsistent at the next start, with a fixed level.
   const again = newRig();
   again.arrays.modules.register(fragile(null));
   const copies = await plugInAll(
@@ -133,7 +133,7 @@ it('what a level that throws has put aside ends, and is not begun when it is let
   await volume.write(0, blocks(512, 1));
   const putAside = [volume.write(heldBlock, blocks(1, 2)), volume.write(heldBlock, blocks(1, 3))];
   await until(() => held.length === 2, 'two writes are held');
-  // The continuation of another request puts one more aside when it has thrown already.
+  // The continuation of another request holds one more request after it has thrown.
   const refused = Promise.allSettled([volume.write(badBlock, blocks(1, 4)), volume.write(heldBlock, blocks(1, 5))]);
   for (const write of putAside) await expect(write).rejects.toThrow();
   for (const { status } of await refused) expect(status).toBe('rejected');

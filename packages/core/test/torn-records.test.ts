@@ -27,7 +27,7 @@ async function torn(images: readonly Uint8Array[], place: Place): Promise<Uint8A
     const tear = (io: BdevIo): number | null => {
       if (!isWriteTo(place, io)) return Status.Ok;
       count++;
-      // Neither what was there nor what is written: maps of this size fit in one sector.
+      // The result is neither the old nor the new contents: bitmaps of this size fit into one sector.
       bytes.fill(0xee, io.offsetBlocks * 512, (io.offsetBlocks + 1) * 512);
       return null;
     };
@@ -78,7 +78,7 @@ it('a header that one member has alone, and two crashes, cost no header that all
   const [, image] = await torn(images, headersAt);
   const rig = await startedFrom(image!);
   const before = arrayOf(second, 'a').incarnation;
-  // What was never written is still known.
+  // The unwritten regions are still known.
   expect(arrayOf(rig, 'a').incarnation).toBe(before);
 });
 

@@ -30,7 +30,7 @@ describe.each(levels)('%s', (level, members, dataMembers) => {
   it('takes a region for unwritten once all of it was unmapped: on record, passed over by a rebuild, zeros to its readers', async () => {
     const { rig, disks, volume } = await build(level, members, { mebibytes: 4 });
     await volume.write(0, blocks(4 * regionBlocks, 7));
-    // In pieces, in any order; of the last region a block is left.
+    // The regions are unmapped in pieces, in any order; one block of the last region is left.
     await volume.unmap(regionBlocks, regionBlocks / 2);
     await volume.unmap(2 * regionBlocks, regionBlocks);
     await volume.unmap(1.5 * regionBlocks, regionBlocks / 2);
@@ -56,11 +56,11 @@ describe.each(levels)('%s', (level, members, dataMembers) => {
     const expected = new Uint8Array(4 * regionBlocks * 512);
     expected.fill(7, 0, regionBlocks * 512);
     expected.fill(9, (regionBlocks + 100) * 512, (regionBlocks + 101) * 512);
-    // What an unmap has left of the last region it may have kept.
+    // The last region was unmapped only in part, and may keep its contents.
     const last = 3 * regionBlocks * 512;
     expect(Buffer.from(back.subarray(0, last)).equals(Buffer.from(expected.subarray(0, last)))).toBe(true);
 
-    // It is on record: who starts the array from what is on the members knows it too.
+    // This is recorded: a start from the members' metadata knows it, too.
     volume.descriptor.close();
     await rig.arrays.stop();
     const again = newRig();
@@ -85,7 +85,7 @@ describe.each(levels)('%s', (level, members, dataMembers) => {
     await volume.unmap(0, regionBlocks);
     await volume.unmap(2 * regionBlocks, 2 * regionBlocks);
     for (const disk of disks) expect(disk.log).toEqual([]);
-    // With something between that was written: only that.
+    // With a written region in between, only that region is zeroed.
     await volume.unmap(0, volume.numBlocks);
     expect(arrayOf(rig, 'a').bitmap!.count(RegionState.Unwritten)).toBe(3);
     for (const disk of disks) expect(disk.log).toEqual([expect.stringMatching(/^zero \d+\+2048$/)]);

@@ -15,7 +15,7 @@ const blockSize = 512;
 const journalStart = 1024;
 const dataStart = 2048;
 const numBlocks = 16;
-/** Two with data, one of each, two with parity. */
+/** The absent members: two with data, one of each kind, two with parity. */
 const pairs = [
   [0, 1],
   [0, 2],
@@ -25,7 +25,7 @@ const pairs = [
 
 interface Setup {
   rig: Rig;
-  /** Of the members that are left, by slot. */
+  /** The disks of the members that are left, by slot. */
   disks: Map<number, RamDisk>;
   volume: BlockClient;
   model: BlockModel;
@@ -53,7 +53,7 @@ async function without(...lost: readonly number[]): Promise<Setup> {
   return { rig, disks, volume, model };
 }
 
-/** Many turns: whatever can happen has happened. */
+/** Runs so many turns that everything that can happen has happened. */
 async function turns(): Promise<void> {
   for (let turn = 0; turn < 60; turn++) await new Promise((resolve) => setImmediate(resolve));
 }
@@ -151,7 +151,7 @@ it('a write of whose entries one is not in the journal does not begin in the rep
   // Of the entries for both absent members one stays on its way.
   const fault = (io: BdevIo): number | null => {
     const isEntry = io.type === IoType.Write && io.offsetBlocks >= journalStart && io.offsetBlocks < dataStart;
-    // The first one, of what is not written.
+    // The first entry is held, which is for blocks that are not written.
     return isEntry && entries++ === 0 ? null : Status.Ok;
   };
   for (const disk of disks.values()) disk.fault = fault;
@@ -199,7 +199,7 @@ it('without a member what parity contradicts stays in doubt after a crash, and i
   const volume = openVolume(again, 'a');
   await expect(volume.read(12, 1)).rejects.toThrow();
   expect(tagsOf(await volume.read(13, 1), 13, blockSize, 'of a member')).toEqual([1]);
-  // The others are proven all the same, as reads of them are.
+  // The other blocks are verified all the same, as in reads of them.
   expect(tagsOf(await volume.read(10, 2), 10, blockSize, 'proven')).toEqual([1, 1]);
   volume.descriptor.close();
 });
@@ -283,7 +283,7 @@ it.each(pairsOfFive)(
     await write(20, 60, 62);
     await volume.flush();
     const left = [...disks.entries()].filter(([slot]) => !(lost as readonly number[]).includes(slot));
-    // One error of one moment, of a member that cannot be spared.
+    // A member that the array needs returns a single error.
     let hasFailed = false;
     left[0]![1].fault = ({ type }) => {
       if (type !== IoType.Flush || hasFailed) return Status.Ok;
@@ -291,7 +291,7 @@ it.each(pairsOfFive)(
       return Status.IoError;
     };
     await expect(volume.flush()).rejects.toThrow(/EIO/);
-    // What is in doubt is on record by then.
+    // The inconsistent range is recorded by then.
     await turns();
     const again = await restart({ disks: new Map(left) });
     const readAgain = openVolume(again, 'a');

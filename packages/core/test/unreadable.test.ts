@@ -70,7 +70,7 @@ it('a rebuild passes over what its source cannot read, and the target never answ
   expect(array.slots[0]!.errors.read).toBe(3);
   const expected = [7, 'EIO', 'EIO', 7];
   expect(await bytesOf(volume, 99, 4)).toEqual(expected);
-  // Nor when it is alone, nor after a start.
+  // The result is the same without m0, and after a start.
   await rig.arrays.removeBaseBdev('m0');
   expect(await bytesOf(volume, 99, 4)).toEqual(expected);
   await array.metadata.update();
@@ -103,7 +103,7 @@ it('what a rebuild could not work out is on record before it goes on, and so is 
   const before = pagesWritten();
   await until(() => pagesWritten() > before && target.log.at(-1) === 'flush', 'the first region is clean, on record');
   expect(arrayOf(rig, 'a').bitmap!.states[0]).toBe(RegionState.Clean);
-  // A crash there. The block can be read again, and yet the rebuild passes it over: only the list says that it is bad.
+  // The process crashes there. The block can be read again, but the rebuild skips it: only the list records that it is bad.
   const crashed = [disks[0]!, target].map((disk) => disk.bytes.slice());
   const rig2 = newRig({ assembly: { degradedStartMs: 50 } });
   const again: RamDisk[] = [];
@@ -129,7 +129,7 @@ it('a source that can be read at the second try loses nothing', async () => {
   await volume.write(0, blocks(2048, 7));
   await rig.arrays.removeBaseBdev('m1');
   disks[1]!.bytes.fill(0xee, MiB);
-  // For as long as the first pass lasts.
+  // The errors last as long as the first pass.
   disks[0]!.fault = (io) =>
     io.type === IoType.Read && touches(io, 300) && (array.process?.offsetBlocks ?? 0) < 4096 ? Status.IoError : Status.Ok;
   const array = arrayOf(rig, 'a');
@@ -229,7 +229,7 @@ for (const level of ['raid1', 'raid5f']) {
         await volume.write(0, blocks(2048, 7));
         const array = arrayOf(rig, 'a');
         const wanted = disks[slot]!.bytes.slice();
-        // Eight sectors, and another one.
+        // These are eight sectors, and another one.
         const bad = [96, 97, 98, 99, 100, 101, 102, 103, 500];
         makeUnreadable(disks[slot]!, bad);
         for (const block of bad) disks[slot]!.bytes.fill(0xee, MiB + block * 512, MiB + (block + 1) * 512);
@@ -287,7 +287,7 @@ it('raid5f: a resync over a block that cannot be read ends, and what is derived 
   await volume.write(0, blocks(32, 1));
   await volume.write(32, blocks(32, 2));
   await volume.flush();
-  // A crash that left the parity behind.
+  // After this crash the parity is older than the data.
   const torn = before[2]!;
   torn.bytes.fill(0x55, MiB, MiB + 32 * 512);
   const rig = newRig();
@@ -305,7 +305,7 @@ it('raid5f: a resync over a block that cannot be read ends, and what is derived 
   expect(array.badBlocks.list()).toEqual([{ slot: 2, offsetBlocks: 5, numBlocks: 1 }]);
   const client = openVolume(rig, 'a');
   expect(await bytesOf(client, 4, 3)).toEqual([1, 'EIO', 1]);
-  // Without m1, its neighbour is no guess.
+  // Without m1 its block is not guessed from the neighbour.
   await rig.arrays.removeBaseBdev('m1');
   expect(await bytesOf(client, 32 + 4, 3)).toEqual([2, 'EIO', 2]);
 });
@@ -314,7 +314,7 @@ it('raid5f: a rebuild where parity is in doubt is complete without what would be
   const { disks: before, volume } = await build('raid5f', 3, { mebibytes: 2 });
   await volume.write(0, blocks(64, 1));
   await volume.flush();
-  // A crash with m1 lost; forced.
+  // The array has crashed and lost m1, and is started by force.
   const rig = newRig();
   for (const index of [0, 2])
     await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: before[index]!.bytes.slice() });

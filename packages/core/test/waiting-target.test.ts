@@ -6,7 +6,7 @@ import type { RamDisk } from '../../../test/support/ram-disk.js';
 import { arrayOf, memberUuid, newRig, openVolume, until } from '../../../test/support/rig.js';
 import type { Rig } from '../../../test/support/rig.js';
 
-/* A device that is to be filled waits for its turn, as long as other background work runs; rounds of metadata go on meanwhile. */
+/* A rebuild target is queued while another background process runs; superblock updates continue meanwhile. */
 
 const MiB = 1 << 20;
 const firstDataBlock = 2048;
@@ -43,7 +43,7 @@ it('after a crash before its turn a new device is filled with everything', async
   await until(() => slow.held.length > 0, 'a check runs');
   await rig.arrays.removeBaseBdev('m2');
   await rig.arrays.addBaseBdev('a', 'm3');
-  // A round, for another reason, before anything has been done with the new device.
+  // A superblock update happens for another reason, before the rebuild has started.
   await rig.arrays.failMember('a', 1, 'for the test');
   expect(superblockOf(disks.get(3)!).members[2]).toMatchObject({ uuid: memberUuid(3) });
   const crashed = imagesOf(disks);

@@ -8,7 +8,7 @@ import type { Rig, RigOptions } from './kit.js';
 import { connectWire } from './wire.js';
 import type { Wire } from './wire.js';
 
-// What clients have done, or could do, to the others. Each test is an attack, and beside it a client that must not suffer.
+// These tests are attacks of clients on other clients. In each of them another client must not be affected.
 
 let rig: Rig;
 /** Clients whose transports stay open until the end of the test, unless they hang up. */
@@ -192,7 +192,7 @@ describe('writes of parts of one block, thousands behind write zeroes', () => {
 
 describe('memory', () => {
   const manyConnections = { memoryBytes: 128 * MiB, device: { numBlocks: 20_000 } };
-  /** Longer than any test, so that no client is dropped for being slow. */
+  /** The time limit is longer than any test, so that no client is disconnected for being slow. */
   const patient = { server: { maxConnections: 256, stallTimeoutMs: 3_600_000 } };
 
   /** Reads of `bytes` each, one after the other: all of them are answered while the attackers are what they are. */
@@ -209,7 +209,7 @@ describe('memory', () => {
       wire.push(Buffer.alloc(1));
     }
     await expectServed(victim, 4096);
-    // Also a client that comes only now.
+    // A client that connects only now is served, too.
     await expectServed(await open(), 4096);
   });
 
@@ -281,7 +281,7 @@ it('thousands of options are answered a few at a time, those of one client after
   // A list of one export has 48 bytes of answers; all together are 384,000.
   const atOnce = all();
   expect(atOnce).toBeLessThan(10_000);
-  // A client that comes now is not behind all that.
+  // A client that connects now need not wait for all of that.
   expect((await (await open()).client.pread(0, 512)).errno).toBe(0);
   expect(all()).toBeGreaterThan(atOnce);
   expect(all()).toBeLessThan(200_000);
@@ -371,7 +371,7 @@ describe('places', () => {
     begin({ server: { maxConnections: 64 } });
     for (let i = 0; i < 32; i++) await open('disk', `192.0.2.1 port ${i}`);
     expect(() => connect('192.0.2.1 port 99')).toThrow('turned away');
-    // One network of IPv6 is one address.
+    // One IPv6 network counts as one address.
     for (let i = 0; i < 24; i++) await open('disk', `2001:db8::${i} port 1`);
     expect(() => connect('2001:db9::1 port 1')).toThrow('turned away');
     for (let i = 0; i < 8; i++) await open();

@@ -5,7 +5,7 @@ import { KiB, MiB, addDevice, assertNoLeak, expectBytes, newRig, pattern, seeded
 import type { MemoryDriver, Rig } from './kit.js';
 import { folder, itWith, ok, run, start } from './programs.js';
 
-/** Programs that other people use against NBD servers. They run beside this process, which must go on serving. */
+/** These tests run common NBD client programs beside this process, which must continue serving. */
 
 const sizeBytes = 64 * MiB;
 let rig: Rig;

@@ -161,7 +161,7 @@ describe('random bytes', () => {
           wire.hangUp();
         } else {
           wire.pushEnd();
-          // A payload that was announced and never comes is no reason to wait.
+          // The server does not wait for a payload that was announced and never arrives.
           await wire.client.ended();
         }
       }),
@@ -227,7 +227,7 @@ describe('memory', () => {
   });
 
   it('few buffers are enough for many large requests of many clients, in every style', async () => {
-    // 16 MiB of memory: a few buffers of 64 KiB and up.
+    // The memory has 16 MiB: a few buffers of 64 KiB and more.
     const rig = newRig({ memoryBytes: 16 * MiB, device: { blockSize: 4096, numBlocks: 1024 }, server: { maxConnections: 16 } });
     rig.driver.chance = seeded(2);
     const wires = Array.from({ length: 12 }, () => connect(rig));

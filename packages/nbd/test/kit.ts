@@ -11,7 +11,7 @@ import type { AddExportOptions, NbdServerOptions, RingNbdServerOptions } from '.
 export const KiB = 1024;
 export const MiB = 1024 * KiB;
 
-/** RAIDKIT_ENGINE=uring has the same tests over io_uring. */
+/** With RAIDKIT_ENGINE=uring the same tests run over io_uring. */
 const reactor = process.env.RAIDKIT_ENGINE === 'uring' ? await startReactor() : null;
 let extraReactor: Reactor | null = null;
 afterAll(async () => {
@@ -19,7 +19,7 @@ afterAll(async () => {
   await extraReactor?.stop();
 });
 
-/** A reactor in any case: a thread has no room for two. */
+/** The reactor is shared, because a thread can have only one. */
 export async function theReactor(): Promise<Reactor> {
   return reactor ?? (extraReactor ??= await startReactor());
 }
@@ -45,7 +45,7 @@ export class MemoryDriver implements BdevDriver {
   recordsCalls = true;
   /** Status for an I/O, decided when it is carried out. */
   fault: (io: BdevIo) => Status = () => Status.Ok;
-  /** 0…1; decides how many turns an I/O takes. */
+  /** A number from 0 to 1, which decides how many turns an I/O takes. */
   chance: () => number = () => 0;
   readonly #memory: Uint8Array;
   readonly #blockSize: number;
@@ -67,7 +67,7 @@ export class MemoryDriver implements BdevDriver {
     else this.#later(io, Math.floor(this.chance() * 4));
   }
 
-  /** Carries out what is held, and holds nothing any more. */
+  /** Carries out the held I/O, and holds no more. */
   letGo(): void {
     this.isHolding = false;
     for (const io of this.held.splice(0)) this.#perform(io);

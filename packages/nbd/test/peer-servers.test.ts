@@ -58,7 +58,7 @@ function newHalf(side: Side, other: Side): Half {
       has: (name) => has(side, name),
       exports: () => halves[other].server.exports(),
       take(connection) {
-        // As on the way to another thread.
+        // The message is copied as if it were sent to another thread.
         const copy = structuredClone(connection);
         handedOver.push(copy);
         setImmediate(() => route(copy, halves[other].server));

@@ -64,7 +64,7 @@ describe.each(styles)('%s replies', (style) => {
       const payload = command === cmd.write ? pattern(length, 1) : undefined;
       return (await client.request(command, offset, length, flags, payload)).errno;
     };
-    // Out of range: the last block and one byte more, far out, and where 64 bits overflow.
+    // The ranges are invalid: the last block and one byte more, a range far out, and one that overflows 64 bits.
     for (const offset of [size - 511, size, size + 4096, 2 ** 53, 2 ** 62]) {
       expect(await answer(cmd.read, offset, 512)).toBe(errno.inval);
       expect(await answer(cmd.write, offset, 512)).toBe(errno.noSpace);
@@ -118,9 +118,9 @@ describe.each(styles)('%s replies', (style) => {
       [84, errno.io],
     ];
     const ofFlush = new Map<Status, number>([
-      // It has lost data, which is not what ENOSPC says of a write.
+      // The flush has lost data, which ENOSPC does not mean for a write.
       [Status.NoSpace, errno.io],
-      // There is no cache that could be flushed.
+      // The device has no cache to flush.
       [Status.Invalid, 0],
       [Status.NotSupported, 0],
     ]);

@@ -15,7 +15,7 @@ import { folder } from './programs.js';
 import { connectSocket } from './socket-client.js';
 import { secure } from './tls-client.js';
 
-// Who may use which export. RAIDKIT_ENGINE=uring has TLS done by a terminator, which says who the client is.
+// Tests of who may use which export. With RAIDKIT_ENGINE=uring TLS is done by a terminator, which identifies the client.
 
 const unknown = 0x80000006;
 const keyOf = { alice: '00112233445566778899aabbccddeeff', bob: 'ffeeddccbbaa99887766554433221100' };
@@ -89,7 +89,7 @@ function types(answers: OptionAnswer[]): number[] {
   return answers.map(({ type }) => type);
 }
 
-/** What each option that names an export answers: what it does of one that there is not. */
+/** Returns the answer of each option that names an export: the same as for an export that does not exist. */
 async function expectNotThere(client: TestClient, name: string): Promise<void> {
   await client.option(opt.structuredReply);
   const strange = 'there is none of this name';
@@ -140,7 +140,7 @@ it.each(['TLSv1.2', 'TLSv1.3'] as const)('clients with keys do not see each othe
   expect(await mayWrite(bob, 'both')).toBe(false);
   expect(await mayWrite(await secured(address, withKey('alice', version)), 'hers')).toBe(true);
   expect(rig.server.exports().find(({ name }) => name === 'both')?.connections).toBe(2);
-  // Both go with the export.
+  // Both connections are closed with the export.
   await rig.server.removeExport('both');
   expect(rig.server.connectionCount).toBe(2);
 });

@@ -13,7 +13,7 @@ import { cmd, requestBytes } from './client.js';
 import { KiB, MiB, addDevice, assertNoLeak, expectBytes, pattern, until } from './kit.js';
 import { connectSocket } from './socket-client.js';
 
-// What is special about sockets on a ring. That they do all else too is shown by the other files, with RAIDKIT_ENGINE=uring.
+// Tests of what is special about sockets on a ring. The other files test everything else with RAIDKIT_ENGINE=uring.
 
 let folder: string;
 let reactor: Reactor;
@@ -66,7 +66,7 @@ it('a buffer that is being received into has no other user until the kernel is d
     (addr) => !memory.u8.subarray(addr, addr + buffers.slotBytesOf(addr)).every((byte) => byte === 0x55),
   );
   expect(touched).toEqual([]);
-  // The one that was held back is there again.
+  // The buffer that was held back is available again.
   const late = buffers.get(256 * KiB);
   expect(late).toBeGreaterThan(0);
   for (const addr of [...taken, late]) buffers.put(addr);

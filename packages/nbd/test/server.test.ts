@@ -190,7 +190,7 @@ describe('listening', () => {
     const mask = process.umask(0);
     const state = { isOver: false };
     const listening = rig.server.listen({ unix: path }).finally(() => (state.isOver = true));
-    // What others would make in the turns that this takes.
+    // These are the masks that other code's files would get in the turns that this takes.
     const masks = new Set<number>();
     while (!state.isOver) {
       masks.add(process.umask(0));
@@ -282,7 +282,7 @@ describe('a Unix socket', () => {
     await expect(rig.server.listen({ unix: join(open, 's') })).rejects.toThrow(
       /every user can write to .*open, and replace the socket/,
     );
-    // With the sticky bit no user can take away what is another's.
+    // With the sticky bit no user can remove another user's file.
     chmodSync(open, 0o1777);
     await rig.server.listen({ unix: join(open, 's') });
     expect(statSync(join(open, 's')).mode & 0o777).toBe(0o600);

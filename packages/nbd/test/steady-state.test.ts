@@ -26,7 +26,7 @@ class Device {
   completeAll(): void {
     const count = this.#count;
     for (let i = 0; i < count; i++) this.#held[i]!.complete(0);
-    // What was submitted meanwhile comes next.
+    // I/O that was submitted meanwhile comes next.
     for (let i = count; i < this.#count; i++) this.#held[i - count] = this.#held[i]!;
     this.#count -= count;
   }
@@ -63,11 +63,11 @@ class Sink implements Transport {
   }
 
   onOutput(): void {
-    // The test drains by itself.
+    // The test drains the queue itself.
   }
 
   onInput(): void {
-    // Nothing is ever held back here.
+    // No input is ever held back here.
   }
 
   release(): never {

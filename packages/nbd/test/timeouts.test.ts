@@ -95,7 +95,7 @@ describe('what times out', () => {
     const client = await open();
     const old = pattern(1024 * 1024, 1);
     old.copy(rig.driver.bytes);
-    // Each request has one second try: of what goes wrong at both edges, the second is an error.
+    // Each request is tried once more: if both edges fail, the second failure is an error.
     const { addrs, release } = timeOut(type, 1);
     const isAtBothEdges = length === 5000;
     const { errno } = await client.request(command, offset, isAtBothEdges ? 4 * 512 - (offset % 512) : length);

@@ -43,7 +43,7 @@ describe('files of certificates and keys', () => {
       const where = spoilt(name, content);
       expect(errorOf({ certificates: where, verifyPeer: true })).toContain(`${join(where, name)} ${message}`);
     }
-    // What is not needed need not be there.
+    // Files that are not needed may be missing.
     if (name === 'ca-cert.pem') expect(errorOf({ certificates: spoilt(name, null) })).toBe('none');
   });
 
@@ -80,7 +80,7 @@ describe('files of certificates and keys', () => {
     ] as const) {
       chmodSync(path, 0o644);
       expect(errorOf(files)).toBe(`every user can read ${path}, which holds a secret key: chmod o-rwx ${path}`);
-      // Its group may.
+      // Its group may read it.
       chmodSync(path, 0o640);
       expect(errorOf(files)).toBe('none');
     }

@@ -12,7 +12,7 @@ import type { Slab } from '../src/tls/record-layer.js';
 import { SecretsLog } from '../src/tls/secrets-log.js';
 import { expectBytes, pattern } from './kit.js';
 
-/** The record layer against RFC 8448, and against another one, which is made of node:crypto. */
+/** These tests compare the record layer with RFC 8448, and with another one that uses node:crypto. */
 
 const aead = loadAead();
 const suiteNames = ['TLS_AES_128_GCM_SHA256', 'TLS_AES_256_GCM_SHA384', 'TLS_CHACHA20_POLY1305_SHA256'] as const;
@@ -36,7 +36,7 @@ function slab(length: number, content: Uint8Array = new Uint8Array()): Slab {
   return { bytes, addr: loadSys()?.addressOf(bytes) ?? 0 };
 }
 
-/** The other end: one direction, with node:crypto. */
+/** The other end of one direction, with node:crypto. */
 class Peer {
   readonly #suite: Suite;
   #secret: Uint8Array;
@@ -201,7 +201,7 @@ function copiesOf(at: (i: number) => number): number {
       try {
         bytes = readSync(file, chunk, 0, Math.min(chunk.length, end - start), start);
       } catch {
-        // Memory that cannot be read.
+        // This memory cannot be read.
       }
       for (let i = chunk.indexOf(at(0)); i >= 0 && i + 32 <= bytes; i = chunk.indexOf(at(0), i + 1)) {
         let same = 1;
@@ -252,7 +252,7 @@ describe.skipIf(aead === null).each(suiteNames)('%s', (name) => {
             rest = Buffer.concat([rest, client.seal(handshake, keyUpdate(step === 'both' ? 1 : 0))]);
             client.update();
           }
-          // Not all of it has come yet.
+          // A part of it has not arrived yet.
           const there = rest.subarray(0, Math.max(0, rest.length - cut));
           heard = Buffer.concat([heard, opened(layer, there)]);
           rest = rest.subarray(layer.openedTo);
@@ -288,7 +288,7 @@ describe.skipIf(aead === null).each(suiteNames)('%s', (name) => {
         const broken = ends.findIndex((end) => at < end);
         const found = opened(layer, all);
         expectBytes(found, Buffer.concat(contents.slice(0, broken)));
-        // One that seems longer than it is waits for the rest.
+        // A record whose header claims a longer length waits for the rest.
         if (layer.failure === 0) expect(layer.openedTo).toBe(ends[broken - 1] ?? 0);
         layer.close();
       }),

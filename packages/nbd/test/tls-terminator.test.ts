@@ -15,7 +15,10 @@ import type { TlsCredentials } from '../src/index.js';
 import { MiB, expectBytes, pattern, theReactor, turns, until } from './kit.js';
 import { folder } from './programs.js';
 
-/** What a terminator makes of a client's bytes, and of a server's: on a ring, with records of our own, and on Node's sockets. */
+/**
+ * These tests compare what a terminator makes of a client's and a server's bytes: on a ring, with our record layer, and on Node's
+ * sockets.
+ */
 
 const sys = loadSys();
 let ca: string;
@@ -47,7 +50,7 @@ class Way extends Duplex {
   }
 
   override _read(): void {
-    // What comes is pushed.
+    // Data that arrives is pushed.
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: () => void): void {
@@ -132,7 +135,7 @@ it('a thread that ends before its time leaves neither side waiting, and no descr
   await until(() => done.got().length === 10, 'all is there');
   const held = readdirSync('/proc/self/fd').length;
   for (const terminator of terminators) terminator.abort();
-  // At once: the ring of a thread that ends says nothing more.
+  // This happens at once, because the ring of a thread that ends reports nothing more.
   expect(readdirSync('/proc/self/fd').length).toBe(held - 6);
   for (const { hasEnded } of [silent, begun, done]) await until(hasEnded, 'the server has seen the end');
   await Promise.all(terminators.splice(0).map((terminator) => terminator.close()));
@@ -221,7 +224,7 @@ describe.each([
     tls.end(pattern(100_000, 1));
     await until(hasEnded, 'the server has seen the end');
     expectBytes(got(), pattern(100_000, 1));
-    // Longer than a client may take once the server has gone: the server has not.
+    // The wait is longer than the client's time limit after the server has closed its end, which it has not.
     await new Promise((resolve) => setTimeout(resolve, 300));
     server.end(pattern(3 * MiB, 2));
     await until(() => isOver, 'the client has seen the end');
@@ -239,7 +242,7 @@ describe.each([
     tls.write(data);
     server.write(data);
     await turns(300);
-    // The rest is in buffers of the kernel's and in the terminator.
+    // The rest is in buffers of the kernel and of the terminator.
     expect(tls.writableLength).toBeGreaterThan(0);
     expect(server.writableLength).toBeGreaterThan(0);
     const back = collected(tls);

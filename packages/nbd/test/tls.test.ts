@@ -17,7 +17,10 @@ import { connectSocket } from './socket-client.js';
 import { secure } from './tls-client.js';
 import type { Secured } from './tls-client.js';
 
-/** TLS, from the option to the end of the connection. RAIDKIT_ENGINE=uring has it done by a terminator, which leaves records to Node with RAIDKIT_TLS_RECORDS=node. */
+/**
+ * Tests of TLS, from the option to the end of the connection. With RAIDKIT_ENGINE=uring a terminator does TLS, which leaves
+ * records to Node with RAIDKIT_TLS_RECORDS=node.
+ */
 
 const tlsReqd = 0x80000005;
 let certificates: CertificateFolders;
@@ -224,7 +227,7 @@ describe('with TLS', () => {
     await until(() => rig.server.usage.bytes > 0, 'requests have come');
     await turns(200);
     expect(rig.server.usage.bytes).toBeGreaterThan(0);
-    // The rest waits in buffers of the kernel's, and with the client.
+    // The rest waits in buffers of the kernel and of the client.
     expect(rig.server.exports()[0]!.stats.readBytes).toBeLessThan(24 * MiB);
     tls.resume();
     for (const [i, reply] of (await Promise.all(replies)).entries())
@@ -245,7 +248,7 @@ describe('with TLS', () => {
 
   it('nothing older than TLS 1.2', async () => {
     const { address } = await serve();
-    // The client is willing: it is the server that is not.
+    // The client would accept TLS 1.1, and the server refuses it.
     const old = { minVersion: 'TLSv1', ciphers: 'DEFAULT:@SECLEVEL=0' } as const;
     await expect(secured(address, { ...old, maxVersion: 'TLSv1.1' })).rejects.toThrow(/alert|version/);
     const { tls } = await secured(address, { ...old, maxVersion: 'TLSv1.2' });
@@ -318,7 +321,7 @@ describe('hostile and broken clients', () => {
     noisy.send(Buffer.alloc(5000, 'garbage'));
     const { client: silent } = await greeted(address);
     await silent.option(opt.startTls);
-    // TLS, but then no choice of an export.
+    // The client starts TLS, but then chooses no export.
     const { client: slow } = await secured(address);
     await Promise.all([noisy.ended(), silent.ended(), slow.ended()]);
     await until(() => rig.server.connectionCount === 0, 'all are gone');
@@ -406,7 +409,7 @@ describe('hostile and broken clients', () => {
   it('one whose record is not authentic is sent away, although it stays', async () => {
     const { rig, address } = await serve();
     const { raw } = await opened(address);
-    // Past TLS: as if an attacker on the way had written it.
+    // The bytes bypass TLS, as if an attacker on the network had sent them.
     raw.write(Buffer.concat([Buffer.of(23, 3, 3, 0, 40), Buffer.alloc(40)]));
     await until(() => rig.server.connectionCount === 0, 'it is gone');
   });

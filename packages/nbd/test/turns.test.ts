@@ -13,7 +13,7 @@ class Thread {
   #soon: (() => void)[] = [];
   readonly turns = new Turns({ now: () => this.at, soon: (fn) => this.#soon.push(fn) });
 
-  /** What was put off before is done now. */
+  /** Work that was deferred before is done now. */
   next(): void {
     this.at += 0.01;
     for (const fn of this.#soon.splice(0)) fn();
@@ -58,7 +58,7 @@ describe('turns', () => {
     for (const client of clients.slice(1)) expect(client.begun).toBeLessThanOrEqual(32);
     const before = clients.map(({ begun }) => begun);
     thread.next();
-    // What the kernel has been told in between comes first.
+    // Operations that were submitted in between come first.
     expect(clients.map(({ begun }) => begun)).toEqual(before);
     thread.next();
     for (const [index, client] of clients.entries()) expect(client.begun - (before[index] ?? 0)).toBeLessThanOrEqual(8);
@@ -103,7 +103,7 @@ describe('a connection that was put off', () => {
     const wire = connectWire(server, { memory, isGreedy: true, closesLate: true });
     await wire.client.open('disk', 'simple');
     driver.isHolding = true;
-    // Both are busy, so that the second one's share is half a turn: the write behind its flushes is put off.
+    // Both are busy, so that the second one's share is half a turn: the write behind its flushes is deferred.
     const reply = other.client.pread(0, 512);
     const flushes = Array.from({ length: 32 }, (_, index) => requestBytes('simple', cmd.flush, 0, BigInt(index), 0, 0));
     wire.push(Buffer.concat([...flushes, requestBytes('simple', cmd.write, 0, 99n, 0, 2 * KiB), pattern(2 * KiB, 1)]));

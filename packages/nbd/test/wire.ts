@@ -5,12 +5,12 @@ import { TestClient } from './client.js';
 export interface WireOptions {
   /** How many of the bytes at hand the transport gives the connection at a time. */
   chunk?: (available: number) => number;
-  /** The greedy way of a ring: as much as there is room for, not only what is wanted. */
+  /** Whether the transport delivers as much as there is room for, as a ring does, and not only the requested bytes. */
   isGreedy?: boolean;
   memory: Uint8Array;
   /** Where the client is, as transports say it. Default: at a Unix socket. */
   peer?: string;
-  /** By which it came in. */
+  /** The listener of the connection. */
   listener?: string;
   /** Aborted, it is closed by {@link Wire.hangUp} only: as a ring's is, once what it has in flight has ended. */
   closesLate?: boolean;
@@ -44,19 +44,19 @@ export class Wire implements Transport {
     this.#deliver();
   }
 
-  /** The client has no more to say. */
+  /** The client sends nothing more. */
   pushEnd(): void {
     this.#isEnding = true;
     this.#deliver();
   }
 
-  /** The client is gone. */
+  /** The client has disconnected. */
   hangUp(): void {
     if (this.#isClosed) return;
     this.#close();
   }
 
-  /** Bytes that the server has not wanted so far. */
+  /** Bytes that the server has not read so far. */
   get unwantedBytes(): number {
     return this.#input.reduce((sum, { length }) => sum + length, 0);
   }

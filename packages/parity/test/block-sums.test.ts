@@ -32,7 +32,7 @@ function numbersFrom(seed: number): () => number {
 function open(kernels: 'wasm-simd' | 'javascript', seed: number) {
   const memory = new BufferMemory({ bytes: 1 << 20, kernels });
   const base = memory.allocRegion(256 * 1024);
-  // And the tables of the kernels are in place before the memory is copied.
+  // This also puts the tables of the kernels in place before the memory is copied.
   expect(memory.kernels.implementation).toBe(kernels);
   const key = memory.allocRegion(BLOCK_SUM_KEY_BYTES);
   const random = numbersFrom(seed);
@@ -48,7 +48,7 @@ describe.each(['wasm-simd', 'javascript'] as const)('block sums of the %s kernel
       () => undefined,
       (addr) => memory.u8.fill(0, addr, addr + BLOCK),
       (addr) => memory.u8.fill(255, addr, addr + BLOCK),
-      // All factors at their ends: the words are the key's, negated, or one less.
+      // All factors have extreme values: the words are the key's, negated, or one less.
       (addr) => {
         for (let at = 0; at < BLOCK; at += 4) memory.view.setUint32(addr + at, -memory.view.getUint32(key + at, true), true);
       },
@@ -174,7 +174,7 @@ describe('what block sums find', () => {
           flip(below(BLOCK * 8));
         },
         () => {
-          // Of 2 to 64 bits, both ends wrong.
+          // The burst has 2 to 64 bits, of which both ends are wrong.
           const length = 2 + below(63);
           const start = below(BLOCK * 8 - length + 1);
           flip(start);
@@ -184,7 +184,7 @@ describe('what block sums find', () => {
         ...[1, 2, 4, 8, 16, 32, 512].map((bytes) => () => swap(bytes)),
         () => copy(1, 0, BLOCK - 1 - below(64)),
         () => memory.u8.fill(0, block + below(8) * 512, block + BLOCK),
-        // A write of which only the first sectors came.
+        // Only the first sectors of this write arrived.
         () => memory.u8.copyWithin(block + below(8) * 512, block + 2 * BLOCK, block + 2 * BLOCK + 512),
         () => memory.u8.copyWithin(block, block + below(BLOCK), block + 2 * BLOCK),
         () => memory.view.setUint32(block + below(1024) * 4, random(), true),
@@ -225,7 +225,7 @@ describe('what block sums find', () => {
       memory.kernels.blockSums(base + 8, addr, 1, key, 5, 0);
       for (let i = 0; i < 8; i++) if (memory.u8[base + i] === memory.u8[base + 8 + i]) same[i]!++;
     }
-    // 1 in 256, five standard deviations either way.
+    // The expected rate is 1 in 256; five standard deviations are allowed either way.
     const deviation = Math.sqrt(rounds / 256);
     for (const count of same) expect(Math.abs(count - rounds / 256)).toBeLessThan(5 * deviation);
   });

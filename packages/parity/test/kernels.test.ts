@@ -27,7 +27,7 @@ function twin(kernels: 'wasm-simd' | 'javascript', seed: number) {
     x = Math.imul(x, 1103515245) + 12345;
     memory.u8[i] = x >>> 16;
   }
-  expect(memory.kernels.implementation).toBe(kernels); // And the tables are in place before the copy.
+  expect(memory.kernels.implementation).toBe(kernels); // This also puts the tables in place before the copy.
   return { memory, base, expected: memory.u8.slice() };
 }
 
@@ -58,7 +58,7 @@ describe.each(['wasm-simd', 'javascript'] as const)('%s kernels', (implementatio
           const sources = ranges.slice(1);
           const dst = inPlace ? sources[0]! : ranges[0]!;
           for (let i = 0; i < n; i++) expected[dst + i] = sources.reduce((sum, source) => sum ^ memory.u8[source + i]!, 0);
-          // A list may be longer than the count.
+          // The list is longer than the count, which is allowed.
           const list = [...sources, 0];
           memory.kernels.xor(dst, typed ? Int32Array.from(list) : list, sources.length, n);
           expect(same(memory, expected)).toBe(true);

@@ -21,7 +21,7 @@ describe('BufferMemory', () => {
     const memory = new BufferMemory({ bytes });
     expect(memory.zeroAddr % PAGE_BYTES).toBe(0);
     expect(memory.zeroBytes).toBe(Math.min(1 << 20, bytes / 8));
-    // Not shared with the kernels' tables, nor with what is given out.
+    // The zeros share no memory with the kernels' tables, nor with allocated memory.
     expect(memory.kernels.crc32c(memory.zeroAddr, memory.zeroBytes)).toBe(0);
     const rest = memory.allocRegion(memory.freeBytes);
     memory.u8.fill(0xff, rest);
@@ -42,7 +42,7 @@ describe('BufferMemory', () => {
               const end = addr + Math.ceil(bytes / PAGE_BYTES) * PAGE_BYTES;
               const sorted = live.toSorted((a, b) => a.addr - b.addr);
               if (addr === -1) {
-                // Then no gap between the neighbours is large enough.
+                // No gap between the neighbours is then large enough.
                 const starts = [memory.zeroAddr + memory.zeroBytes, ...sorted.map((r) => r.end)];
                 const ends = [...sorted.map((r) => r.addr), memory.bytes];
                 for (const [i, start] of starts.entries()) expect(ends[i]! - start).toBeLessThan(end - addr);

@@ -63,7 +63,7 @@ describe('BufferPool', () => {
             expect(pool.available).toBe(count - out.length - held.length);
             expect(freed).toBe(expectedFreed);
           }
-          // Closing: refused while a slot that is not pinned is in use; complete when everything has come back.
+          // Closing is refused while a slot that is not pinned is in use, and is complete when all buffers are released.
           const inUse = out.filter((addr) => !pins.includes(addr));
           if (inUse.length > 0) expect(() => pool.close()).toThrow(/cannot close/);
           for (const addr of inUse) pool.put(addr);

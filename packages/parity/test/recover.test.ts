@@ -43,7 +43,7 @@ for (const kernels of ['wasm-simd', 'javascript'] as const)
         for (const second of [-1, ...places.filter((place) => place > first)]) {
           for (const [place, addr] of addrs.entries()) memory.u8.set(right[place]!, addr);
           for (const place of [first, second]) if (place >= 0) memory.u8.fill(0xa5, addrs[place], addrs[place]! + length);
-          // The parity that is not needed may be anything.
+          // The parity that is not needed may have any contents.
           const other = second >= 0 ? -1 : first === count + 1 ? count : count + 1;
           if (other >= 0) memory.u8.fill(0x5a, addrs[other], addrs[other]! + length);
           const before = addrs.slice();

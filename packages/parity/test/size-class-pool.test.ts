@@ -107,7 +107,7 @@ describe('SizeClassPool', () => {
               pool.cancel(entry!.waiter);
               pool.cancel(entry!.waiter);
             }
-            // Oldest first, and no waiter is left waiting for what is there.
+            // The oldest waiter is served first, and no waiter waits for a buffer that is free.
             expect(served).toEqual(served.toSorted((a, b) => a - b));
             for (const { waiter } of queue) expect(modelGet(waiter.bytesWanted)).toBe(-1);
           }
@@ -136,7 +136,7 @@ describe('SizeClassPool', () => {
       const undecided: BufferWaiter = {
         bytesWanted: 1,
         onBuffer() {
-          if (++calls > 9) return; // Instead of going on for ever.
+          if (++calls > 9) return; // Otherwise the loop would never end.
           if (what === 'takes and puts back') pool.put(pool.get(1));
           pool.wait(undecided);
         },

@@ -9,7 +9,7 @@ import type { RamDisk } from '../../../test/support/ram-disk.js';
 import { arrayOf, memberUuid, newRig, openVolume, readAll, until } from '../../../test/support/rig.js';
 import type { Rig } from '../../../test/support/rig.js';
 
-/* Copies that a raid10 gets and loses while it is up: slots behind those that strips are dealt to. */
+/* Tests of copies that are added to and removed from an online raid10: slots behind those that data is striped over. */
 
 const MiB = 1 << 20;
 const memberBytes = MiB + 256 * 1024;
@@ -68,7 +68,7 @@ async function expectContents(volume: BlockClient, seed: number): Promise<void> 
   expect(Buffer.compare(await readAll(volume), contents(volume, seed))).toBe(0);
 }
 
-/** These disks, as they are in a new process. */
+/** Returns a new process with copies of these disks. */
 async function again(images: readonly Image[], which: readonly number[]): Promise<{ rig: Rig; disks: RamDisk[] }> {
   const rig = newRig({ memoryBytes: 8 << 20 });
   const disks: RamDisk[] = [];
@@ -77,7 +77,7 @@ async function again(images: readonly Image[], which: readonly number[]): Promis
   return { rig, disks };
 }
 
-/** What an array of these disks alone has. */
+/** Returns the contents of an array of only these disks. */
 async function expectOn(images: readonly Image[], which: readonly number[], seed: number): Promise<void> {
   const { rig } = await again(images, which);
   if (arrayOf(rig, 'a').state !== 'online') await rig.arrays.startDegraded('a');
@@ -124,7 +124,7 @@ it.each(plainAndSummed)('groups get a copy each, in turn, which have all that th
   const { numBlocks } = volume;
   await rig.arrays.growBaseBdev('a', 'm4');
   expect(arrayOf(rig, 'a')).toMatchObject({ numSlots: 5, numInSync: 4 });
-  // While it is filled.
+  // This is during its rebuild.
   await volume.write(0, contents(volume, 2));
   await filled(rig);
   expect(arrayOf(rig, 'a').level?.copyGroups).toEqual([
@@ -146,7 +146,7 @@ it.each(plainAndSummed)('groups get a copy each, in turn, which have all that th
   expect(arrayOf(rig, 'a')).toMatchObject({ canLose: 2, options: { striped: 4 } });
   expect((await compared(rig)).mismatchBlocks).toBe(0);
   await expectContents(volume, 2);
-  // Of a group any two may leave.
+  // Any two members of a group may be removed.
   await rig.arrays.removeBaseBdev('m0');
   await rig.arrays.removeBaseBdev('m1');
   await volume.write(0, contents(volume, 3));
@@ -256,7 +256,7 @@ describe('a slot goes, and the last one takes its place unless those behind it c
   it('and no other one: with its member nothing happens', async () => {
     const { rig, volume } = await build(6, { options: { striped: 4 } }, 1);
     await grow(rig, 6);
-    // Groups 0+1+4+6 and 2+3+5.
+    // The groups are 0+1+4+6 and 2+3+5.
     for (const index of [2, 3, 5])
       await expect(rig.arrays.removeSlot('a', index)).rejects.toThrow(
         `slot ${index} cannot be removed, because data of other members would move; each of these can be: 0, 1, 4, 6`,
@@ -344,7 +344,7 @@ function wipeOlderHeader(bytes: Uint8Array): void {
   places[0]?.fill(0);
 }
 
-/** Pictures of all disks before each write of a first block of superblock or header, while `work` is done. */
+/** Returns copies of all disks before each write of a first block of a superblock or header, while `work` is done. */
 async function pictures(disks: readonly RamDisk[], work: () => Promise<unknown>): Promise<Image[][]> {
   const taken: Image[][] = [];
   const places = new Set([0, ...extensionLayout.headerAt.map((at) => at / 512)]);

@@ -105,7 +105,7 @@ describe('whichever two members are gone, everything is read and written, or the
         await rig.arrays.removeBaseBdev(`m${first}`);
         if (!survives) {
           expect(arrayOf(rig, 'a').canDoWithout(arrayOf(rig, 'a').slotAt(second))).toBe(false);
-          // At a start without the two: refused.
+          // A start without the two is refused.
           const again = newRig();
           await plugInAll(
             again,
@@ -202,7 +202,7 @@ it('is not started when no member says the options', async () => {
   await expect(again.arrays.startDegraded('a', { force: true })).rejects.toThrow(
     /no readable member records the options of level raid10/,
   );
-  // One is enough.
+  // One member is enough.
   const more = newRig();
   await plugInAll(more, [images[0]!, images[1]!, disks[2]!.bytes.slice()]);
   await until(() => more.arrays.get('a')?.state === 'online', 'it comes up');
@@ -226,7 +226,7 @@ it('is not started while a member says other options than the others', async () 
   await plugInAll(again, images);
   expect(arrayOf(again, 'a').startError).toMatch(/different options .* m3 of slot 3 has {"layout":"offset"}/);
   await expect(again.arrays.startDegraded('a')).rejects.toThrow(/Close the member that is wrong/);
-  // Without it, nothing is in doubt.
+  // Without it, there is no contradiction.
   await again.registry.unregister(again.registry.get('m3')!);
   await again.arrays.startDegraded('a');
   await expectContents(again, 6);

@@ -31,20 +31,20 @@ it('what is written to a member that has come back is journaled beside what is i
   await rig.arrays.addBaseBdev('a', 'm5');
   await arrayOf(rig, 'a').processEnded;
   expect(arrayOf(rig, 'a').journal!.slots).toEqual([0, 1]);
-  // Neither parity takes what goes with the last chunk.
+  // Neither parity gets its write for the last chunk.
   for (const index of [3, 4])
     disks.get(index)!.fault = ({ offsetBlocks, type }) =>
       type === IoType.Write && offsetBlocks >= dataStart ? Status.IoError : Status.Ok;
   await expect(volume.write(chunks[2], blocks(1, 2))).rejects.toThrow();
   for (const index of [3, 4]) disks.get(index)!.fault = () => Status.Ok;
   await volume.write(chunks[0], blocks(1, 3));
-  // A crash.
+  // This is a crash.
   const again = newRig();
   for (const [index, { bytes }] of disks)
     await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: bytes.slice() });
   await until(() => again.arrays.get('a')?.state === 'online', 'it is online');
   const after = openVolume(again, 'a');
   expect((await after.read(chunks[0], 1))[0]).toBe(3);
-  // Of the member that is still out nothing was journaled that only parity in doubt has said.
+  // Blocks of the still absent member that only inconsistent parity gives were not journaled.
   expect((await after.read(chunks[1], 1))[0]).toBe(1);
 });

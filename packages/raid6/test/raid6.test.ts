@@ -91,7 +91,7 @@ it('a read in which two members cannot read different blocks is answered without
   await scribble(rig, data, 11);
   await fullPicture(rig, data);
   await rig.arrays.removeBaseBdev('m0');
-  // Of stripe 1, whose data is on slots 0 to 2, P on slot 3, and Q on slot 4.
+  // This is in stripe 1, whose data is on slots 0 to 2, P on slot 3, and Q on slot 4.
   for (const [slot, column] of [
     [1, 1],
     [2, 5],
@@ -165,10 +165,10 @@ it('a block of an absent member that P and Q say otherwise after a crash is an e
       0,
     );
   }
-  // A resync does not make up what neither of them proves.
+  // A resync does not invent blocks that neither of them proves.
   await new Promise((resolve) => setTimeout(resolve, 50));
   await expect(volume.read(strip + 2, 1)).rejects.toThrow();
-  // Nor does a write beside it, which changes both by the difference.
+  // A write beside it does not do so either, because it changes both by the difference.
   await volume.write(2, blocks(1, 6));
   expect((await volume.read(2, 1))[0]).toBe(6);
   await expect(volume.read(strip + 2, 1)).rejects.toThrow();
@@ -238,7 +238,7 @@ it('a block that was read after a crash beside one that cannot be read is not wh
   const volume = openVolume(rig, 'a');
   const expected = Buffer.concat([0, 1, 2, 3, 4, 5].map((block) => (block === 2 ? blocks(1, 0x77) : blockOf(block))));
   expect(Buffer.compare(await volume.read(0, 6), expected)).toBe(0);
-  // Nothing is made up of the one that cannot be read, and what both parities know of it they still know.
+  // The chunk that cannot be read is not invented, and both parities still cover it.
   await expect(volume.read(strip + 2, 1)).rejects.toThrow();
   expect(Buffer.compare(await volume.read(strip + 3, 1), blockOf(strip + 3))).toBe(0);
   reads.fail = false;

@@ -23,7 +23,7 @@ interface Bench extends Awaited<ReturnType<typeof made>> {
 /** Without slots 1 and 3, which have missed a few writes. What was on their disks is gone from byte `from` on. */
 async function lacksTwo(from: number): Promise<Bench> {
   const { rig, disks } = await made(members);
-  // A stripe at a time.
+  // The process covers one stripe at a time.
   rig.arrays.setProcessOptions({ windowSizeKb: 12 });
   const data = new Uint8Array((members - 2) * dataBytes);
   await fullPicture(rig, data);
@@ -136,7 +136,7 @@ it('a slot whose target has left the pass takes another device when the pass is 
   await rig.arrays.removeBaseBdev('m1');
   expect(arrayOf(rig, 'a').slots[1]!.hasDevice).toBe(false);
   expect(arrayOf(rig, 'a').process?.targets.map(({ name }) => name)).toEqual(['m3']);
-  // It lacks everything, as what is being filled does.
+  // It lacks everything, as a rebuild target does.
   disks[1]!.bytes.fill(0);
   await expect(rig.arrays.addBaseBdev('a', 'm1')).rejects.toMatchObject({ code: 'ERR_RAID_BUSY' });
   const [held] = disks[3]!.held;
@@ -223,7 +223,7 @@ it('a read that has waited since an earlier rebuild does not take a new member f
   await until(() => disks[2]!.held.length === 1, 'the write is held');
   const read = volume.read(arrayBlocks, 1);
   await rig.arrays.failMember('a', 1, 'it is old');
-  // It goes back to its place, with nothing on it.
+  // It returns to its slot, without any data.
   disks[1]!.bytes.fill(0);
   disks[1]!.fault = ({ offsetBlocks, type }) => (type === IoType.Write && offsetBlocks >= dataStart ? null : Status.Ok);
   await rig.arrays.addBaseBdev('a', 'm1');

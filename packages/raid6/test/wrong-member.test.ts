@@ -30,11 +30,11 @@ async function filled(): Promise<Bench> {
 /** Without an error the slot's disk has something else in this block of the stripe's strip. */
 function corrupt({ disks }: Bench, slot: number, stripe: number, column: number, seed = 0): void {
   const at = MiB + (stripe * strip + column) * 512;
-  // Bytes of their own: two that are wrong differ in different ways.
+  // Each slot gets bytes of its own, so that two wrong chunks differ in different ways.
   for (let i = 0; i < 512; i += 7) disks[slot]!.bytes[at + i]! ^= 1 + ((i * 31 + slot * 57 + seed) % 255);
 }
 
-/** What it has found. */
+/** Returns what the check has found. */
 async function run(rig: Rig, type: 'check' | 'repair'): Promise<{ found: string[]; record: unknown }> {
   rig.arrays.startSync('a', type);
   await settled(rig);
@@ -121,7 +121,7 @@ it('without a member nothing is located: what is left is left as it is', async (
 it('where redundancy is in doubt a repair takes parity for wrong, and not what was written last', async () => {
   const bench = await filled();
   const { data, disks, rig } = bench;
-  // A stripe at a time.
+  // The process covers one stripe at a time.
   rig.arrays.setProcessOptions({ windowSizeKb: 12 });
   rig.arrays.startSync('a', 'repair');
   while (arrayOf(rig, 'a').process === null) await Promise.resolve();

@@ -68,7 +68,7 @@ describe.each([0, 100])('a reactor that spins for %i µs', (spinMicroseconds) =>
       ring.prepare(RingOp.READ, file, 0, sys.addressOf(runtime.memory.u8), 512, 0, owner, 0);
     });
     closeSync(file);
-    // While it spins, what else was prepared is handed over first.
+    // While it spins, other prepared operations are submitted first.
     expect(enters).toBeLessThanOrEqual(spinMicroseconds === 0 ? 0 : 1);
   });
 
@@ -82,7 +82,7 @@ describe.each([0, 100])('a reactor that spins for %i µs', (spinMicroseconds) =>
     again();
     try {
       for (let i = 0; i < 5; i++) {
-        // Until nothing has been done for a while.
+        // Waits until nothing has been done for a while.
         await new Promise((resolve) => setTimeout(resolve, 20));
         expect(await read(reactor, file, 0)).toBe(512);
       }
@@ -197,7 +197,7 @@ describe('an idle reactor', () => {
         sys.close(write);
       }
     },
-    // Without the rule it takes up to 16 s.
+    // Without this rule it takes up to 16 s.
     8000,
   );
 });

@@ -6,7 +6,7 @@ it('knows how long this thread had to wait for a processor, and never says less 
   const wait = new RunQueueWait();
   wait.open();
   const found = Array.from({ length: 20 }, () => {
-    // Something to be put aside for.
+    // The loop is long enough for the thread to be preempted.
     for (const end = performance.now() + 2; performance.now() < end;);
     return wait.waitedMs();
   });

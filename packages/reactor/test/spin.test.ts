@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { Spin } from '../src/spin.js';
 
-/** A spin, and a processor that others may want. */
+/** The spin under test, and a processor that other threads may want. */
 function newSpin(limitMs: number): { spin: Spin; world: { waitedMs: number } } {
   const world = { waitedMs: 0 };
   return { spin: new Spin(limitMs, { waitedMs: () => world.waitedMs }), world };
@@ -77,7 +77,7 @@ it('does not take the waits of its own thread, which sleeps, for a wish of other
     now += 0.25;
     world.waitedMs += 0.07;
   }
-  // They come in time from now on.
+  // Requests arrive in time from now on.
   const tries: boolean[] = [];
   for (let i = 0; i < 200; i++) {
     spin.worked(now);

@@ -38,7 +38,7 @@ async function signatureOf(image: Uint8Array, blockSize = 512): Promise<string |
 
 it('finds nothing on an empty device, whatever its size', async () => {
   for (const bytes of [512, 4096, MiB, 3 * MiB + 512]) expect(await signatureOf(new Uint8Array(bytes))).toBeNull();
-  // A boot sector without partitions is no partition table.
+  // A boot sector without partitions is not a partition table.
   const image = new Uint8Array(MiB);
   image.set([0x55, 0xaa], 510);
   expect(await signatureOf(image)).toBeNull();

@@ -13,7 +13,7 @@ const life: MemberLife = {
 };
 const all = 2 ** recordsPerPage - 1;
 const recordBytes = pageBytes / recordsPerPage;
-/** A page does not lie at the beginning of its memory. */
+/** The page is not at the beginning of its memory. */
 const at = 4096;
 
 function memoryOf(sums: readonly bigint[] = []) {
@@ -69,7 +69,7 @@ it('a bit that is wrong, a sector of another time, of nothing or of another reco
       const other = ((record + 1) % recordsPerPage) * recordBytes;
       memory.u8.set(whole.subarray(at + other, at + other + recordBytes), start);
       expect(codec.goodRecords(memory, at, page)).toBe(all & ~(1 << record));
-      // Torn: every record is old or new, and each of them whole.
+      // After a torn write every record is completely old or completely new.
       const newer = memoryOf(later.sums);
       codec.seal(newer, at, page);
       memory.u8.set(whole);

@@ -4,7 +4,7 @@ import { encodeSuperblock, parseSuperblock } from '../src/codec.js';
 import { fixCrc, isAcceptable, superblocks } from './codec-oracle.js';
 
 const ROUNDS = 200_000;
-/** Where a change is likely to matter, against anywhere. */
+/** Offsets where a change is likely to matter, and all others. */
 const HOT_OFFSETS = [0, 8, 10, 12, 13, 14, 24, 40, 41, 103, 104, 110, 111, 112, 113, 120, 124, 128, 134, 136, 137, 255];
 const HOT_ENTRY_OFFSETS = [0, 15, 16, 22, 23, 24, 30, 31, 32, 33, 36, 40, 41];
 const HOT_VALUES = [0, 1, 2, 3, 4, 0x1f, 0x20, 0x2f, 0x7f, 0x80, 0xff];
@@ -34,7 +34,7 @@ it('never throws and never accepts what may not be believed, whatever the bytes'
       case 3:
         bytes[of(HOT_OFFSETS)]! ^= 1 << below(8);
         break;
-      case 4: // One entry over another.
+      case 4: // One entry is copied over another.
         bytes.copyWithin(entry, 256, 256 + of([16, 40, 64]));
         break;
       default:
@@ -71,7 +71,7 @@ it('never throws and never accepts what may not be believed, whatever the bytes'
     if (result.ok !== isAcceptable(bytes)) expect.fail(`${result.ok ? 'accepted' : result.message} in ${context()}`);
     if (result.ok) {
       verdicts.accepted++;
-      // What was read can be written, and is the same bytes unless a warning said otherwise.
+      // A superblock that was read can be written, with the same bytes unless there was a warning.
       const again = encodeSuperblock(result.superblock);
       const isSame = Buffer.compare(again, bytes.subarray(0, result.length)) === 0;
       if (!isSame && result.warnings.length === 0) expect.fail(`silently changed by writing: ${context()}`);
@@ -82,6 +82,6 @@ it('never throws and never accepts what may not be believed, whatever the bytes'
       }
     }
   }
-  // The inputs have not all gone one way.
+  // Some of the inputs were accepted, and some refused.
   for (const [verdict, count] of Object.entries(verdicts)) expect(count, verdict).toBeGreaterThan(500);
 });

@@ -111,7 +111,7 @@ describe('encodeSuperblock', () => {
       fc.property(superblocks, fc.nat(64), (sb, slack) => {
         const bytes = encodeSuperblock(sb);
         expect(decodeByTable(bytes)).toEqual(sb);
-        // Also at an odd place inside a longer buffer.
+        // This works also at an odd offset inside a longer buffer.
         const longer = new Uint8Array(bytes.length + 3 + slack).fill(0xee);
         longer.set(bytes, 3);
         expect(parseSuperblock(longer.subarray(3))).toEqual({

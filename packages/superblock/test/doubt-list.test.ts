@@ -34,7 +34,7 @@ it('a damaged or torn list is none', () => {
     const torn = older.slice();
     torn.set(bytes.subarray(0, at));
     const read = parseDoubtList(torn, life);
-    // Where only the tail is old, and the same, it is whole.
+    // The list is valid if only its tail is old, and equal.
     if (read !== null) expect(read).toEqual(listOf(mostDoubtRanges));
   }
   expect(parseDoubtList(new Uint8Array(0), life)).toBeNull();

@@ -95,7 +95,7 @@ describe('headers', () => {
     const view = new DataView(bytes.buffer);
     const length = view.getUint32(12, true);
     expect(parseHeader(bytes)?.sums).toEqual(sums);
-    // Of one slot less than it should be.
+    // The list has one slot less than it should have.
     const tailAt = 128 + 32 * 3;
     view.setUint32(tailAt + 12, view.getUint32(tailAt + 12, true) - 4, true);
     view.setUint32(12, length - 4, true);

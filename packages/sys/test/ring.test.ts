@@ -83,7 +83,7 @@ class Bench {
     }
   }
 
-  /** Prepares, and waits for the end. */
+  /** Prepares an operation, and waits for its completion. */
   run(op: RingOp, fd: number, fields: Parameters<Bench['prepare']>[3] = {}): number {
     this.prepare(0, op, fd, fields);
     return this.wait(0);
@@ -184,7 +184,7 @@ describe.each(setupFlagSets.map((_, firstFlagSet) => ({ firstFlagSet })))(
       bench.ring.prepareFixed(RingOp.READ_FIXED, fd, 4000, memory.addr + 8192, 200, second, bench.owner, 2);
       expect(bench.wait(2)).toBe(200);
       expect(memory.bytes.subarray(8192, 8392)).toEqual(Buffer.concat([Buffer.alloc(96), Buffer.alloc(104, 0xcd)]));
-      // Outside the buffer, and without one.
+      // The ranges are outside the buffer, and without one.
       bench.ring.prepareFixed(RingOp.READ_FIXED, fd, 0, memory.addr + 8192, 200, first, bench.owner, 3);
       expect(bench.wait(3)).toBe(-EFAULT);
       bench.ring.prepareFixed(RingOp.READ_FIXED, fd, 0, memory.addr, 200, 7, bench.owner, 4);

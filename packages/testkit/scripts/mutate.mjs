@@ -42,7 +42,7 @@ const { values } = parseArgs({
   },
 });
 
-/** Of suites that take longer nothing is known. Milliseconds. */
+/** The time limit of suites in milliseconds; the result of one that takes longer is not known. */
 const mostQuickMs = 20_000;
 
 const resultsFile = join(import.meta.dirname, '..', 'mutations', 'results.json');
@@ -73,7 +73,7 @@ async function checkTable() {
     if (seen.has(mutation.id)) wrong.push(`${mutation.id} is there twice`);
     seen.add(mutation.id);
     try {
-      // What does not even load would be found by anything.
+      // A mutation that does not even load would be found by any test.
       await transform(await mutated(mutation), { loader: 'ts', logLevel: 'silent' });
     } catch (error) {
       wrong.push(`${mutation.id}: ${error.message}`);
@@ -143,7 +143,7 @@ async function runAll(chosen) {
   const left = [...chosen];
   const survivors = [];
   const undecided = [];
-  /** Survivors that had been found before. */
+  /** These survivors had been found before. */
   const lapses = [];
   const work = async () => {
     for (let mutation = left.shift(); mutation !== undefined; mutation = left.shift()) {
@@ -164,7 +164,7 @@ async function runAll(chosen) {
         continue;
       }
       if (found === null && typeof results[mutation.id]?.stage === 'string') lapses.push(mutation);
-      // That a fraction of the budget finds nothing says nothing.
+      // It means nothing that a fraction of the budget finds nothing.
       const isKnown = found !== null || !values.quick || !isSimulated(mutation);
       if (isKnown) results[mutation.id] = resultOf(found, results[mutation.id]);
       if (found === null) survivors.push(mutation);
@@ -179,7 +179,7 @@ async function runAll(chosen) {
     `${chosen.length} mutations, ${survivors.length} survived${survivors.length > 0 ? `: ${survivors.map(({ id }) => id).join(', ')}` : ''}`,
   );
   if (undecided.length > 0) console.log(`${undecided.length} took too long: ${undecided.map(({ id }) => id).join(', ')}`);
-  // What has never been found is no news, but for the nightly, whose end it is that nothing survives.
+  // A mutation that has never been found is not reported, except by the nightly run, in which none may survive.
   if (lapses.length > 0 || (values.nightly && survivors.length > 0)) process.exitCode = 1;
 }
 

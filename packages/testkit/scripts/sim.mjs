@@ -34,7 +34,7 @@ const variants = {
 };
 const { values } = parseArgs({
   options: {
-    /** Disks that are an array by themselves lie about what is recorded on them, too: with known violations. */
+    /** Also corrupts records on the disk of an array of one member, which has known violations. */
     'lone-lies': { type: 'boolean', default: false },
     level: { type: 'string', default: 'all' },
     seeds: { type: 'string', default: '1000' },

@@ -1,4 +1,4 @@
-// What only a program that knows SPDK's superblock and our area behind it can make of a member. For the assembly cases.
+// Corruptions of a member that need knowledge of SPDK's superblock and of our area behind it, for the assembly cases.
 import { crc32c } from '@raidkit/superblock';
 
 const crcAt = 16;
@@ -11,7 +11,7 @@ function sign(bytes) {
 }
 
 export const spoilers = [
-  // Its second copy is whole.
+  // Its second copy is valid.
   { id: 'half written', spoil: (bytes) => bytes.fill(0x5a, 200, 512), isHarmless: true },
   { id: 'both copies damaged', spoil: (bytes) => bytes.fill(0x5a, 200, 512).fill(0x5a, 32_968, 33_280) },
   {

@@ -10,7 +10,7 @@ import { runAssembly } from '@raidkit/testkit';
 import { describe, expect, it } from 'vitest';
 import { spoilers } from '../scripts/spoilers.mjs';
 
-/** All of the small ones; of the others every so many-th. `npm run sim -- --assembly` goes through all. */
+/** All small cases are tried, and every so many-th of the others. `npm run sim -- --assembly` tries all. */
 const shapes: [RaidModule, number, number][] = [
   [raid0, 1, 1],
   [raid0, 2, 1],

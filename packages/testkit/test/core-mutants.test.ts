@@ -6,7 +6,7 @@ import { raid5f } from '@raidkit/raid5f';
 import { spdkSuperblockStore } from '@raidkit/superblock';
 import { conformanceCases, runFaultLoop, sweep } from '@raidkit/testkit';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-// By path and not by package: what is broken here is not part of the public interface.
+// The imports use paths and not packages, because the code that is broken here is not part of the public interface.
 import { CommitBarrier } from '../../core/src/metadata/commit-barrier.js';
 import { RebuildTask } from '../../core/src/sync/rebuild.js';
 import { WriteIntentBitmap } from '../../core/src/bitmap/write-intent-bitmap.js';
@@ -20,7 +20,7 @@ afterEach(() => {
 
 /** The simulator must find something within so many seeds. */
 async function isFoundWithin(seeds: number, module: RaidModule, from = 1, store = spdkSuperblockStore): Promise<void> {
-  // Budgets are of what is found without lies about records.
+  // The budgets apply to runs without corruption of records.
   const plan = { hasMetadataLies: false };
   const { failures } = await sweep({ module, store, from, count: seeds, bail: true, plan });
   expect(
@@ -60,7 +60,7 @@ describe('rules of the core, broken one at a time, are found', () => {
 
   it('a process does not wait for a first write’s zeros', () => {
     vi.spyOn(WriteIntentBitmap.prototype, 'whenZeroed').mockImplementation(nothing);
-    // One seed in some thousand meets it.
+    // One seed in about a thousand finds it.
     return isFoundWithin(20, raid1, 2680);
   });
 

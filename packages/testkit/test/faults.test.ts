@@ -50,7 +50,7 @@ it('a start after a crash meets every fault that a start may meet', async () => 
     module: raid1,
     store,
     scenario: 'stop and start',
-    // No other pair begins with it.
+    // No other pair starts with it.
     kinds: ['kill'],
     every: 2,
     pairs: true,

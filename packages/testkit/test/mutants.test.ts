@@ -18,7 +18,7 @@ async function isCaughtBy(id: string, module: RaidModule): Promise<void> {
 
 /** The simulator must find something within so many seeds. */
 async function isFoundWithin(seeds: number, module: RaidModule, broken: SuperblockStore): Promise<void> {
-  // Budgets are of what is found without lies about records.
+  // The budgets apply to runs without corruption of records.
   const plan = { hasMetadataLies: false };
   const { failures } = await sweep({ module, store: broken, from: 1, count: seeds, bail: true, plan });
   expect(failures.length, 'something was found').toBe(1);
@@ -73,7 +73,7 @@ function withWrongParity(module: JournaledModule): JournaledModule {
   };
 }
 
-/** The object, but for these properties. Its methods still see all of its own. */
+/** Returns the object with these properties replaced. Its methods still see its own ones. */
 function withChanged<T extends object>(target: T, changes: Partial<T>): T {
   return new Proxy(target, {
     get(_, key) {

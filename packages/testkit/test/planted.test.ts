@@ -14,14 +14,14 @@ import record from '../mutations/planted.json' with { type: 'json' };
 
 /** Levels of which the cases alone find each of these. */
 const levels: readonly RaidModule[] = [raid1, raid10, raid5f, raid6];
-/** What the cases do not find: all other pairs they do. */
+/** Bugs that the cases do not find; they find all other pairs. */
 const notByCases = [
   // These levels leave it to core to say that members differ.
   'raid1 no-mark-inconsistent',
   'raid10 no-mark-inconsistent',
-  // Takes a crash, and then a loss of members, between two writes to one stripe. Simulations come to it.
+  // To find this takes a crash, and then a loss of members, between two writes to one stripe. Simulations find it.
   'raid5f in-sync-without-ground',
-  // Takes a write between two of the reads, on an array that lacks a member. Simulations come to it.
+  // To find this takes a write between two of the reads, on an array that lacks a member. Simulations find it.
   'raid5f reads-without-lock',
   'raid6 reads-without-lock',
 ];

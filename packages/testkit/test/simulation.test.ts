@@ -70,7 +70,7 @@ describe('no seed breaks a rule', () => {
     for (const [level, seeds] of Object.entries(regressions)) {
       for (const seed of seeds) {
         const module = modules[level]!;
-        // As plans were when the seed was found, and as they are.
+        // The seed is run with the plans of the time when it was found, and with the present ones.
         for (const [hasExtras, hasTrims, hasMore, hasFoundLies] of [
           [false, false, false, false],
           [true, false, false, false],
@@ -93,7 +93,7 @@ describe('no seed breaks a rule', () => {
             hasOutages: hasFoundLies,
           };
           const plan = drawPlan(seed, module, options);
-          // It is as the one before.
+          // It is like the one before.
           const isNew = ({ kind, ...item }: PlanItem): boolean => kind === 'outage' || (kind === 'lie' && 'crash' in item);
           if (hasFoundLies && !plan.items.some(isNew)) continue;
           const { violation } = await simulate({

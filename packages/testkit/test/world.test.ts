@@ -218,7 +218,7 @@ describe('VolumeModel', () => {
     model.dropped();
     expect(model.check(9, 1, sector(1), 0, startedAt)).toBeNull();
     model.readEnded();
-    // One that starts afterwards does.
+    // A process that starts afterwards does.
     expect([0, 1].map((tag) => holds(model, tag))).toEqual([true, false]);
   });
 

@@ -10,7 +10,7 @@ import type { StreamItem } from '../../../apps/daemon/src/rpc/json-stream.js';
 import type { Target } from '../fuzz.js';
 import { expectSame, expectTrue } from './expect-same.js';
 
-// What comes over control sockets and HTTP, and what files have.
+// The targets parse what arrives over control sockets and HTTP, and what files contain.
 
 const words = [
   ...[
@@ -137,7 +137,7 @@ function parameters(): Target {
       for (const item of itemsOf(bytes, bytes.length)) {
         if (!item.ok || typeof item.value !== 'object' || item.value === null) continue;
         const { method, params } = item.value as { method?: unknown; params?: unknown };
-        // Whatever it is called, some method gets it.
+        // The input goes to a method whatever its name is.
         const one = typeof method === 'string' && names.includes(method) ? method : names[bytes.length % names.length];
         for (const name of [String(method), one ?? '']) {
           try {

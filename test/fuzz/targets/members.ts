@@ -47,7 +47,7 @@ function goldenSuperblocks(): Uint8Array[] {
   const file = new URL('../../../packages/superblock/test/fixtures/golden-superblocks.json', import.meta.url);
   const golden = JSON.parse(readFileSync(file, 'utf8')) as { head: string }[];
   const heads = golden.map(({ head }) => new Uint8Array(Buffer.from(head, 'base64')));
-  // A few of each length.
+  // A few inputs of each length are tried.
   return heads.filter((head, place) => heads.slice(0, place).filter(({ length }) => length === head.length).length < 3);
 }
 

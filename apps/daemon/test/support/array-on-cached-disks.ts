@@ -8,12 +8,12 @@ import { CachedDisk } from './cached-disk.js';
 /** What each test of a file has: disks with volatile caches, once it makes some, and an array's process, which uses them. */
 export interface ArrayOnCachedDisks {
   disks: CachedDisk[];
-  /** Not before `makeDisks`. */
+  /** May be used only after `makeDisks`. */
   readonly array: ArrayProcess;
   readonly makeDisks: (count: number, bytes: number, lies?: boolean) => void;
   /** The disks, and the daemon with all of them open. `seed` decides what the next power cut leaves. */
   readonly powerOn: (seed: number) => Promise<void>;
-  /** The daemon alone. */
+  /** Starts only the daemon. */
   readonly startDaemon: () => Promise<void>;
   readonly losePower: () => Promise<void>;
 }

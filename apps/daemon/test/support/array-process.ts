@@ -10,7 +10,7 @@ import type { DaemonProcess } from './process.js';
 const ackIo = fileURLToPath(new URL('ack_io.py', import.meta.url));
 const python = '/usr/bin/python3';
 
-/** What the tests look at of `raidkit_get_arrays`. */
+/** The fields of `raidkit_get_arrays` that the tests use. */
 export interface ArrayState {
   state: string;
   num_base_bdevs_discovered: number;
@@ -29,7 +29,7 @@ export interface ArrayState {
 export interface ArrayShape {
   level: string;
   stripSizeKb: number;
-  /** With checksums. Default false. */
+  /** Whether the array has checksums. Default false. */
   integrity?: boolean;
 }
 
@@ -39,7 +39,7 @@ export class ArrayProcess {
   /** Paths of the members, by slot; a spare may follow. */
   readonly paths: string[];
   readonly log: string;
-  /** One write of the daemon's at a time, each a system call of its own. */
+  /** Whether the daemon submits one write at a time, each as a system call of its own. */
   readonly #oneThread: boolean;
   #daemon: DaemonProcess | null = null;
   #writer: ChildProcess | null = null;
@@ -97,7 +97,7 @@ export class ArrayProcess {
     await this.call('bdev_raid_create', stripSizeKb === 0 ? base : { ...base, strip_size_kb: stripSizeKb });
   }
 
-  /** Undefined: there is no such array. */
+  /** Returns undefined if there is no such array. */
   async state(): Promise<ArrayState | undefined> {
     const all = (await this.call('raidkit_get_arrays')) as (ArrayState & { name: string })[];
     return all.find(({ name }) => name === 'vol');
@@ -108,12 +108,12 @@ export class ArrayProcess {
     if ((await this.state())?.state === 'configuring') await this.call('raidkit_assemble', { name: 'vol' });
   }
 
-  /** Until nothing is going on in the background. */
+  /** Waits until no background process runs. */
   async settle(): Promise<void> {
     await until('background work has ended', async () => (await this.state())?.ext.process === null);
   }
 
-  /** All members are there and full. */
+  /** Waits until all members are present and in sync. */
   async whole(numSlots: number): Promise<void> {
     await until('the array is whole', async () => {
       const state = await this.state();
@@ -132,7 +132,7 @@ export class ArrayProcess {
     await this.whole(numSlots);
   }
 
-  /** Members agree, as a check of the whole array says. */
+  /** Checks that the whole array has no mismatches. */
   async agrees(): Promise<void> {
     await this.settle();
     const count = async (): Promise<number> =>
@@ -177,7 +177,7 @@ export class ArrayProcess {
     writer.kill('SIGTERM');
     const code = await ended;
     this.#writer = null;
-    // One that was ending already when it was told to may end of the signal.
+    // A user that was exiting already may be ended by the signal.
     if ((code ?? 0) !== 0 || said !== '') throw new Error(`users were answered with an error (${String(code)}) ${said}`);
   }
 
@@ -186,7 +186,7 @@ export class ArrayProcess {
    */
   async verify(): Promise<void> {
     if (existsSync(this.log)) await runOk(python, [ackIo, this.#hasLostPower ? 'check-flushed' : 'check', this.uri, this.log]);
-    // What was found counts from now on.
+    // What was read is what the model expects from now on.
     this.#hasLostPower = false;
   }
 
@@ -221,7 +221,7 @@ export class ArrayProcess {
     this.#daemon = null;
   }
 
-  /** For the end of a test, whatever happened in it. */
+  /** Cleans up at the end of a test, whatever happened in it. */
   async end(): Promise<void> {
     this.#writer?.kill('SIGKILL');
     this.#writer = null;

@@ -9,7 +9,7 @@ import { afterAll, beforeAll } from 'vitest';
 const { resolve } = createRequire(import.meta.url);
 const axeSource = readFileSync(resolve('axe-core/axe.min.js'), 'utf8');
 
-/** It looks for nothing on the network, by itself. */
+/** These options keep the browser from using the network by itself. */
 const quiet = [
   '--no-sandbox',
   '--disable-gpu',
@@ -20,7 +20,7 @@ const quiet = [
   '--disable-sync',
 ];
 
-/** How a page is looked at. */
+/** How a page is displayed. */
 export interface Look {
   width: number;
   height: number;
@@ -80,7 +80,7 @@ export function oneBrowser(): {
 
 /** What axe finds against WCAG 2.2 AA and its own best practices; empty for nothing. */
 export async function accessibilityProblems(page: Page): Promise<string[]> {
-  // Not as a script of the page, which its policy would refuse.
+  // It is not added as a script of the page, because the page's policy would refuse that.
   await page.evaluate(axeSource);
   return page.evaluate(async () => {
     const { axe } = globalThis as unknown as {

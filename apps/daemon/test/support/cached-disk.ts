@@ -56,14 +56,14 @@ export class CachedDisk {
     await until(`the disk obeys: ${line}`, () => this.#done >= told);
   }
 
-  /** The power fails. */
+  /** Cuts the power. */
   async cut(): Promise<void> {
     const server = this.#server;
     server?.kill('SIGUSR1');
     await until('the disk has lost its power', () => server?.exitCode !== null || server.signalCode !== null);
   }
 
-  /** After a cut, or at the end of a test. It must not be open any more. */
+  /** Cleans up after a power cut, or at the end of a test. The disk must not be open any more. */
   async stop(): Promise<void> {
     await endOf(this.#server);
     this.#server = null;

@@ -20,7 +20,7 @@ export interface TestDaemon {
 
 type Options = Pick<Partial<DaemonOptions>, 'configPath' | 'statePath' | 'isStrict' | 'waitForRpc'>;
 
-/** RAIDKIT_REACTORS=2 has the same tests over two reactors. */
+/** With RAIDKIT_REACTORS=2 the same tests run with two reactors. */
 export const reactors = Number(process.env.RAIDKIT_REACTORS ?? 1);
 
 /** A daemon with its sockets in a folder of its own: in this process, or, with several reactors, the built one in its own. */
@@ -76,7 +76,7 @@ async function startProcess(
     exited,
   } = await spawnDaemon(rpcPath, ['-r', rpcPath, '--nbd', `unix:${nbdPath}`, '--memory', '128', ...extra]);
   first.close();
-  // One that has not asked anything.
+  // Returns a client that has not sent anything.
   const client = await RpcClient.connect(rpcPath);
   return {
     client,

@@ -11,7 +11,7 @@ export function makeFile(path: string, bytes: number): void {
   closeSync(fd);
 }
 
-/** Loop devices are there only on some machines, and only for root. In CI they must be. */
+/** Loop devices are available only on some machines, and only to root. In CI they must be available. */
 export function hasLoopDevices(): boolean {
   if (!hasCommands('losetup')) return false;
   try {
@@ -23,7 +23,7 @@ export function hasLoopDevices(): boolean {
   }
 }
 
-/** What {@link FaultyDevice} is made of. In CI it must be there. */
+/** The programs that {@link FaultyDevice} needs. In CI they must be installed. */
 export function hasFaultyDevices(): boolean {
   if (!hasLoopDevices() || !hasCommands('nbdkit', 'nbdfuse', 'mount')) return false;
   if (existsSync('/dev/fuse')) return true;
@@ -114,19 +114,19 @@ export class FaultyDevice {
     await this.#loop.attach(socket);
   }
 
-  /** Every request fails, or none. */
+  /** Makes every request fail, or none. */
   fail(mustFail: boolean): void {
     if (mustFail) writeFileSync(this.#name('fail'), '');
     else rmSync(this.#name('fail'), { force: true });
   }
 
-  /** Bits a second; null: as fast as it can. */
+  /** The limit is in bits a second; null removes it. */
   limit(rate: string | null): void {
     if (rate === null) rmSync(this.#name('rate'), { force: true });
     else writeFileSync(this.#name('rate'), rate);
   }
 
-  /** Nothing is answered until {@link goOn}. */
+  /** Holds back all answers until {@link goOn}. */
   hang(): void {
     this.#server?.kill('SIGSTOP');
   }
@@ -135,7 +135,7 @@ export class FaultyDevice {
     this.#server?.kill('SIGCONT');
   }
 
-  /** As if it had been pulled out: whatever is asked from now on fails. */
+  /** Removes the device: all further requests fail. */
   async vanish(): Promise<void> {
     await endOf(this.#server);
     this.#server = null;

@@ -85,7 +85,7 @@ async function simulate(mutation, stages, known, folder, mostMs) {
   });
   let found = null;
   let stageAsked = stages[0];
-  /** Null: by itself. */
+  /** With null the worker has ended by itself. */
   let endedBy = null;
   let hasEnded = false;
   const kill = (by) => {

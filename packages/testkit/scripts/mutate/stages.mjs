@@ -26,7 +26,7 @@ const budgets = {
   },
 };
 
-/** Where a mutation shows, unless it says so itself. */
+/** The levels in which a mutation shows, unless its row names them. */
 function levelsOf({ file, levels }) {
   if (levels !== undefined) return levels;
   const [name] = file.split('/');
@@ -76,7 +76,7 @@ function suitesOf({ file }) {
   return ['packages/core/test', 'test/levels.test.ts', 'test/golden.test.ts'];
 }
 
-/** Not found by its own suites alone. */
+/** The mutation is not found by its own suites alone. */
 export function isSimulated({ suites }) {
   return suites === undefined;
 }

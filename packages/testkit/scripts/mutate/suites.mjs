@@ -51,7 +51,7 @@ export async function failingTests(suites, folder, mutation, { mostMs = Infinity
   return testResults.flatMap(({ name, message, status, assertionResults }) => {
     const file = name.slice(root.length + 1);
     const failed = assertionResults.filter((one) => one.status === 'failed').map(({ fullName }) => ({ file, fullName }));
-    // A file that does not even load.
+    // This file does not even load.
     return failed.length === 0 && status === 'failed' && message !== '' ? [{ file, fullName: file }] : failed;
   });
 }

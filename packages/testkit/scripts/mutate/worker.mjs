@@ -15,7 +15,7 @@ const { stages, known } = JSON.parse(process.argv[2]);
 const isKnown = new Set(known);
 const say = (message) => writeSync(1, `${JSON.stringify(message)}\n`);
 
-/** Something was found: that ends everything. `again` is the stage that finds this alone. */
+/** Ends the run, because something was found. `again` is the stage that finds this alone. */
 function judge(stage, key, after, message, again = null) {
   if (isKnown.has(key)) return;
   say({ found: { stage: stage.name, key, after, message: message.split('\n')[0].slice(0, 300), again } });
@@ -47,7 +47,7 @@ const visit = {
     }
   },
 
-  /** One fault alone, which has found something before. */
+  /** Runs only one fault, which has found something before. */
   async fault(stage) {
     const scenario = scenarios.find(({ id }) => id === stage.scenario);
     if (scenario === undefined) return;

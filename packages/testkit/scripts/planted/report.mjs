@@ -7,7 +7,7 @@ const root = join(import.meta.dirname, '..', '..', '..', '..');
 const resultsFile = join(root, 'packages', 'testkit', 'mutations', 'planted.json');
 const documentFile = join(root, 'docs', 'planted-bugs.md');
 
-/** Mistakes that levels of an earlier interface could make, and cannot any more: core does it. What takes their place is a mutation of core. */
+/** Mistakes that levels of an earlier interface could make, and that core now prevents. A mutation of core replaces each. */
 const notOfLevels = [
   {
     title: 'a write is acknowledged when its first part is done',
@@ -63,7 +63,7 @@ export async function report(level, options, findings) {
   await replace(documentFile, documentOf(sorted));
 }
 
-/** At once: runs of several levels side by side read it. */
+/** The file is written at once, because runs of several levels in parallel read it. */
 async function replace(path, text) {
   await writeFile(`${path}.${process.pid}`, text);
   await rename(`${path}.${process.pid}`, path);

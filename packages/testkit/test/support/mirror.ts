@@ -26,7 +26,7 @@ export type MirrorBug =
   | 'shifts data when it grows'
   | 'loses an answer';
 
-/** A stranger's level: copies, written from the interface's documentation, with a bug of one's choice. */
+/** A third-party level of copies, written from the interface's documentation, with a selectable bug. */
 class Mirror {
   readonly copyGroups: readonly (readonly number[])[];
   readonly #context: RedundantContext;
@@ -117,7 +117,7 @@ class Mirror {
       return;
     }
     if (request.stepStatus !== Status.Ok) {
-      // As if this had gone well: a part of no use, which does.
+      // This part is useless, and succeeds, so that the request does.
       const other = Array.from({ length: this.#context.numSlots }, (_, slot) => slot).find(
         (slot) => !unreadable.includes(slot),
       );
