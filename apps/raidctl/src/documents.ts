@@ -140,7 +140,7 @@ export const changeDocument = z.strictObject({
   steps: z.array(
     z.strictObject({
       does: text,
-      method: text.nullable().describe('method method method method of docs/rpc.md; null for what raidctl does itself'),
+      method: text.nullable().describe('method of docs/rpc.md; null for what raidctl does itself'),
       params: z.record(text, z.unknown()).nullable(),
       result: z.unknown().optional().describe("the daemon's answer; absent with --dry-run"),
     }),
