@@ -532,3 +532,35 @@ it.concurrent('a slot stays if what another member has not flushed is lost when 
   expect(arrayOf(rig, 'a').slots.map(({ name }) => name)).toEqual(['m0', null]);
   expect(await first(volume, 0)).toBe(2);
 });
+
+for (const level of ['raid1', 'raid5f'] as const) {
+  it(`${level} fails the member that lost a flush of a record, and not one that fails a write before all have answered`, async () => {
+    const { rig, disks, volume } = await build(level, level === 'raid1' ? 2 : 3);
+    const array = arrayOf(rig, 'a');
+    const [m0, m1] = [disks.get(0)!, disks.get(1)!];
+    const zone = [0, 2 * strip] as const;
+    await volume.write(zone[0], blocks(zone[1], 7));
+    // The round waits for m0, when m1 has dropped what it was to flush.
+    let isWriteFailing = false;
+    m0.fault = ({ type }) =>
+      type === IoType.Flush ? null : isWriteFailing && type === IoType.Write ? Status.IoError : Status.Ok;
+    let hasDropped = false;
+    failFlushes(m1, 'drops it', () => {
+      hasDropped = true;
+    });
+    const round = array.metadata.update();
+    round.catch(() => undefined);
+    await until(() => hasDropped && m0.held.length > 0, 'm1 has lost a flush');
+    isWriteFailing = true;
+    // Only the member that goes has it.
+    await expect(volume.write(8 * 2 * strip, blocks(strip, 9))).rejects.toThrow();
+    isWriteFailing = false;
+    m0.fault = () => Status.Ok;
+    for (const io of m0.held.splice(0)) m0.finish(io, Status.Ok);
+    await round.catch(() => undefined);
+    await until(() => array.numInSync < array.numSlots, 'one of them is out');
+    expect(array.slots.map(({ isInSync }) => isInSync)[0]).toBe(true);
+    expect(Buffer.from(await volume.read(zone[0], zone[1])).equals(blocks(zone[1], 7))).toBe(true);
+    await stop({ rig, disks, volume });
+  });
+}

@@ -242,7 +242,7 @@ export const ioPath = [
   {
     id: 'every-member-can-go',
     file: 'core/src/array/array.ts',
-    line: 'return !this.mustKeepAll && this.canRunWith((slot) => slot.isInSync && !current.includes(slot));',
+    line: 'return !this.mustKeepAll && this.canRunWith(isLeft);',
     becomes: 'return true;',
     loses: 'the last copy is failed, and recorded as out, for one error',
     tests: ['packages/core/test/arrays.test.ts'],

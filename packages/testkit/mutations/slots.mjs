@@ -229,4 +229,28 @@ export const slots = [
     loses: 'a member whose cache loses a superblock in a start that fails is taken for an old image',
     suites: ['packages/core/test/sequence-numbers.test.ts'],
   },
+  {
+    id: 'who-failed-a-write-goes-before-who-lost-a-flush',
+    file: 'core/src/array/array.ts',
+    line: 'if (slot.isInSync && slot.lossesToJudge === 0) this.#failThoseWithLosses(slot);',
+    becomes: '',
+    loses: 'a member that has everything leaves, and one stays that has dropped acknowledged writes',
+    suites: ['packages/core/test/failed-flush.test.ts'],
+  },
+  {
+    id: 'loss-is-not-noted-before-it-is-judged',
+    file: 'core/src/metadata/superblock-writer.ts',
+    line: 'if (mayHaveLostWrites(error)) slot.noteLoss();',
+    becomes: '',
+    loses: 'a member that has everything leaves, and one stays that has dropped acknowledged writes',
+    suites: ['packages/core/test/failed-flush.test.ts'],
+  },
+  {
+    id: 'write-of-who-could-not-go-is-acknowledged',
+    file: 'core/src/io/request-path.ts',
+    line: 'const isAnyLeft = [...losers].some((slot) => array.slotAt(slot).isInSync);',
+    becomes: 'const isAnyLeft = !areCopies && [...losers].some((slot) => array.slotAt(slot).isInSync);',
+    loses: 'a write is acknowledged that only a member has that is out',
+    suites: ['packages/core/test/failed-flush.test.ts'],
+  },
 ];

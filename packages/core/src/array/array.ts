@@ -716,6 +716,7 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
   failMember(slotIndex: number, reason: string): boolean {
     const slot = this.slotAt(slotIndex);
     if (!slot.isOperational) return true;
+    if (slot.isInSync && slot.lossesToJudge === 0) this.#failThoseWithLosses(slot);
     if (!this.canDoWithout(slot)) return false;
     const fields = this.logFields(slot);
     this.beginLeave(slot, 'failed');
@@ -724,11 +725,22 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
     return true;
   }
 
-  /** Whether the array can continue without the members of these slots. */
+  /**
+   * Fails the members that may have lost earlier writes and wait for judgement, if the array can do without them. The member of
+   * `than` is about to be failed for less: it still has those writes, and must not go in their place.
+   */
+  #failThoseWithLosses(than: Slot): void {
+    const losers = this.slots.filter((slot) => slot !== than && slot.isInSync && slot.lossesToJudge > 0);
+    if (losers.length === 0 || !this.canDoWithout(...losers)) return;
+    for (const { index } of losers) this.failMember(index, 'a flush of it failed');
+  }
+
+  /** Whether the array can continue without the members of these slots, and without those that may have lost earlier writes. */
   canDoWithout(...slots: readonly SlotView[]): boolean {
     const current = slots.filter(({ isRebuilding }) => !isRebuilding);
     if (current.length === 0) return true;
-    return !this.mustKeepAll && this.canRunWith((slot) => slot.isInSync && !current.includes(slot));
+    const isLeft = (slot: Slot): boolean => slot.isInSync && slot.lossesToJudge === 0 && !current.includes(slot);
+    return !this.mustKeepAll && this.canRunWith(isLeft);
   }
 
   /** Sets the uuid of the array that this array's volume is a member of; null for none that is known. */

@@ -283,8 +283,9 @@ export class RequestPath implements BdevDriver, RequestSink {
       if (hasDiverged && isRebuilding && io.filler?.isFilling(index) === true)
         array.failMember(index, 'it differs from the last copy');
     this.#noteLostFlush(io);
-    // A start with inconsistent redundancy takes no member out. One that stays without the write would be believed.
-    const isAnyLeft = !areCopies && [...losers].some((slot) => array.slotAt(slot).isInSync);
+    // A start with inconsistent redundancy takes no member out, and no member is that others with losses have made the last. One
+    // that stays without the write would be believed.
+    const isAnyLeft = [...losers].some((slot) => array.slotAt(slot).isInSync);
     return io.partsDone > 0 && canLose && !isAnyLeft ? Status.Ok : io.writeStatus;
   }
 

@@ -78,6 +78,11 @@ export class Slot implements SlotView {
    */
   isUnsteady = false;
   /**
+   * Number of failed I/Os of the array on the member that may have lost earlier writes, while it is not decided yet whether the
+   * member is failed for them: that waits for the answers of others.
+   */
+  lossesToJudge = 0;
+  /**
    * The slot is being appended: neither the superblock nor the volume's size includes it yet, so the array can do without its
    * member.
    */
@@ -268,6 +273,15 @@ export class Slot implements SlotView {
   /** See {@link hasLostFlush}. */
   noteLostFlush(): void {
     this.hasLostFlush = true;
+  }
+
+  /** See {@link lossesToJudge}. {@link judgeLoss} must follow. */
+  noteLoss(): void {
+    this.lossesToJudge++;
+  }
+
+  judgeLoss(): void {
+    this.lossesToJudge--;
   }
 
   /** A start has failed. See {@link isUnsteady}. */

@@ -1,7 +1,7 @@
 import { BlockClient, IoType } from '@raidkit/bdev';
 import { noJournal } from './host.js';
 import type { JournalPlan, MetadataHost, ProcessHeader } from './host.js';
-import { RaidError } from '../errors.js';
+import { RaidError, mayHaveLostWrites } from '../errors.js';
 import { coversAbsence, journalInForce } from './journal-plan.js';
 import { noteFailed } from '../members/member-io.js';
 import type { Slot } from '../members/slot.js';
@@ -424,6 +424,8 @@ export class SuperblockWriter {
       } catch (error) {
         lastError = error;
         failed.push({ slot, error });
+        // Until the others have answered, nobody else is to be failed in its place.
+        if (mayHaveLostWrites(error)) slot.noteLoss();
         array.log.error({ ...array.logFields(slot), err: error }, `the ${what} could not be written`);
       } finally {
         slot.partEnded();
@@ -440,6 +442,7 @@ export class SuperblockWriter {
     // If no current member has the record, members being filled must not get it.
     if (isCalledOff || (first.length + then.length > 0 && written === 0)) for (const slot of last) slot.partEnded();
     else await Promise.all(last.map(writeTo));
+    for (const { slot, error } of failed) if (mayHaveLostWrites(error)) slot.judgeLoss();
     if (written === 0 && !isCalledOff) {
       for (const { slot, error } of failed) if (slot.isInSync) noteFailed(array, slot, error);
       const message = `array ${array.name}: the ${what} could not be written to any member`;
