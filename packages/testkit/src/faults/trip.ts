@@ -197,6 +197,12 @@ export class Trip {
     }
     const canSpare = run.standing.mayLose(disk);
     if (!canSpare) run.isTolerant = true;
+    // The last good member goes, and of those that it went on without the operator would make an array again.
+    if (this.#isInRecovery && !canSpare && kind === 'gone' && run.isRedundant) {
+      this.isPointless = true;
+      run.world.after(0, this.#onEnd);
+      return Fate.Drop;
+    }
     if (this.#isInRecovery && run.array()?.state !== 'online') {
       run.hasFaultInStart = true;
       // If the last good member is gone and only a stale one is visible, no program can know better.
