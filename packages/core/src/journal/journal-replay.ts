@@ -142,7 +142,8 @@ function numWriteErrors({ slots }: JournalHost): number {
 }
 
 function notWrittenAgain(array: JournalHost, cause: unknown): RaidError {
-  const message = `array ${array.name}: its journal could not be written again, because a member refuses writes: ${cause instanceof Error ? cause.message : String(cause)}`;
+  const why = cause instanceof Error ? cause.message : String(cause);
+  const message = `array ${array.name}: its journal could not be written again, because a member refuses writes: ${why}. The start is tried again; start with force to give up what the journal says of the absent members' blocks there: they return EIO then, until they are written`;
   return new RaidError('ERR_RAID_METADATA', 5, message, { cause });
 }
 
