@@ -135,7 +135,9 @@ it('a level is loaded from the folder that was named, and only if no other user 
   const start = (...args: string[]): Promise<unknown> =>
     spawnDaemon(rpc, ['-r', rpc, '--level', '@acme/raidkit-first', ...args], project);
   // The package is in the working directory, which the command line does not name.
-  await expect(start()).rejects.toThrow(/does not come with raidkitd: say with --level-folder/);
+  await expect(start()).rejects.toThrow(
+    /does not come with raidkitd: give the directory where it is installed with --level-folder/,
+  );
   // The package is in a directory above the named one.
   mkdirSync(join(project, 'below'));
   await expect(start('--level-folder', join(project, 'below'))).rejects.toThrow(/is not installed in/);

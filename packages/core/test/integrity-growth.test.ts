@@ -261,7 +261,7 @@ it('asks a device that comes while it grows for the room of what it grows to', a
   // Three pages are needed then, and there is room for two.
   const bytes = new Uint8Array(5 * MiB - 4 * KiB);
   await plugIn(rig.registry, { name: 'm8', uuid: memberUuid(8), bytes });
-  await expect(rig.arrays.addBaseBdev('a', 'm8')).rejects.toThrow(/10232 blocks, and 10240 are needed/);
+  await expect(rig.arrays.addBaseBdev('a', 'm8')).rejects.toThrow(/10232 blocks, but 10240 are needed/);
   const { disk: other } = await plugIn(rig.registry, { name: 'm9', uuid: memberUuid(9), bytes: new Uint8Array(5 * MiB) });
   disks[1] = other;
   await rig.arrays.addBaseBdev('a', 'm9');

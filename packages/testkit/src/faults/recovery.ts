@@ -146,6 +146,8 @@ export class Recoverer {
     this.#noteMembers();
     this.#good = [...run.standing.good];
     if (this.#recovery.kind === 'forced') return this.#good.length > 0;
+    // Another program does not know the level's options, and where they define the layout it reads other blocks.
+    if (run.module.optionsDefineLayout === true) return false;
     // A known defect: a device that has taken a member's place in a round that was cut short, and that the other program has not
     // seen, is believed afterwards.
     if (array?.process?.type === 'replace') return false;

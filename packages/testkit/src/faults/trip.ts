@@ -191,6 +191,13 @@ export class Trip {
     }
     const run = this.#run;
     if (kind === 'outage') {
+      // A known limit: a member that fails what a resync after a crash writes anew is removed, and with it goes what parity in
+      // doubt does not tell.
+      if (run.isParity && run.array()?.process?.type === 'resync') {
+        this.isPointless = true;
+        run.world.after(0, this.#onEnd);
+        return Fate.Drop;
+      }
       if (run.array()?.state !== 'online') run.hasFaultInStart = true;
       this.#outage();
       return io.type === IoType.Read || (io.type === IoType.Flush && disk.faults.flushErrorRate === 0) ? undefined : Fate.Fail;
