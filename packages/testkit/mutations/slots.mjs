@@ -253,4 +253,20 @@ export const slots = [
     loses: 'a write is acknowledged that only a member has that is out',
     suites: ['packages/core/test/failed-flush.test.ts'],
   },
+  {
+    id: 'who-lost-a-flush-counts-as-left',
+    file: 'core/src/members/io-timeouts.ts',
+    line: 'const isLeft = (other: Slot): boolean => other.isInSync && other.lossesToJudge === 0 && this.#answers(other, io);',
+    becomes: 'const isLeft = (other: Slot): boolean => other.isInSync && this.#answers(other, io);',
+    loses: 'the only member that has everything is given up because it is late',
+    suites: ['packages/core/test/failed-flush.test.ts'],
+  },
+  {
+    id: 'who-lost-a-flush-is-read',
+    file: 'core/src/members/read-cost.ts',
+    line: 'let rank = lossesToJudge > 0 ? 6 : isUnresponsive ? 3 : 0;',
+    becomes: 'let rank = isUnresponsive ? 3 : 0;',
+    loses: 'a copy is read that has dropped acknowledged writes',
+    suites: ['packages/core/test/failed-flush.test.ts'],
+  },
 ];

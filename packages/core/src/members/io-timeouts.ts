@@ -50,7 +50,8 @@ export class IoTimeouts {
     const array = this.#array;
     // Clients do not depend on a member that is leaving or being filled, nor on an array that is not online.
     if (!slot.isInSync || array.state !== 'online') return 0;
-    const canGo = array.canRunWith((other) => other !== slot && other.isInSync && this.#answers(other, io));
+    const isLeft = (other: Slot): boolean => other.isInSync && other.lossesToJudge === 0 && this.#answers(other, io);
+    const canGo = array.canRunWith((other) => other !== slot && isLeft(other));
     return canGo ? 0 : array.memberOptions.ioTimeoutMs * lateShare;
   }
 
