@@ -272,7 +272,7 @@ async function refuseUnsafeStart(array: RaidArray, origin: RegionOrigin | null, 
     );
     return;
   }
-  if (origin?.is === 'recorded' && (await replayJournal(array, origin.doubt, force))) return;
+  if (origin?.is === 'recorded' && (await replayOrRefuse(array, origin.doubt, force))) return;
   const missing = array.slots.filter((slot) => !slot.isInSync).map((slot) => slot.index);
   const message = `array ${array.name} ${whyUnsafe(array, `slot ${missing.join(', ')}`)}. Bring the member back, or start with force: its blocks there then return EIO until they are written or parity is trusted manually`;
   if (!force) {
@@ -282,6 +282,16 @@ async function refuseUnsafeStart(array: RaidArray, origin: RegionOrigin | null, 
   }
   array.log.warn(array.logFields(), `started by force: ${message}`);
   await rewriteUnstable(array);
+}
+
+/** As {@link replayJournal}. Its error says what an operator can do, which is not to close a member more. */
+async function replayOrRefuse(array: RaidArray, doubt: DoubtList | null, force: boolean): Promise<boolean> {
+  try {
+    return await replayJournal(array, doubt, force);
+  } catch (error) {
+    array.mustKeepAll = false;
+    throw error;
+  }
 }
 
 /**
