@@ -94,7 +94,7 @@ describe('arrays made by SPDK', () => {
         await expectNothingLeft(rig);
       }
     }
-  }, 120_000);
+  });
 
   it('raid5f-3-two-removed-head is refused, alone and with its stale members', async () => {
     const set = sets.find((candidate) => candidate.set === 'raid5f-3-two-removed')!;

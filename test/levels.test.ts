@@ -175,7 +175,7 @@ describe.each(levels)('%s', (level) => {
       }),
       { numRuns: 60 },
     );
-  }, 120_000);
+  });
 });
 
 describe.each(['raid1', 'raid5f'] as const)('%s without a member', (level) => {
@@ -217,5 +217,5 @@ describe.each(['raid1', 'raid5f'] as const)('%s without a member', (level) => {
       ),
       { numRuns: 40 },
     );
-  }, 120_000);
+  });
 });

@@ -82,7 +82,7 @@ export function arrayOf(rig: Rig, name: string): RaidArray {
 
 /** Waits, turn by turn, until the condition holds. */
 export async function until(condition: () => boolean, what: string): Promise<void> {
-  const limit = Date.now() + 20_000;
+  const limit = Date.now() + 60_000;
   while (!condition()) {
     if (Date.now() > limit) throw new Error(`it did not come to pass: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 1));

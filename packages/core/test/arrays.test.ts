@@ -279,7 +279,7 @@ it('a member that joins while regions are made clean does not have them on recor
   expect(back.history.map(({ type }) => type)).toContain('resync');
   for (const io of disks[0]!.held.splice(0)) disks[0]!.finish(io, Status.Ok);
   await array.processEnded;
-}, 30_000);
+});
 
 it('raid5f refuses to start without a member after an unclean stop, and says what is at stake; forced, it invents nothing', async () => {
   const { disks, volume } = await build('raid5f', 3);

@@ -59,7 +59,7 @@ describe.each(levels)('%s', (level, members) => {
     const expected = new Uint8Array(16 * 512);
     expected.set(blocks(8, 7));
     expect(await machine.until(volume.read(middle, 16))).toEqual(expected);
-  }, 120_000);
+  });
 
   it('reads zeros around a first write, at whatever moment the power fails', async () => {
     const first = await machineWith(level, members, 2 * TiB);
@@ -118,7 +118,7 @@ describe.each(levels)('%s', (level, members) => {
     expect(bitmap!.states.at(-1)).toBe(RegionState.Clean);
     const again = machine.openVolume();
     expect(await machine.until(again.read(again.numBlocks - 8, 8))).toEqual(blocks(8, 7));
-  }, 60_000);
+  });
 });
 
 /** The store reads and writes superblocks as SPDK does, without anything behind them. */
@@ -147,7 +147,7 @@ it('keeps to the first MiB of an array that another program made, also on a new 
   await machine.until(machine.arrays.removeBaseBdev('m1'));
   await machine.until(machine.arrays.addBaseBdev('a', 'm2'));
   expect(array.slots.map(({ dataOffset }) => dataOffset * 512)).toEqual([MiB, MiB]);
-}, 60_000);
+});
 
 it('a region that is too large to be given zeros at a first write does not become unwritten again', async () => {
   const rig = newRig({ regions: { leastBytes: 64 * 1024, zeroBytes: 64 * 1024, mostGroups: 2, mostRegions: 4 } });
@@ -194,7 +194,7 @@ describe('regions in groups', () => {
     await volume.write(2 * regionBlocks, blocks(1, 9));
     // Only data is written, and no bits are set.
     for (const log of logs) expect(log).toEqual(['write 2048+1', `write ${2048 + 2 * regionBlocks}+1`]);
-  }, 30_000);
+  });
 
   it('a region of a group becomes unwritten when all of it is unmapped', async () => {
     const { rig } = await build();
@@ -208,5 +208,5 @@ describe('regions in groups', () => {
     expect([...bitmap!.states.subarray(0, 5)]).toEqual([Unwritten, Unwritten, Unwritten, Clean, Unwritten]);
     expect((await volume.read(0, 3 * regionBlocks)).every((byte) => byte === 0)).toBe(true);
     expect(await volume.read(3 * regionBlocks, regionBlocks)).toEqual(blocks(regionBlocks, 7));
-  }, 30_000);
+  });
 });

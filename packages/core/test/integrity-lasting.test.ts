@@ -254,7 +254,7 @@ it('lists what it knows of damage on a member that has left, when checksums are 
   const array = arrayOf(rig, 'a');
   await volume.write(0, blocks(64, 6));
   const [, disk] = disks as [RamDisk, RamDisk];
-  await until(() => array.bitmap!.count(RegionState.Dirty) === 0, 'the region is clean');
+  await until(() => array.bitmap!.isSettled(0, 64), 'the region is clean');
   disk.bytes[dataAt * 512 + 7]! ^= 4;
   // Its contents cannot be reconstructed.
   disk.fault = ({ offsetBlocks, type }) => (type === IoType.Write && offsetBlocks >= dataAt ? Status.IoError : Status.Ok);

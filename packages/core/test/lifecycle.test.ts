@@ -228,7 +228,7 @@ it('a start that failed is tried again without the old image that it had set asi
   await until(() => arrayOf(again, 'a').numInSync === 2, 'the old image is filled anew');
   expect(await openVolume(again, 'a').read(0, 8)).toEqual(blocks(8, 2));
   expect(second.disk.bytes[MiB]).toBe(2);
-}, 30_000);
+});
 
 it.each([Status.NotPermitted, Status.IoError])(
   'a start that a device refuses (%s) is tried again, until it takes writes',
@@ -282,7 +282,7 @@ it('a device that was waited for and could not be read is taken when it can be',
   await examined;
   expect(arrayOf(rig, 'a').state).toBe('configuring');
   await until(() => arrayOf(rig, 'a').state === 'online', 'the array is online');
-}, 30_000);
+});
 
 it('a member that leaves while the map is being loaded is not recorded by a start that knows nothing yet', async () => {
   const { rig, disks, volume } = await build('raid1', 3);
@@ -319,4 +319,4 @@ it('a member that leaves while the map is being loaded is not recorded by a star
     expect(await last.read(0, 64)).toEqual(blocks(64, 7));
     expect(await last.read(3000, 64), `gone at I/O ${nth}, later`).toEqual(blocks(64, 0));
   }
-}, 120_000);
+});

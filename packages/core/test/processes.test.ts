@@ -248,4 +248,4 @@ it('a process that rests to keep its limit ends when it is stopped, and does not
   await rests();
   volume.descriptor.close();
   await rig.arrays.stop();
-}, 20_000);
+});

@@ -261,7 +261,7 @@ describe.each([
         await verify(openVolume(third, 'a'), own, `later, ${later.join(' ')}`);
       }
     }
-  }, 120_000);
+  });
 
   it('a crash at any point finds the old one, or the new one, with everything', async () => {
     const built = await build(level, members);

@@ -77,7 +77,7 @@ describe.each(levels)('%s', (level, members, dataMembers) => {
     expect(arrayOf(again, 'a').bitmap!.count(RegionState.Unwritten)).toBe(1);
     const reread = await openVolume(again, 'a').read(2 * regionBlocks, regionBlocks);
     expect(reread.every((byte) => byte === 0)).toBe(true);
-  }, 60_000);
+  });
 
   it('writes nothing when what was never written is unmapped', async () => {
     const { rig, disks, volume } = await build(level, members, { mebibytes: 4 });
@@ -102,7 +102,7 @@ it('write zeroes is data: SPDK would read what the members hold', async () => {
   const { bitmap } = arrayOf(rig, 'a');
   await until(() => bitmap!.count(RegionState.Unwritten) > 0, 'both have been idle');
   expect([...bitmap!.states]).toEqual([RegionState.Clean, RegionState.Unwritten]);
-}, 30_000);
+});
 
 it('a region is not unwritten before a page has said so: not when one is on its way that says something else', async () => {
   const { rig, disks, volume } = await build('raid1', 3, { mebibytes: 1 });
@@ -122,7 +122,7 @@ it('a region is not unwritten before a page has said so: not when one is on its 
   disks[0]!.finish(held.shift()!, Status.Ok);
   await until(() => array.bitmap!.count(RegionState.Unwritten) === 1, 'it is on record');
   await array.processEnded;
-}, 30_000);
+});
 
 it('a region stays dirty if its page cannot be written, and is tried again', async () => {
   const { rig, disks, volume } = await build('raid1', 2, { mebibytes: 1 });
@@ -140,7 +140,7 @@ it('a region stays dirty if its page cannot be written, and is tried again', asy
   expect(bitmap!.count(RegionState.Unwritten)).toBe(0);
   for (const disk of disks) disk.fault = () => Status.Ok;
   await until(() => bitmap!.count(RegionState.Unwritten) === 1, 'it is on record');
-}, 60_000);
+});
 
 describe('what users have unmapped', () => {
   const regionBlocks = 8;

@@ -90,7 +90,7 @@ describe('rules of the core, broken one at a time, are found', () => {
   it('a resync finds nothing that it has to do', () => {
     vi.spyOn(ResyncTask.prototype, 'isNeeded').mockReturnValue(false);
     return isFoundWithin(100, raid5f);
-  }, 60_000);
+  });
 
   it('a resync never says that it is done', () => {
     vi.spyOn(ResyncTask.prototype, 'onProgress').mockImplementation(nothing);
@@ -105,7 +105,7 @@ describe('rules of the core, broken one at a time, are found', () => {
   it('a region that was unmapped counts as empty although it was written again', () => {
     vi.spyOn(Discards.prototype, 'wrote').mockReturnValue();
     return isFoundWithin(100, raid1);
-  }, 60_000);
+  });
 
   it('nothing is written to the journal', () => {
     const { extension } = spdkSuperblockStore;

@@ -22,7 +22,7 @@ it('a level without a journal may lose the blocks of an absent member where anot
   });
   expect(failures.map(({ at, violation }) => `at ${at}: ${violation}`)).toEqual([]);
   expect(runs).toBeGreaterThan(10);
-}, 60_000);
+});
 
 afterAll(() => vi.unstubAllGlobals());
 
