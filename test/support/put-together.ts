@@ -12,10 +12,12 @@ export async function putTogether(
   const { order = images.map((_, index) => index), assembly } = options;
   const rig = newRig(assembly === undefined ? {} : { assembly });
   const disks: (RamDisk | null)[] = images.map(() => null);
+  // Copied at one moment, as another process may still write to them.
+  const copies = images.map((bytes) => bytes?.slice());
   for (const index of order) {
-    const bytes = images[index];
-    if (bytes === null || bytes === undefined) continue;
-    disks[index] = (await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: bytes.slice() })).disk;
+    const bytes = copies[index];
+    if (bytes === undefined) continue;
+    disks[index] = (await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes })).disk;
   }
   await rig.registry.waitForExamine();
   return { rig, disks };

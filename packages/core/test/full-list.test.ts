@@ -101,6 +101,11 @@ describe('without redundancy', () => {
   it('forgets no damage for which the list has no room in a region that is being written, and joins what lies closest', async () => {
     const built = await make('concat', 2);
     const { disks, rig, volume } = built;
+    // A write that is under way keeps the region dirty, however long this takes.
+    const [first] = disks as [RamDisk];
+    rig.arrays.setMemberOptions({ ioTimeoutMs: 0 });
+    first.fault = ({ offsetBlocks, type }) => (type === IoType.Write && offsetBlocks === dataAt + 1000 ? null : Status.Ok);
+    const slow = volume.write(1000, blocks(together, 1));
     for (const [found, unit] of units.entries()) {
       rot(disks[0]!, unit);
       await expect(volume.read(unit * together, 1)).rejects.toThrow('EIO');
@@ -113,6 +118,9 @@ describe('without redundancy', () => {
       expect(arrayOf(after.rig, 'a').badBlocks.size).toBeLessThanOrEqual(mostBadRanges);
       await stop(after);
     }
+    await until(() => first.held.length > 0, 'the write is under way');
+    first.finish(first.held.pop()!, Status.Ok);
+    await slow;
     // Blocks that are written are valid again.
     await volume.write(0, numbered);
     expect(await unreadable(volume)).toEqual([]);
@@ -205,6 +213,8 @@ describe('with redundancy', () => {
     const built = await make('raid1', 2);
     const array = arrayOf(built.rig, 'a');
     const [disk] = built.disks as [RamDisk, RamDisk];
+    // The first is read even though it does not answer writes.
+    built.rig.arrays.setMemberOptions({ ioTimeoutMs: 0 });
     array.slotAt(1).readPreference = 'write-mostly';
     // No block is repaired.
     disk.fault = ({ offsetBlocks, type }) => (type === IoType.Write && offsetBlocks >= dataAt ? null : Status.Ok);

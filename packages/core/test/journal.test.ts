@@ -51,8 +51,10 @@ async function restart(
   options: { broken?: (disk: RamDisk, index: number, rig: Rig) => void } = {},
 ): Promise<Rig> {
   const again = newRig({ memoryBytes: 24 * MiB });
-  for (const [index, { bytes }] of disks) {
-    const { disk } = await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: bytes.slice() });
+  // Copied at one moment, as the process before is still there.
+  const images = [...disks].map(([index, { bytes }]) => [index, bytes.slice()] as const);
+  for (const [index, bytes] of images) {
+    const { disk } = await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes });
     options.broken?.(disk, index, again);
   }
   await again.registry.waitForExamine();

@@ -1,12 +1,14 @@
 import { IoType, Status } from '@raidkit/bdev';
 import type { BdevIo } from '@raidkit/bdev';
 import { RegionState } from '@raidkit/core';
+import { CutMode, Fate } from '@raidkit/testkit';
 import { expect, it } from 'vitest';
 import { taggedBlocks, tagsOf } from '../../../test/support/block-model.js';
 import { plugIn } from '../../../test/support/ram-disk.js';
 import type { RamDisk } from '../../../test/support/ram-disk.js';
 import { arrayOf, memberUuid, newRig, openVolume, until } from '../../../test/support/rig.js';
 import type { Rig } from '../../../test/support/rig.js';
+import { SparseMachine } from '../../../test/support/sparse-machine.js';
 
 const MiB = 1 << 20;
 const blockSize = 512;
@@ -303,3 +305,27 @@ it('an array records who is out although its users have all common buffers', asy
   for (const io of disks[0]!.held.splice(0)) disks[0]!.finish(io, Status.Ok);
   expect(tagsOf(await volume.read(0, 3600), 0, blockSize, 'afterwards')).toEqual(Array(3600).fill(1));
 });
+
+it.each([1000, 10_000])(
+  'a member is neither late nor failed when its time limit is turned off while it hangs, after %i ms',
+  async (after) => {
+    const machine = new SparseMachine([3 * MiB, 3 * MiB]);
+    await machine.boot();
+    await machine.create('raid1', ['m0', 'm1']);
+    const volume = machine.openVolume();
+    await machine.until(volume.write(0, taggedBlocks(0, 8, 1, blockSize)));
+    const [disk] = machine.disks;
+    disk!.onSubmit = ({ offsetBlocks, type }) => (type === IoType.Write && offsetBlocks >= 2048 ? Fate.Drop : undefined);
+    const written = volume.write(0, taggedBlocks(0, 8, 2, blockSize));
+    written.catch(() => undefined);
+    await machine.sleep(after);
+    machine.arrays.setMemberOptions({ ioTimeoutMs: 0 });
+    // The limit was 30 s when the write began.
+    await machine.sleep(600_000);
+    expect(machine.array.slots.map(({ isInSync, isUnresponsive }) => [isInSync, isUnresponsive])).toEqual([
+      [true, false],
+      [true, false],
+    ]);
+    machine.cut(CutMode.KeepAll);
+  },
+);

@@ -262,6 +262,22 @@ export const slots = [
     suites: ['packages/core/test/failed-flush.test.ts'],
   },
   {
+    id: 'no-timeout-gives-up',
+    file: 'core/src/members/io-timeouts.ts',
+    line: 'if (array.memberOptions.ioTimeoutMs === 0) return Infinity;',
+    becomes: '',
+    loses: 'a member is failed for an I/O that began before the time limit was turned off',
+    suites: ['packages/core/test/stuck-member.test.ts'],
+  },
+  {
+    id: 'no-timeout-is-late',
+    file: 'core/src/members/io-timeouts.ts',
+    line: 'const late = ioTimeoutMs === 0 ? -Infinity : array.registry.runtime.now() - ioTimeoutMs * lateShare;',
+    becomes: 'const late = array.registry.runtime.now() - ioTimeoutMs * lateShare;',
+    loses: 'nothing; a member counts as unresponsive for good once the time limit is turned off while it is working',
+    suites: ['packages/core/test/stuck-member.test.ts'],
+  },
+  {
     id: 'who-lost-a-flush-is-read',
     file: 'core/src/members/read-cost.ts',
     line: 'let rank = lossesToJudge > 0 ? 6 : isUnresponsive ? 3 : 0;',

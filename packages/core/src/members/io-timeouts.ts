@@ -45,11 +45,15 @@ export class IoTimeouts {
     }
   }
 
-  /** Returns how many more milliseconds to wait for an overdue I/O on the slot's member; 0 to give it up. */
+  /**
+   * Returns how many more milliseconds to wait for an overdue I/O on the slot's member; 0 to give it up. The I/O may be older
+   * than the present timeout.
+   */
   moreTime(slot: Slot, io: BdevIo): number {
     const array = this.#array;
     // Clients do not depend on a member that is leaving or being filled, nor on an array that is not online.
     if (!slot.isInSync || array.state !== 'online') return 0;
+    if (array.memberOptions.ioTimeoutMs === 0) return Infinity;
     const isLeft = (other: Slot): boolean => other.isInSync && other.lossesToJudge === 0 && this.#answers(other, io);
     const canGo = array.canRunWith((other) => other !== slot && isLeft(other));
     return canGo ? 0 : array.memberOptions.ioTimeoutMs * lateShare;
@@ -72,7 +76,9 @@ export class IoTimeouts {
     this.isArmed = false;
     this.#timer = null;
     const array = this.#array;
-    const late = array.registry.runtime.now() - array.memberOptions.ioTimeoutMs * lateShare;
+    const { ioTimeoutMs } = array.memberOptions;
+    // Without a timeout no member is late.
+    const late = ioTimeoutMs === 0 ? -Infinity : array.registry.runtime.now() - ioTimeoutMs * lateShare;
     let isWorking = false;
     for (const slot of array.slots) {
       if (slot.partsInFlight > 0) isWorking = true;
