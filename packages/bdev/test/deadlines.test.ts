@@ -45,6 +45,23 @@ describe('a deadline', () => {
     expect(world.timerCount).toBe(0);
   });
 
+  it('does not fire for what a device has done while the process did not run, and does a little later for the rest', () => {
+    const { world, registry, driver, bdev } = newRig({}, (d) => (d.isManual = true));
+    const descriptor = registry.open(bdev, { ioTimeoutMs: 100 });
+    const outcomes = [start(descriptor, IoType.Flush), start(descriptor, IoType.Flush)];
+    world.stall(60_000);
+    // Timers come first.
+    world.pass(1);
+    driver.finish(driver.held[0]!);
+    world.pass(10);
+    expect(outcomes.map(({ status }) => status)).toEqual([Status.Ok, null]);
+    // It is not put off again.
+    world.stall(60_000);
+    world.pass(1);
+    expect(outcomes.map(({ status }) => status)).toEqual([Status.Ok, Status.TimedOut]);
+    driver.finishAll();
+  });
+
   it('is each descriptor’s own', () => {
     const { world, registry, bdev } = newRig({}, (d) => (d.isManual = true));
     const patient = start(registry.open(bdev), IoType.Flush);

@@ -79,6 +79,11 @@ export class ManualWorld implements Runtime {
     this.#now = end;
   }
 
+  /** Time passes while the process does not run: what falls due is late. */
+  stall(ms: number): void {
+    this.#now += ms;
+  }
+
   get timerCount(): number {
     return this.#timers.length;
   }

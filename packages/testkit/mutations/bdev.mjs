@@ -1,5 +1,21 @@
-/** Locks on ranges, quiescing, splitting, forced writes. */
+/** Locks on ranges, quiescing, splitting, forced writes, deadlines. */
 export const bdev = [
+  {
+    id: 'late-look-hears-nothing',
+    file: 'bdev/src/device/bdev.ts',
+    line: 'const isLate = now - this.#deadlineTimerAt > mostLateMs;',
+    becomes: 'const isLate = false;',
+    loses: 'a member is failed whose answer has not been heard, because the process did not run',
+    tests: ['packages/bdev/test/deadlines.test.ts'],
+  },
+  {
+    id: 'late-look-is-put-off-for-ever',
+    file: 'bdev/src/device/bdev.ts',
+    line: 'this.#hasPutOffLook = isLate && !this.#hasPutOffLook;',
+    becomes: 'this.#hasPutOffLook = isLate;',
+    loses: 'nothing; I/O on a member that hangs is not given up while the process runs badly',
+    tests: ['packages/bdev/test/deadlines.test.ts'],
+  },
   {
     id: 'locks-meet-one-block-late',
     file: 'bdev/src/locks/range-locks.ts',

@@ -16,6 +16,13 @@ import { Status, statusName } from '../io/status.js';
 export const flushTimeoutMultiplier = 4;
 /** The timeout of an unmap or write zeroes is multiplied by its length in units of this many bytes, rounded up. */
 const zeroedBytesPerTimeout = 64 * 1024 * 1024;
+/**
+ * Milliseconds by which a look at deadlines may be late. If it is later, the process did not run meanwhile, and devices may have
+ * answered without being heard.
+ */
+const mostLateMs = 100;
+/** Milliseconds by which such a look is put off, once, so that those answers are heard first. */
+const catchUpMs = 1000;
 
 /**
  * Milliseconds until requests that the driver refused for lack of resources are submitted again, unless another one completes
@@ -114,6 +121,8 @@ export class Bdev implements IoTarget {
   #retryTimer: TimerHandle | null = null;
   #deadlineTimer: TimerHandle | null = null;
   #deadlineTimerAt = Infinity;
+  /** A look at deadlines came late and was put off. */
+  #hasPutOffLook = false;
   #onIdle: (() => void) | null = null;
 
   constructor(options: BdevOptions) {
@@ -467,9 +476,15 @@ export class Bdev implements IoTarget {
   }
 
   readonly #checkDeadlines = (): void => {
+    const now = this.registry.runtime.now();
+    const isLate = now - this.#deadlineTimerAt > mostLateMs;
     this.#deadlineTimer = null;
     this.#deadlineTimerAt = Infinity;
-    const now = this.registry.runtime.now();
+    this.#hasPutOffLook = isLate && !this.#hasPutOffLook;
+    if (this.#hasPutOffLook) {
+      this.#watchDeadlines(now + catchUpMs, now);
+      return;
+    }
     // The owner of a timed-out I/O may change the list, so each search starts at its head.
     for (let io = this.#firstOverdue(now); io !== null; io = this.#firstOverdue(now)) {
       const moreMs = io.descriptor?.onOverdue?.(io) ?? 0;
