@@ -266,8 +266,8 @@ export const processes = [
   {
     id: 'stale-members-start',
     file: 'core/src/start/start.ts',
-    line: 'const recorded = await kickStale(array, options.force ?? false);',
-    becomes: 'const recorded = null;',
+    line: 'const { recorded, wasRunBeside } = await kickStale(array, options.force ?? false);',
+    becomes: 'const [recorded, wasRunBeside] = [null, false];',
     loses: 'an old image of a member that was put back is taken as current',
     tests: ['packages/core/test/old-images.test.ts'],
   },

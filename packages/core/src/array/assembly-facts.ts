@@ -1,5 +1,13 @@
 import type { Stranger } from './stranger.js';
 
+/** A device with a superblock of the array that has no slot in it. */
+export interface Outside {
+  /** Sequence number of its superblock. */
+  readonly seqNumber: number;
+  /** Lineages in its headers. */
+  readonly lineages: ReadonlySet<string>;
+}
+
 /**
  * Facts about the devices that an array is assembled from, until it is started: which were examined, and which are left out and
  * why.
@@ -22,6 +30,13 @@ export class AssemblyFacts {
    * member as out. Slot of that device, and sequence number of its superblock.
    */
   readonly splitBrain: { slot: number; seqNumber: number }[] = [];
+  /**
+   * Uuids of the members that alone have the array's superblock, while another program ran the array from others. Without them
+   * it is assembled from those.
+   */
+  readonly ahead = new Set<string>();
+  /** What devices, by uuid, have of the array that are not in any of its slots. */
+  readonly outside = new Map<string, Outside>();
   /** Devices, by uuid, whose superblocks say that they are members, while the array's members do not know them. */
   readonly strangers = new Map<string, Stranger>();
   /**
@@ -32,6 +47,10 @@ export class AssemblyFacts {
   isVouchedFor = false;
   /** Ends the wait for further members before the start; null while there is no such wait. */
   endStartWait: (() => void) | null = null;
+
+  noteOutside(uuid: string, outside: Outside): void {
+    this.outside.set(uuid, outside);
+  }
 
   /** The device is a member that cannot be accepted now. It is examined again later. */
   defer({ uuid }: { readonly uuid: string }): void {

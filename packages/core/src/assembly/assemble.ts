@@ -1,6 +1,7 @@
 import { BdevError, nullUuid } from '@raidkit/bdev';
 import type { Bdev } from '@raidkit/bdev';
 import { RaidArray } from '../array/array.js';
+import type { Outside } from '../array/assembly-facts.js';
 import type { RaidContext } from '../array/context.js';
 import { freeName, namesakes, takeName } from './array-names.js';
 import { RaidError, mayPass } from '../errors.js';
@@ -198,8 +199,10 @@ async function examineFound(
     isOfMost || isReplaceable(old, record) || (!isMistaken && isOfStrangers(old, record, lineages));
   // Members that are known stay known if a device without headers has the same record as they do.
   let known: string[] = [];
+  let outside: ReadonlyMap<string, Outside> = new Map();
   if (array !== undefined && mustMakeAnew(array)) {
     if (!isOfMost && agrees(array, record)) known = [...array.assembly.lineages];
+    outside = knownTo(array);
     await endArray(ctx, array, 'it is being assembled again');
     if (!mayTake(ctx, bdev)) return;
     array = findByUuid(ctx, record.uuid);
@@ -210,11 +213,22 @@ async function examineFound(
     array.assembly.isVouchedFor = isByHand;
     for (const lineage of known) array.assembly.lineages.add(lineage);
     array.assembly.isOfMost = isOfMost;
+    for (const [uuid, found] of outside)
+      if (!record.slots.some((entry) => entry.uuid === uuid)) array.assembly.noteOutside(uuid, found);
     await joinRecorded(ctx, array, bdev, record, headers, log);
     await examineOthers(ctx, array, bdev);
     return;
   }
   await joinRecorded(ctx, array, bdev, record, headers, log);
+}
+
+/** What the array's members and the devices outside it have of it. */
+function knownTo({ assembly, slots }: RaidArray): Map<string, Outside> {
+  const { lineages, outside } = assembly;
+  const known = new Map(outside);
+  for (const { descriptor, foundSeqNumber } of slots)
+    if (descriptor !== null) known.set(descriptor.bdev.uuid, { seqNumber: foundSeqNumber, lineages });
+  return known;
 }
 
 /** Whether the device is as large as its superblock says. */
@@ -366,6 +380,7 @@ async function joinRecorded(
   const slot =
     array.slots.find(({ uuid }) => uuid === bdev.uuid) ?? array.slots.find(({ recordedUuid }) => recordedUuid === bdev.uuid);
   if (slot === undefined) {
+    array.assembly.noteOutside(bdev.uuid, { seqNumber: record.seqNumber, lineages: lineagesOf(bdev, record, headers) });
     log('the device is not among its array’s members: ignored');
     return;
   }

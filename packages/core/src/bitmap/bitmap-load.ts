@@ -48,9 +48,13 @@ export interface LoadedBitmap {
 
 /**
  * Resolves to the bitmap of an array with redundancy or checksums: a new one, or the one that its members have recorded with
- * the newest superblock. Null for an array without a bitmap. Rejects if no member's record can be read, unless forced.
+ * the newest superblock. Null for an array without a bitmap. Rejects if no member's record can be read, unless forced. If the
+ * record is outdated, it counts as one from before another program ran the array.
  */
-export async function loadBitmap(array: MappedHost, force: boolean): Promise<LoadedBitmap | null> {
+export async function loadBitmap(
+  array: MappedHost,
+  { force, isOutdated }: { force: boolean; isOutdated: boolean },
+): Promise<LoadedBitmap | null> {
   array.consistency.reset();
   array.badBlocks.load(null);
   const extension = array.store?.extension;
@@ -85,7 +89,7 @@ export async function loadBitmap(array: MappedHost, force: boolean): Promise<Loa
   await loadBadBlocks(array, extension, newest, failure, force);
   if (array.geometry.stripe === undefined && (newest?.sums ?? null) === null) return null;
   const sums = sumsOf(array, recorded);
-  if (header === null || sums === undefined || !isMapOf(array, header, blocks, stripe.memberBlocks)) {
+  if (isOutdated || header === null || sums === undefined || !isMapOf(array, header, blocks, stripe.memberBlocks)) {
     const unknown = new WriteIntentBitmap(array, extension, numRegions, regionBlocks);
     unknown.doubt(0, numRegions);
     array.metadata.beginIncarnation();

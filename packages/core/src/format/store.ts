@@ -384,3 +384,12 @@ export function goesWith({ previousSeqNumber, seqNumber }: ExtensionHeader, supe
   if (superblock === previousSeqNumber || superblock === seqNumber) return true;
   return superblock % seqStep === 0 && previousSeqNumber < superblock && superblock < seqNumber;
 }
+
+/**
+ * Whether another program has run the array from members that lacked the superblock of this header, although the header counts
+ * them in: it counted on from a superblock before that one. A superblock of such a number that was there when the header was
+ * written is the header's predecessor.
+ */
+export function wasRunBeside({ previousSeqNumber, seqNumber }: ExtensionHeader, superblock: number): boolean {
+  return superblock % seqStep !== 0 && previousSeqNumber < superblock && superblock < seqNumber;
+}

@@ -83,8 +83,10 @@ export function onMemberRemoved(ctx: RaidContext, array: RaidArray, slot: Slot):
   const { awaitedName } = slot;
   removeMember(ctx, array, slot, 'the device was removed')
     .then(() => {
+      if (array.state !== 'configuring') return undefined;
       // An array that is still configuring accepts the device when it returns.
-      if (array.state === 'configuring' && !array.isAssembled) slot.awaitName(awaitedName);
+      if (!array.isAssembled) slot.awaitName(awaitedName);
+      return assembleFromOthers(ctx, array);
     })
     .catch((error: unknown) => {
       array.log.error(
@@ -92,6 +94,21 @@ export function onMemberRemoved(ctx: RaidContext, array: RaidArray, slot: Slot):
         'a member whose device was removed could not be removed cleanly',
       );
     });
+}
+
+/**
+ * Ends an array that was not started because of devices that are all gone now (`AssemblyFacts.ahead`), and examines its other
+ * members, which make another array by their superblocks.
+ */
+async function assembleFromOthers(ctx: RaidContext, array: RaidArray): Promise<void> {
+  const { ahead, outside } = array.assembly;
+  const present = array.slots.flatMap(({ descriptor }) => (descriptor === null ? [] : [descriptor.bdev.uuid]));
+  if (ahead.size === 0 || array.isStarting || array.isDeleting || present.some((uuid) => ahead.has(uuid))) return;
+  await endArray(ctx, array, 'it is being assembled again');
+  for (const uuid of [...present, ...outside.keys()]) {
+    const bdev = ctx.registry.get(uuid);
+    if (bdev !== undefined) ctx.examineLater(bdev, 0);
+  }
 }
 
 /**

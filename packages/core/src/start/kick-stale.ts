@@ -7,8 +7,16 @@ import { hasItsSlots, newestTrusted } from '../bitmap/bitmap-load.js';
 import type { RecordedHeaders } from '../bitmap/bitmap-load.js';
 import type { Slot } from '../members/slot.js';
 import { NewestCopy } from '../format/newest-copy.js';
-import { wasRunByUs } from '../format/store.js';
+import { wasRunBeside, wasRunByUs } from '../format/store.js';
 import type { ExtensionHeader, ExtensionStore } from '../format/store.js';
+
+/** What the members' headers say of an array that is to be started. */
+export interface FoundHeaders {
+  /** The headers that belong to the superblock; null if there are none that may be believed. */
+  recorded: RecordedHeaders | null;
+  /** The start is forced, over a run of another program that the newest superblock's devices missed: no record is valid. */
+  wasRunBeside: boolean;
+}
 
 /**
  * Takes out, before a start, members whose state is older than one that all members once had, by superblock or by bitmap pages.
@@ -16,11 +24,12 @@ import type { ExtensionHeader, ExtensionStore } from '../format/store.js';
  * It is filled anew when the array is online; an array without redundancy starts only if forced. Only our extension shows this;
  * what cannot be read proves nothing.
  *
- * Resolves to the headers that belong to the superblock, or null, and adopts the array's other facts in headers.
+ * Adopts the facts in headers that do not depend on who ran the array last. Rejects if that was another program, from members
+ * that lacked the newest superblock, unless forced.
  */
-export async function kickStale(array: RaidArray, force: boolean): Promise<RecordedHeaders | null> {
+export async function kickStale(array: RaidArray, force: boolean): Promise<FoundHeaders> {
   const { extension, metadata } = array;
-  if (extension === undefined || array.recordedBlocks === null) return null;
+  if (extension === undefined || array.recordedBlocks === null) return { recorded: null, wasRunBeside: false };
   let newest: ExtensionHeader | null = null;
   let bySlot: ExtensionHeader | null = null;
   // A header written when all members had this superblock. One of an interrupted update must not be used to judge other
@@ -62,7 +71,8 @@ export async function kickStale(array: RaidArray, force: boolean): Promise<Recor
     if (array.assembly.optionsGeneration === 0 && latest === null) refuseWithoutOptions(array);
     refuseOtherOptions(array, found, force);
   }
-  if (newest === null) return null;
+  if (newest === null) return { recorded: null, wasRunBeside: false };
+  if (refuseRunBeside(array, newest, force)) return { recorded: null, wasRunBeside: true };
   for (const slot of array.slots) {
     if (!slot.isInSync || !(await isOlder(array, extension, slot, found.get(slot) ?? [], newest, settled))) continue;
     if (array.module.redundancy !== 'none') setAside(array, slot);
@@ -80,7 +90,7 @@ export async function kickStale(array: RaidArray, force: boolean): Promise<Recor
   // That all members have the newest superblock now proves nothing: it may be in a cache, and lost by the next flush. The round
   // of this start records a number that they all have on stable media.
   metadata.adoptCompleted(newest.completedSeqNumber);
-  return { header: newest, bySlot };
+  return { recorded: { header: newest, bySlot }, wasRunBeside: false };
 }
 
 /**
@@ -167,4 +177,29 @@ function refuseOlder(array: RaidArray, slot: Slot, force: boolean): void {
       `${message}. Bring back the right one, or start with force to use it as it is`,
     );
   array.log.error(array.logFields(slot), `started by force: ${message}`);
+}
+
+/**
+ * Throws if another program ran the array after the newest superblock was written, from members that had not got it: an update
+ * was cut short when one device alone had it, such as one that was taking a member's place. Both sides may have writes that the
+ * other one lacks, so an operator must choose. Returns whether that has happened and the start is forced.
+ */
+function refuseRunBeside(array: RaidArray, newest: ExtensionHeader, force: boolean): boolean {
+  array.assembly.ahead.clear();
+  const inSync = array.slots.filter((slot) => slot.isInSync && slot.descriptor !== null);
+  const run = inSync.filter(({ foundSeqNumber }) => wasRunBeside(newest, foundSeqNumber)).map(({ name }) => name);
+  for (const [uuid, { lineages, seqNumber }] of array.assembly.outside) {
+    const bdev = array.registry.get(uuid);
+    if (bdev !== undefined && wasRunBeside(newest, seqNumber) && lineages.has(newest.lineage)) run.push(bdev.name);
+  }
+  if (run.length === 0) return false;
+  const ahead = inSync.filter(({ foundSeqNumber }) => foundSeqNumber === array.metadata.seqNumber);
+  const listed = ahead.map(({ index, name }) => `${String(name)} (slot ${index})`).join(', ');
+  const message = `array ${array.name}: another program ran it from ${run.join(', ')} while ${listed} had a newer superblock, which it did not see, so that each side may have writes that the other one lacks. To keep what the other program wrote, close ${listed}; or start with force to continue from ${listed}`;
+  if (!force) {
+    for (const { uuid } of ahead) array.assembly.ahead.add(uuid);
+    throw new RaidError('ERR_RAID_METADATA', 16, message);
+  }
+  array.log.error(array.logFields(), `started by force: ${message}`);
+  return true;
 }

@@ -44,7 +44,7 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
   array.isReadOnly = isOnlyRead(ctx, array) || (options.readOnly ?? false);
   let started: RaidLevel | null = null;
   try {
-    const recorded = await kickStale(array, options.force ?? false);
+    const { recorded, wasRunBeside } = await kickStale(array, options.force ?? false);
     lifecycle.mustGoOn();
     requireEnough(array);
     requireMemory(array);
@@ -69,7 +69,7 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
     array.slots.forEach((slot, index) => slot.setDataArea(slot.dataOffset, memberBlocks[index] ?? slot.dataSize));
     if (!array.hasUuid) array.uuid = newUuid(ctx.registry.runtime);
     array.metadata.check();
-    const loaded = await loadBitmap(array, options.force ?? false);
+    const loaded = await loadBitmap(array, { force: options.force ?? false, isOutdated: wasRunBeside });
     lifecycle.mustGoOn();
     const origin = loaded?.origin ?? null;
     array.bitmap = loaded?.bitmap ?? null;

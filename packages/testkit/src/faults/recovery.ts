@@ -148,9 +148,6 @@ export class Recoverer {
     if (this.#recovery.kind === 'forced') return this.#good.length > 0;
     // Another program does not know the level's options, and where they define the layout it reads other blocks.
     if (run.module.optionsDefineLayout === true) return false;
-    // A known defect: a device that has taken a member's place in a round that was cut short, and that the other program has not
-    // seen, is believed afterwards.
-    if (array?.process?.type === 'replace') return false;
     // The journal of an array that is not up names stripes that nobody here knows.
     if (run.isParity && (array?.state !== 'online' || array.bitmap === null)) return false;
     this.#known = beforeForeign(run, how);
