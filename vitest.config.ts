@@ -27,6 +27,8 @@ export default defineConfig({
   ssr: { resolve: { conditions, externalConditions: conditions } },
   test: {
     pool: 'forks',
+    // What is waited for with expect.poll has more than a second on a slow machine.
+    expect: { poll: { timeout: 40_000 } },
     setupFiles: ['./test/support/compare-bytes.ts'],
     reporters: ['default', './scripts/count-reporter.ts'],
     projects: [

@@ -1,7 +1,7 @@
 import { copyFileSync, mkdirSync, readFileSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { until } from './support/devices.js';
+import { says, until } from './support/devices.js';
 import { makeFile } from './support/files.js';
 import { oneDaemon } from './support/one-daemon.js';
 import { spawnDaemon } from './support/process.js';
@@ -99,7 +99,7 @@ describe('a configuration of which something is gone', () => {
     ]);
     expect((await pending())[0]!.reason).toContain('no such file');
     expect(await call('framework_get_config', { name: 'bdev' })).toContainEqual(open(1));
-    expect(test.daemon!.stderr).toContain('it is kept, and tried again');
+    await says(test.daemon!, 'it is kept, and tried again');
     await until('the array is up without it', async () => (await arrayOf('v'))?.state === 'online');
     const { ext } = (await arrayOf('v'))!;
     expect(ext).toMatchObject({
@@ -227,7 +227,7 @@ describe('what is set up by calls', () => {
     await call('bdev_malloc_create', { name: 'gone', num_blocks: 64, block_size: 512 });
     await call('bdev_malloc_delete', { name: 'gone' });
     const config = (await call('framework_get_config', { name: 'bdev' })) as { method: string; params?: { name?: string } }[];
-    expect(test.daemon!.stderr).toContain('without superblocks is not saved');
+    await says(test.daemon!, 'without superblocks is not saved');
     await end('SIGKILL');
 
     await start();

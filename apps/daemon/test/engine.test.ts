@@ -1,7 +1,7 @@
 import { mkdirSync, readdirSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { hasLoopDevices, until } from './support/devices.js';
+import { hasLoopDevices, says, until } from './support/devices.js';
 import { makeFile } from './support/files.js';
 import { oneDaemon } from './support/one-daemon.js';
 import { run } from './support/process.js';
@@ -72,9 +72,10 @@ describe('the engine', () => {
   it('auto: without io_uring the portable one serves, and one line says why', async () => {
     process.env.RAIDKIT_NO_FFI = '1';
     try {
-      const { client, stderr } = await start('--engine', 'auto');
-      expect(stderr.match(/io_uring is not available/g)).toHaveLength(1);
-      expect(stderr).toContain('RAIDKIT_NO_FFI is set');
+      const daemon = await start('--engine', 'auto');
+      const { client } = daemon;
+      await says(daemon, 'RAIDKIT_NO_FFI is set');
+      expect(daemon.stderr.match(/io_uring is not available/g)).toHaveLength(1);
       expect(await client.ask('bdev_malloc_create', { name: 'm', num_blocks: 64, block_size: 512 })).toMatchObject({
         result: 'm',
       });

@@ -1,6 +1,7 @@
 import { mkdirSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
+import { says } from './support/devices.js';
 import { makeFile } from './support/files.js';
 import { oneDaemon } from './support/one-daemon.js';
 import { hasCommands, run } from './support/process.js';
@@ -154,7 +155,7 @@ it.skipIf(!hasCommands('nbdsh'))(
       truncateSync(fileOf(member), 4 << 20);
       await call('bdev_aio_rescan', { name: member });
     }
-    await expect.poll(() => test.daemon!.stderr + test.daemon!.stdout).toContain('a slip in resize later');
+    await says(test.daemon!, 'a slip in resize later');
     expect(await ask(kept, write)).toBe(true);
     expect(await shown(kept)).toMatchObject({ state: 'online' });
     // An array that cannot be stopped cleanly is removed all the same.

@@ -232,7 +232,7 @@ describe('memory', () => {
   });
 
   it('goes back from those that send a byte now and then, but not from those that are slow and move', async () => {
-    begin({ memoryBytes: 32 * MiB, server: { maxConnections: 16, stallTimeoutMs: 200 }, device: { numBlocks: 20_000 } });
+    begin({ memoryBytes: 32 * MiB, server: { maxConnections: 16, stallTimeoutMs: 1000 }, device: { numBlocks: 20_000 } });
     const tricklers = await Promise.all(Array.from({ length: 12 }, () => open()));
     for (const wire of tricklers) wire.push(requestBytes('structured', cmd.write, 0, 1n, 0, MiB));
     const slow = await open();
@@ -241,7 +241,7 @@ describe('memory', () => {
     const read = victim.client.pread(0, 4 * MiB);
     for (let tick = 0; tricklers.some(({ isClosed }) => !isClosed) && tick < 2000; tick++) {
       for (const wire of tricklers) wire.push(Buffer.alloc(1));
-      if (tick < 60) slow.push(Buffer.alloc(KiB));
+      if (tick < 120) slow.push(Buffer.alloc(KiB / 2));
       await new Promise((resolve) => setTimeout(resolve, 5));
       if (victim.connection.slots === 0) break;
     }

@@ -45,7 +45,7 @@ describe('the greeting', () => {
   });
 
   it('drops a client that has not chosen an export in time', async () => {
-    const rig = rigWith({ server: { handshakeTimeoutMs: 20 } });
+    const rig = rigWith({ server: { handshakeTimeoutMs: 1000 } });
     const idle = connect(rig);
     const half = await greeted(rig);
     half.push(optionBytes(opt.go).subarray(0, 7));

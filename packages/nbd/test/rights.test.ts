@@ -2,7 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import type { ConnectionOptions } from 'node:tls';
-import { afterEach, beforeAll, expect, it, vi } from 'vitest';
+import { afterEach, beforeAll, expect, it } from 'vitest';
 import { makeCertificates } from '../../../test/support/certificates.js';
 import type { CertificateFolders } from '../../../test/support/certificates.js';
 import { listenerName, readTlsCredentials } from '../src/index.js';
@@ -175,7 +175,7 @@ it('clients are told apart by the listener that they come in by', async () => {
     { exportName: 'two', listener: listenerName(second), readOnly: true, ...anonymous },
   ];
   // A request counts until its reply has left, which the client may see first.
-  await vi.waitFor(() => expect(rig.server.clients()).toMatchObject(clients));
+  await expect.poll(() => rig.server.clients()).toMatchObject(clients);
 });
 
 it('a key that a client names and does not have is none, though its certificate is good', async () => {

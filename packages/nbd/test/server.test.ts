@@ -330,7 +330,7 @@ describe('connections', () => {
   });
 
   it('that are idle for too long are dropped, if so wished', async () => {
-    const rig = rigWith({ server: { idleTimeoutMs: 60 } });
+    const rig = rigWith({ server: { idleTimeoutMs: 1000 } });
     const idle = await wired(rig);
     const busy = await wired(rig);
     for (let i = 0; !idle.isClosed; i++) {

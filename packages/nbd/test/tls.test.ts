@@ -315,7 +315,7 @@ describe('who is let in', () => {
 
 describe('hostile and broken clients', () => {
   it('garbage and silence in place of a handshake end the connection', async () => {
-    const { rig, address } = await serve(true, {}, { handshakeTimeoutMs: 400 });
+    const { rig, address } = await serve(true, {}, { handshakeTimeoutMs: 2000 });
     const { client: noisy } = await greeted(address);
     await noisy.option(opt.startTls);
     noisy.send(Buffer.alloc(5000, 'garbage'));

@@ -169,3 +169,10 @@ export async function until(what: string, condition: () => boolean | Promise<boo
     await sleep(20);
   }
 }
+
+/** Waits until the daemon has said this. Its log comes through a pipe of its own, maybe after the answer to a call. */
+export async function says(daemon: { readonly stderr: string }, text: string | RegExp): Promise<void> {
+  await until(`it says ${String(text)}`, () =>
+    typeof text === 'string' ? daemon.stderr.includes(text) : text.test(daemon.stderr),
+  );
+}
