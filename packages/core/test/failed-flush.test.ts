@@ -568,14 +568,15 @@ for (const level of ['raid1', 'raid5f'] as const) {
     const [m0, m1] = [disks.get(0)!, disks.get(1)!];
     const written = blocks(2 * strip, 7);
     await volume.write(0, written);
-    rig.arrays.setMemberOptions({ ioTimeoutMs: 30 });
+    const ioTimeoutMs = 100;
+    rig.arrays.setMemberOptions({ ioTimeoutMs });
     m0.fault = ({ type }) => (type === IoType.Flush ? null : Status.Ok);
     failFlushes(m1, 'drops it');
     const round = array.metadata.update();
     round.catch(() => undefined);
     await until(() => array.slotAt(1).lossesToJudge > 0 && m0.held.length > 0, 'm1 has lost a flush');
     await until(() => array.slotAt(0).isUnresponsive, 'm0 is late');
-    await setTimeout(8 * 30);
+    await setTimeout(8 * ioTimeoutMs);
     expect(array.state).toBe('online');
     expect(array.slotAt(0).isInSync).toBe(true);
     // Of two copies the one is read that has it all, although it is late.

@@ -350,7 +350,7 @@ it.each(['goes on', 'is deleted'])(
     const built = await plain('raid1', 2);
     const { rig, disks, volume } = built;
     const array = arrayOf(rig, 'a');
-    rig.arrays.setMemberOptions({ ioTimeoutMs: 60 });
+    rig.arrays.setMemberOptions({ ioTimeoutMs: 300 });
     await rig.arrays.enableIntegrity('a', { whenRoom: true });
     const [, disk] = disks as [RamDisk, RamDisk];
     disk.fault = ({ offsetBlocks, type }) => (type === IoType.Read && offsetBlocks >= dataAt ? null : Status.Ok);

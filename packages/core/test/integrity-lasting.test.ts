@@ -326,7 +326,7 @@ it('fails no member because another one holds all memory from which checksums ar
   // There is one page more than are written at a time.
   for (let page = 0; page < 33; page++) await volume.write(page * 480 * 8, blocks(8, 1));
   const end = dataAt + volume.numBlocks;
-  rig.arrays.setMemberOptions({ ioTimeoutMs: 30 });
+  rig.arrays.setMemberOptions({ ioTimeoutMs: 300 });
   disk.fault = (io) => (io.type === IoType.Write && io.offsetBlocks >= end ? null : Status.Ok);
   // The stop writes them, and makes their regions clean.
   volume.descriptor.close();

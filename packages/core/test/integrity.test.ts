@@ -335,7 +335,7 @@ it('answers that a read has timed out if a part of it has, whatever becomes of t
   const { rig, disks, volume } = await build('raid1', 2, { integrity: true });
   await volume.write(0, blocks(32, 1));
   await volume.flush();
-  rig.arrays.setMemberOptions({ ioTimeoutMs: 30 });
+  rig.arrays.setMemberOptions({ ioTimeoutMs: 300 });
   let hung: RamDisk | null = null;
   for (const disk of disks)
     disk.fault = (io) => {

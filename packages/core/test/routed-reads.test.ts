@@ -183,7 +183,7 @@ describe('a mirror', () => {
     const client = openVolume(rig, 'a');
     await client.write(0, new Uint8Array(4 * KiB).fill(1));
     await client.flush();
-    rig.arrays.setMemberOptions({ ioTimeoutMs: 30 });
+    rig.arrays.setMemberOptions({ ioTimeoutMs: 300 });
     let hung: RamDisk | undefined;
     for (const disk of disks)
       disk.fault = (io) => {
