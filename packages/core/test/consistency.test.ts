@@ -90,7 +90,7 @@ describe('ranges in doubt', () => {
     for (let step = 0; step < 20_000; step++) {
       const from = random(size);
       const to = from + 1 + random(size - from);
-      const what = random(8);
+      const what = random(9);
       if (what < 3) {
         consistency.markInconsistent(from, to - from);
         model.fill(resyncs, from, to);
@@ -99,6 +99,9 @@ describe('ranges in doubt', () => {
         model.fill(-1, from, to);
       } else if (what === 6) {
         resyncs = consistency.beginResync();
+      } else if (what === 7) {
+        consistency.passedOver(from, to - from);
+        for (let block = from; block < to; block++) if ((model[block] ?? -1) >= 0) model[block] = resyncs;
       } else {
         consistency.resynced(to, resyncs);
         for (let block = 0; block < to; block++) if ((model[block] ?? 0) < resyncs) model[block] = -1;

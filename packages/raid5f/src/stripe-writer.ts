@@ -383,10 +383,10 @@ export class StripeWriter {
     if (io.stepStatus === Status.TimedOut) op.isTaken = true;
     const start = op.stripe * this.#map.strip + op.c0;
     const count = op.c1 - op.c0;
+    // Without a parity member this is true too: a rebuild will compute it from data.
+    const isFromData = op.mode !== ParityMode.ReadModifyWrite && op.mode !== ParityMode.Everything;
     if (io.failed.length === 0) {
-      // Without a parity member this is true too: a rebuild will compute it from data.
-      if (op.mode !== ParityMode.ReadModifyWrite && op.mode !== ParityMode.Everything)
-        this.#raid.markInSync(start, count, op.mode === ParityMode.Full);
+      if (isFromData) this.#raid.markInSync(start, count, op.mode === ParityMode.Full);
       this.#next(io, op);
       return;
     }
@@ -399,7 +399,9 @@ export class StripeWriter {
       else this.#onFailureSettled(io, false);
       return;
     }
-    // The failed members have been removed, perhaps since an earlier rectangle: the rest is written to the others.
+    // The failed members have been removed, perhaps since an earlier rectangle, and the parity stands for what they have missed.
+    if (isFromData) this.#raid.markInSync(start, count, false);
+    // The rest is written to the others.
     this.#continue(io);
   };
 

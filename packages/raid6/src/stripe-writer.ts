@@ -393,8 +393,8 @@ export class StripeWriter {
     if (io.stepStatus === Status.TimedOut) op.isTaken = true;
     const start = op.stripe * this.#map.strip + op.c0;
     const count = op.c1 - op.c0;
+    const isFromData = op.mode !== ParityMode.ReadModifyWrite && !op.hasLostOther;
     if (io.failed.length === 0) {
-      const isFromData = op.mode !== ParityMode.ReadModifyWrite && !op.hasLostOther;
       if (isFromData) this.#raid.markInSync(start, count, op.mode === ParityMode.Full);
       this.#next(io, op);
       return;
@@ -406,7 +406,9 @@ export class StripeWriter {
       else this.#leaveInDoubt(io, op);
       return;
     }
-    // The failed members have been removed, perhaps since an earlier rectangle: the rest is written to the others.
+    // The failed members have been removed, perhaps since an earlier rectangle, and the parities stand for what they have missed.
+    if (isFromData) this.#raid.markInSync(start, count, false);
+    // The rest is written to the others.
     this.#continue(io);
   };
 

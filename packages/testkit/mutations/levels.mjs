@@ -114,8 +114,8 @@ export const levels = [
   {
     id: 'raid5f-trusts-read-modify-write',
     file: 'raid5f/src/stripe-writer.ts',
-    line: 'if (op.mode !== ParityMode.ReadModifyWrite && op.mode !== ParityMode.Everything)\n',
-    becomes: '',
+    line: 'const isFromData = op.mode !== ParityMode.ReadModifyWrite && op.mode !== ParityMode.Everything;',
+    becomes: 'const isFromData = true;',
     loses: 'parity that was wrong and was built upon counts as right',
     tests: ['packages/core/test/consistency.test.ts'],
   },

@@ -1,6 +1,47 @@
 /** Rebuild, resync, check, repair, replacement, growth, and how an array is put together. */
 export const processes = [
   {
+    id: 'member-in-doubt-is-failed',
+    file: 'core/src/array/array.ts',
+    line: 'if (isInDoubt && this.slotAt(slotIndex).isInSync) return false;',
+    becomes: '',
+    loses: 'a member fails a write of a resync, and takes blocks along that it has and that parity in doubt does not tell',
+    suites: ['packages/core/test/refused-resync.test.ts'],
+  },
+  {
+    id: 'first-refusal-is-passed-over',
+    file: 'core/src/sync/resync.ts',
+    line: 'this.#isEnding ||= !this.#isResync || isFirst;',
+    becomes: 'this.#isEnding ||= !this.#isResync;',
+    loses: 'all devices fail writes and flushes for a moment, and a resync that goes on loses a member to its flush',
+    suites: ['packages/core/test/refused-resync.test.ts'],
+  },
+  {
+    id: 'refused-blocks-are-called-consistent',
+    file: 'core/src/sync/resync.ts',
+    line: 'array.consistency.passedOver(at, count);',
+    becomes: '',
+    loses: 'parity that a resync could not write counts as good',
+    suites: ['packages/core/test/refused-resync.test.ts'],
+  },
+  {
+    id: 'resync-stops-at-each-refusal',
+    file: 'core/src/sync/resync.ts',
+    line: 'this.#isEnding ||= !this.#isResync || isFirst;',
+    becomes: 'this.#isEnding = true;',
+    loses:
+      'one block that a member does not take leaves everything behind it inconsistent, and with the member all of that is lost',
+    suites: ['packages/core/test/refused-resync.test.ts'],
+  },
+  ...['raid5f', 'raid6'].map((level) => ({
+    id: `${level}-missed-write-stays-in-doubt`,
+    file: `${level}/src/stripe-writer.ts`,
+    line: 'if (isFromData) this.#raid.markInSync(start, count, false);',
+    becomes: '',
+    loses: 'a write that a failed member has missed is acknowledged where redundancy was inconsistent, and cannot be read',
+    suites: ['packages/core/test/refused-resync.test.ts'],
+  })),
+  {
     id: 'stopped-process-goes-on-resting',
     file: 'core/src/sync/process.ts',
     line: 'this.#endRest?.();',

@@ -30,7 +30,7 @@ export function adviceFor(array: RaidArray, wentOffline: string | null): Advice 
           (array.process?.type === 'resum'
             ? 'after an unclean stop, or a run by another program, blocks that were being written get checksums of their present contents'
             : 'after an unclean stop, redundancy is being made consistent with the data'),
-        action: null,
+        action: refusalAction(array),
       };
     case 'rebuilding':
       return { health, reason: reason ?? `${describeTargets(array)} is being rebuilt`, action: null };
@@ -87,6 +87,13 @@ function startAction(array: RaidArray, absent: readonly Slot[]): string {
   const bring = `open ${absent.length === 1 ? 'the device' : 'the devices'} of ${absent.map(describeSlot).join(', ')}`;
   if (!array.canRunWith(isDiscovered)) return bring;
   return `${bring}; or, if ${absent.length === 1 ? 'it is' : 'they are'} lost, start the array without ${absent.length === 1 ? 'it' : 'them'} with raidkit_assemble`;
+}
+
+/** What to do about members that refuse the writes of a resync; null if there are none. */
+function refusalAction({ slots }: RaidArray): string | null {
+  const refusing = slots.filter(({ isInSync, refusedResyncs }) => isInSync && refusedResyncs > 0);
+  if (refusing.length === 0) return null;
+  return `if this goes on, replace ${refusing.map(describeSlot).join(', ')} with raidkit_replace: it can be read, and is copied`;
 }
 
 function replaceAction(absent: readonly Slot[]): string {

@@ -581,6 +581,7 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
     if (this.state !== 'online') return;
     this.bitmap?.arm();
     this.failUnsteady();
+    if (this.consistency.isSettled) for (const slot of this.slots) slot.noteTakenResync();
   }
 
   /**
@@ -723,6 +724,12 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
     this.log.error(fields, `the member is failed: ${reason}`);
     this.#host.onMemberFailed(this, slot, reason);
     return true;
+  }
+
+  failUnlessInDoubt(slotIndex: number, reason: string): boolean {
+    const isInDoubt = this.module.redundancy === 'parity' && !this.consistency.isAllInSync;
+    if (isInDoubt && this.slotAt(slotIndex).isInSync) return false;
+    return this.failMember(slotIndex, reason);
   }
 
   /**

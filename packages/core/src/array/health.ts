@@ -25,10 +25,11 @@ export function healthOf(array: ArrayView): { health: Health; reason: string | n
     const reason = `a flush failed on ${names}, and the array cannot do without it: earlier writes may be lost; flushes fail until the array is stopped`;
     return { health: 'failed', reason };
   }
-  const reason = startError ?? describeBadBlocks(array) ?? describeStrangers(array);
+  const refusal = describeRefusal(array);
+  const reason = startError ?? refusal ?? describeBadBlocks(array) ?? describeStrangers(array);
   if (array.slots.some(({ isRebuilding }) => isRebuilding)) return { health: 'rebuilding', reason };
   if (array.numInSync < array.numSlots) return { health: 'degraded', reason };
-  const isResyncing = array.process?.type === 'resync' || array.process?.type === 'resum';
+  const isResyncing = array.process?.type === 'resync' || array.process?.type === 'resum' || refusal !== null;
   return { health: isResyncing ? 'resyncing' : 'optimal', reason };
 }
 
@@ -51,6 +52,14 @@ export function rivalsOf<S>(array: WithStrangers<S>): readonly S[] {
 export function describeStrangers(array: ArrayView): string | null {
   const rivals = rivalsOf(array);
   return rivals.length === 0 ? null : rivals.map(({ message }) => message).join('; ');
+}
+
+/** Returns a message about members that refuse writes of a resync, which is tried again; null if there are none. */
+function describeRefusal({ slots }: ArrayView): string | null {
+  const refusing = slots.filter(({ isInSync, refusedResyncs }) => isInSync && refusedResyncs > 0);
+  if (refusing.length === 0) return null;
+  const names = refusing.map(({ index, name }) => `slot ${index} (${String(name)})`).join(', ');
+  return `a write of the resync failed on ${names}: the resync is tried again, and the member is kept until then, because blocks of it could not be reconstructed`;
 }
 
 /** Returns a message about members with bad blocks; null if there are none. */

@@ -196,6 +196,21 @@ export class Consistency {
   }
 
   /**
+   * The running resync could not write these blocks, so {@link resynced} and {@link rewritten} leave them as they were marked.
+   */
+  passedOver(start: number, count: number): void {
+    for (const ranges of [this.#ranges, this.#unstable]) {
+      // If there is no room to split a range, all of it stays marked.
+      const isFull = ranges.length >= mostRanges;
+      const marked = ranges.filter((range) => range.start < start + count && start < range.end);
+      for (const range of marked) {
+        if (isFull) range.stamp = this.#resyncs;
+        else this.#add(ranges, Math.max(start, range.start), Math.min(start + count, range.end));
+      }
+    }
+  }
+
+  /**
    * Below this member block, redundancy is now consistent and on stable media wherever it was marked before the resync with
    * this token began. The resync may have passed blocks that were marked later.
    */

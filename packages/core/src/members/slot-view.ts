@@ -67,6 +67,8 @@ export interface SlotView {
   readonly isUnresponsive: boolean;
   /** A flush failed and the array could not do without the member, so data written earlier may be lost. */
   readonly hasLostFlush: boolean;
+  /** Number of consecutive resyncs in which a write to the member has failed, and it stays a member. */
+  readonly refusedResyncs: number;
   /** Why there is no current member. */
   readonly absence: SlotAbsence;
   /** First block of the data area on the member. */

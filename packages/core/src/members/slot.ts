@@ -77,6 +77,7 @@ export class Slot implements SlotView {
    * sync, and flushes of the array fail until then.
    */
   isUnsteady = false;
+  refusedResyncs = 0;
   /**
    * Number of failed I/Os of the array on the member that may have lost earlier writes, while it is not decided yet whether the
    * member is failed for them: that waits for the answers of others.
@@ -284,6 +285,16 @@ export class Slot implements SlotView {
     this.lossesToJudge--;
   }
 
+  /** See {@link refusedResyncs}. */
+  noteRefusedResync(): void {
+    this.refusedResyncs++;
+  }
+
+  /** A resync has ended in which no write to the member failed. */
+  noteTakenResync(): void {
+    this.refusedResyncs = 0;
+  }
+
   /** A start has failed. See {@link isUnsteady}. */
   noteFailedStart(): void {
     this.isUnsteady ||= this.hasLostFlush;
@@ -361,6 +372,7 @@ export class Slot implements SlotView {
     this.isRemovedByHand = false;
     this.hasLostFlush = false;
     this.isUnsteady = false;
+    this.refusedResyncs = 0;
   }
 
   /** Closes the member of an array that is not online yet, because its state is too old. The slot waits for it again. */
@@ -423,6 +435,7 @@ export class Slot implements SlotView {
     this.recordedUuid = uuid;
     this.hasLostFlush = hasLostFlush;
     this.isUnsteady = isUnsteady;
+    this.refusedResyncs = 0;
     this.readPreference = 'normal';
   }
 

@@ -62,6 +62,10 @@ export class ResyncTask implements ProcessStep {
   /** A member that is needed to compare is missing. Unstable blocks are rewritten, and nothing is compared. */
   readonly #isRewriteOnly: boolean;
   #failed = 0;
+  /** Members to which writes have failed, and which are still members. */
+  readonly #refusing = new Set<Slot>();
+  /** It ends because a write has failed. No flush is to follow, which may fail too. */
+  #isEnding = false;
   /** Time at which regions were last marked as consistent. */
   #markedAtMs: number;
 
@@ -152,7 +156,7 @@ export class ResyncTask implements ProcessStep {
       } catch (error) {
         // An error that is not a device's, such as a lack of memory, says nothing about the member.
         if (!BdevError.is(error)) throw error;
-        if (!array.failMember(slot.index, 'blocks that may not be on stable media could not be rewritten')) throw error;
+        this.#onNotWritten(slot, at, count, error, 'blocks that may not be on stable media could not be rewritten');
       }
     }
   }
@@ -160,6 +164,7 @@ export class ResyncTask implements ProcessStep {
   async onProgress(offset: number): Promise<void> {
     const { consistency } = this.#array;
     if (!this.#isResync || this.#failed > 0) return;
+    if (this.#isEnding) return;
     const end = offset === this.#array.numBlocks ? Infinity : this.#array.memberRange(0, offset).to;
     const now = this.#array.registry.runtime.now();
     if (end !== Infinity && now - this.#markedAtMs < markMs) return;
@@ -172,6 +177,27 @@ export class ResyncTask implements ProcessStep {
     if (this.#array.lostFlushes !== lostFlushes) return;
     if (this.#isRewriteOnly) consistency.rewritten(end, this.#token);
     else consistency.resynced(end, this.#token);
+  }
+
+  /**
+   * A write of these blocks to the slot's member has failed. If the member stays, the first resync ends here, because all writes
+   * and flushes may be failing just now. One after it leaves these blocks as they are, and goes on.
+   */
+  #onNotWritten(slot: Slot, at: number, count: number, error: unknown, why: string, isParity = false): void {
+    const array = this.#array;
+    if (array.failUnlessInDoubt(slot.index, why)) return;
+    array.log.warn({ ...array.logFields(slot), block: at, blocks: count, err: error }, `the member stays, although ${why}`);
+    const isFirst = slot.refusedResyncs === 0;
+    if (!this.#refusing.has(slot)) {
+      slot.countWriteError();
+      if (this.#isResync) slot.noteRefusedResync();
+      this.#refusing.add(slot);
+    }
+    // What was written in part agrees with nothing. Data that was written back is what it was.
+    if (isParity) array.consistency.markInconsistent(at, count);
+    this.#isEnding ||= !this.#isResync || isFirst;
+    if (this.#isEnding) throw error;
+    array.consistency.passedOver(at, count);
   }
 
   #isUnwritten(at: number, count: number): boolean {
@@ -273,7 +299,7 @@ export class ResyncTask implements ProcessStep {
     try {
       await memberIo(this.#array, slot, IoType.Write, at, count, addr);
     } catch (error) {
-      if (!this.#array.failMember(slot.index, 'it could not be made consistent')) throw error;
+      this.#onNotWritten(slot, at, count, error, 'it could not be made consistent');
     }
   }
 
@@ -368,7 +394,7 @@ export class ResyncTask implements ProcessStep {
     try {
       await this.#write(slot, at, count, wanted, notes.slice(known));
     } catch (error) {
-      if (!array.failMember(slot.index, 'it could not be made consistent')) throw error;
+      this.#onNotWritten(slot, at, count, error, 'it could not be made consistent', piece.sets.length === 0);
     }
     return Outcome.Compared;
   }
@@ -581,7 +607,10 @@ export class ResyncTask implements ProcessStep {
       for (const slot of this.#array.slots)
         if (slot.isInSync) await flushMember(this.#array, slot, 'a flush of repaired blocks failed');
     }
+    if (this.#isResync) for (const slot of this.#array.slots) if (!this.#refusing.has(slot)) slot.noteTakenResync();
     if (this.#failed > 0) throw new Error(`${this.#failed} ranges could not be compared`);
+    const refusing = [...this.#refusing].filter((slot) => slot.isInSync).map((slot) => `slot ${slot.index} (${slot.name})`);
+    if (refusing.length > 0) throw new Error(`blocks could not be written to ${refusing.join(', ')}`);
     if (undecidedBlocks > 0) {
       const why =
         this.#array.module.redundancy === 'copies' ? 'no copy has the majority' : 'no parity is left to determine which';

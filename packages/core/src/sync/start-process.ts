@@ -10,8 +10,12 @@ import { slotsOfCopies } from './places.js';
 import { canCompare } from './task.js';
 import type { OwnLimits, ProcessType, SyncOptions } from './task.js';
 
-/** Milliseconds before a resync that is needed is tried again, and before memory is tried again. */
+/**
+ * Milliseconds before a resync that is needed is tried again, and most of them if a member refuses its writes again and again.
+ */
 const resyncRetryMs = 5000;
+const mostRetryMs = 60_000;
+/** Milliseconds before memory is tried again. */
 const memoryRetryMs = 5000;
 /** Highest rate limit of a process in MiB per second. */
 const mostMbSec = 0xffff_ffff;
@@ -186,7 +190,9 @@ export function checkLimits(name: string, limits: Partial<OwnLimits>): void {
 /** Starts later, if needed: a resync, giving blocks checksums, or a growth that makes room for them. */
 export function resyncLater(ctx: SyncContext, array: QueueHost): void {
   if (array.consistency.isSettled && !isSumDue(array) && !array.wantsIntegrity) return;
-  array.processes.later(ctx.registry.runtime, resyncRetryMs, () => {
+  const refused = Math.max(0, ...array.slots.map(({ isInSync, refusedResyncs }) => (isInSync ? refusedResyncs : 0)));
+  const waitMs = Math.min(mostRetryMs, resyncRetryMs * 2 ** Math.max(0, refused - 1));
+  array.processes.later(ctx.registry.runtime, waitMs, () => {
     if (array.state !== 'online') return;
     startResyncIfDue(ctx, array);
     startSumIfDue(ctx, array);

@@ -1,0 +1,147 @@
+import { IoType, Status } from '@raidkit/bdev';
+import type { BdevIo, BlockClient } from '@raidkit/bdev';
+import { healthOf } from '@raidkit/core';
+import { describe, expect, it } from 'vitest';
+import { blocks, build, bytesOf } from '../../../test/support/array-on-disks.js';
+import { plugIn } from '../../../test/support/ram-disk.js';
+import type { RamDisk } from '../../../test/support/ram-disk.js';
+import { arrayOf, memberUuid, newRig, openVolume, until } from '../../../test/support/rig.js';
+import type { Rig } from '../../../test/support/rig.js';
+
+/** First block of a member's data area, and blocks of a strip and of a region of the map. */
+const dataAt = 2048;
+const strip = 32;
+const region = 2048;
+/** Data chunks of a stripe: both levels here have two. */
+const chunks = 2;
+const levels = [
+  ['raid5f', 3],
+  ['raid6', 4],
+] as const;
+
+interface Crashed {
+  rig: Rig;
+  disks: RamDisk[];
+  volume: BlockClient;
+}
+
+/** Whether this writes the blocks of these stripes on its member. */
+function writesStripes({ offsetBlocks, numBlocks, type }: BdevIo, first: number, count = 1): boolean {
+  const isWrite = type === IoType.Write || type === IoType.WriteZeroes;
+  const from = offsetBlocks - dataAt;
+  return isWrite && from < (first + count) * strip && from + numBlocks > first * strip;
+}
+
+/**
+ * A complete array after a crash, with its resync under way: members hold 1 in the first stripe of each region and nothing
+ * elsewhere, and parity there is wrong on all members that have it. `fault` is that of each disk from the start on.
+ */
+async function crashed(level: string, members: number, fault: (index: number) => RamDisk['fault']): Promise<Crashed> {
+  const { disks: before, rig: earlier, volume } = await build(level, members, { mebibytes: 3 });
+  for (const stripe of firstStripes) await volume.write(stripe * chunks * strip, blocks(chunks * strip, 1));
+  await volume.flush();
+  const { level: parity } = arrayOf(earlier, 'a');
+  const images = before.map(({ bytes }) => bytes.slice());
+  for (const stripe of firstStripes)
+    for (const slot of parity!.redundantSlots!(stripe))
+      images[slot]!.fill(0x77, (dataAt + stripe * strip) * 512, (dataAt + (stripe + 1) * strip) * 512);
+  const rig = newRig();
+  const disks: RamDisk[] = [];
+  for (const [index, bytes] of images.entries()) {
+    const { disk } = await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes, fault: fault(index) });
+    disks.push(disk);
+  }
+  await rig.registry.waitForExamine();
+  return { rig, disks, volume: openVolume(rig, 'a') };
+}
+
+/** The first stripe of each region. */
+const firstStripes = [0, region / strip, (2 * region) / strip];
+
+async function readsRight(volume: BlockClient): Promise<void> {
+  for (const stripe of firstStripes) {
+    const seen = await bytesOf(volume, stripe * chunks * strip, chunks * strip);
+    expect(new Set(seen)).toEqual(new Set([1]));
+  }
+}
+
+describe.concurrent.each(levels)('a %s of which writes of the resync fail', (level, members) => {
+  it('loses no member and no block if all devices fail them for a moment', async () => {
+    let isOut = true;
+    let hasFailed = false;
+    // What was done before is not on stable media yet.
+    const fault: RamDisk['fault'] = (io) => {
+      const isRefused = isOut && (writesStripes(io, firstStripes[1]!, Infinity) || (hasFailed && io.type === IoType.Flush));
+      hasFailed ||= isRefused;
+      return isRefused ? Status.IoError : Status.Ok;
+    };
+    const { rig, volume } = await crashed(level, members, () => fault);
+    const array = arrayOf(rig, 'a');
+    await until(() => array.history.length > 0, 'the resync has ended');
+    isOut = false;
+    expect(array.history[0]!.error).not.toBe(null);
+    expect(array.numInSync).toBe(members);
+    expect(array.bitmap!.regionsToResync).toBeGreaterThan(1);
+    expect(healthOf(array)).toEqual({
+      health: 'resyncing',
+      reason: expect.stringContaining('a write of the resync failed on slot') as string,
+    });
+    await readsRight(volume);
+    await until(() => array.consistency.isSettled && array.process === null, 'the resync was tried again');
+    expect(healthOf(array)).toEqual({ health: 'optimal', reason: null });
+    await rig.arrays.removeBaseBdev('m0');
+    await readsRight(volume);
+  }, 30_000);
+
+  it.each(['parity', 'data'])(
+    'goes past %s that one member refuses again, and loses no more with it',
+    async (what) => {
+      const { level: parity } = arrayOf((await build(level, members)).rig, 'a');
+      const redundant = parity!.redundantSlots!(firstStripes[1]!);
+      const refusing = Array.from({ length: members }, (_, slot) => slot).find(
+        (slot) => redundant.includes(slot) === (what === 'parity'),
+      )!;
+      const fault = (index: number): RamDisk['fault'] =>
+        index === refusing ? (io) => (writesStripes(io, firstStripes[1]!) ? Status.IoError : Status.Ok) : () => Status.Ok;
+      const { rig, volume } = await crashed(level, members, fault);
+      const array = arrayOf(rig, 'a');
+      await until(() => array.history.length > 1, 'the resync was tried again');
+      expect(array.numInSync).toBe(members);
+      expect(array.bitmap!.regionsToResync).toBe(1);
+      expect(healthOf(array).reason).toContain(`slot ${refusing} (m${refusing})`);
+      await readsRight(volume);
+      // The acknowledged write must be on enough members: one that has missed it goes.
+      await volume.write(firstStripes[1]! * chunks * strip, blocks(chunks * strip, 1));
+      expect(array.numInSync).toBe(members - 1);
+      await readsRight(volume);
+      await volume.flush();
+    },
+    30_000,
+  );
+
+  it('removes members at once for a write of a user that fails on them, which can be read', async () => {
+    const most = members - chunks;
+    const fault = (index: number): RamDisk['fault'] =>
+      index < most ? (io) => (writesStripes(io, 0, Infinity) ? Status.IoError : Status.Ok) : () => Status.Ok;
+    const { rig, volume } = await crashed(level, members, fault);
+    const array = arrayOf(rig, 'a');
+    await until(() => array.history.length > 0, 'the resync has ended');
+    expect(array.numInSync).toBe(members);
+    await readsRight(volume);
+    await volume.write(0, blocks(chunks * strip, 2));
+    expect(array.numInSync).toBe(chunks);
+    expect(new Set(await bytesOf(volume, 0, chunks * strip))).toEqual(new Set([2]));
+  }, 30_000);
+
+  it('loses none of them to a repair either, which ends with the error', async () => {
+    const fault: RamDisk['fault'] = (io) => (writesStripes(io, 0, Infinity) ? Status.IoError : Status.Ok);
+    const { rig, volume } = await crashed(level, members, () => fault);
+    const array = arrayOf(rig, 'a');
+    await until(() => array.history.length > 0, 'the resync has ended');
+    rig.arrays.startSync('a', 'repair');
+    await until(() => array.history.length > 1, 'the repair has ended');
+    expect(array.history[0]).toMatchObject({ type: 'repair', error: expect.stringContaining('EIO') as string });
+    expect(array.numInSync).toBe(members);
+    await readsRight(volume);
+  }, 30_000);
+});
