@@ -2,11 +2,11 @@ import { IoType, Status } from '@raidkit/bdev';
 import type { BdevIo } from '@raidkit/bdev';
 import { RegionState } from '@raidkit/core';
 import { CutMode, Fate } from '@raidkit/testkit';
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { taggedBlocks, tagsOf } from '../../../test/support/block-model.js';
 import { plugIn } from '../../../test/support/ram-disk.js';
 import type { RamDisk } from '../../../test/support/ram-disk.js';
-import { arrayOf, memberUuid, newRig, openVolume, until } from '../../../test/support/rig.js';
+import { arrayOf, memberUuid, newRig, openVolume, takeMemory, until } from '../../../test/support/rig.js';
 import type { Rig } from '../../../test/support/rig.js';
 import { SparseMachine } from '../../../test/support/sparse-machine.js';
 
@@ -19,13 +19,14 @@ async function build(
   ioTimeoutMs: number,
   memoryBytes = 64 * MiB,
   integrity = false,
+  { checksumCacheBytes = MiB, memberBytes = 3 * MiB } = {},
 ): Promise<{ rig: Rig; disks: RamDisk[] }> {
-  const rig = newRig({ memoryBytes });
+  const rig = newRig({ memoryBytes, checksumCacheBytes });
   rig.arrays.setMemberOptions({ ioTimeoutMs });
   const disks: RamDisk[] = [];
   for (let index = 0; index < members; index++) {
     disks.push(
-      (await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: new Uint8Array(3 * MiB) })).disk,
+      (await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: new Uint8Array(memberBytes) })).disk,
     );
   }
   const strip = level === 'raid1' ? {} : { stripSizeKb: 16 };
@@ -329,3 +330,82 @@ it.each([1000, 10_000])(
     machine.cut(CutMode.KeepAll);
   },
 );
+
+/** How the array gets buffers for what it writes while a device holds those that there are. */
+const ways = ['with others, before the device lets go of them', 'when the device lets go of them, and there are no others'];
+
+/** The time limit of this member's I/O is over. That of the others is long, so that a slow machine fails none of them. */
+async function giveUp(rig: Rig, { held }: RamDisk, buffers: number): Promise<void> {
+  await until(() => held.length >= buffers, 'it has all buffers');
+  const slot = arrayOf(rig, 'a').slots[0]!;
+  slot.descriptor!.expire();
+  await until(() => !slot.isInSync, 'it is failed');
+  await new Promise((resolve) => setTimeout(resolve, 20));
+}
+
+describe.each(ways)('an array whose member holds all buffers goes on %s', (way) => {
+  const hasMemory = way === ways[0];
+  const ioTimeoutMs = 20_000;
+
+  it.each([
+    ['raid1', 2],
+    ['raid10', 4],
+    ['raid5f', 3],
+    ['raid6', 4],
+  ] as const)('%s, buffers for pages of checksums', async (level, members) => {
+    const { rig, disks } = await build(level, members, ioTimeoutMs, 64 * MiB, true, {
+      checksumCacheBytes: 8192,
+      memberBytes: 8 * MiB,
+    });
+    const [stuck] = disks;
+    const volume = openVolume(rig, 'a');
+    // All members have a part of each write, and each write has pages of its own.
+    const count = Math.max(8, arrayOf(rig, 'a').stripe().arrayBlocks);
+    const starts = [0, 1, 2].map((page) => Math.floor((volume.numBlocks * page) / 3 / count) * count);
+    let tag = 0;
+    const writeAll = async (): Promise<void> => {
+      tag++;
+      await Promise.all(starts.map((start) => volume.write(start, taggedBlocks(start, count, tag, blockSize))));
+    };
+    await writeAll();
+    const { dataOffset, dataSize } = arrayOf(rig, 'a').slots[0]!;
+    if (!hasMemory) takeMemory(rig);
+    const release = hang(stuck!, (io) => io.type === IoType.Write && io.offsetBlocks >= dataOffset + dataSize);
+    const written = (async () => {
+      while (arrayOf(rig, 'a').numInSync === members) await writeAll();
+      for (let more = 0; more < 4; more++) await writeAll();
+    })();
+    await giveUp(rig, stuck!, 2);
+    const { length } = stuck!.held;
+    if (!hasMemory) release();
+    await written;
+    // It is given no more of them.
+    if (hasMemory) expect(stuck!.held).toHaveLength(length);
+    expect(arrayOf(rig, 'a').numInSync).toBe(members - 1);
+    for (const start of starts)
+      expect(tagsOf(await volume.read(start, count), start, blockSize, 'afterwards')).toEqual(Array(count).fill(tag));
+    if (hasMemory) release();
+  });
+
+  it('raid6, buffers for entries of the journal', async () => {
+    const { rig, disks } = await build('raid6', 5, ioTimeoutMs);
+    const [stuck] = disks;
+    const volume = openVolume(rig, 'a');
+    const starts = Array.from({ length: 128 }, (_, stripe) => stripe * 96);
+    await volume.write(0, taggedBlocks(0, 96 * 128, 1, blockSize));
+    await rig.arrays.removeBaseBdev('m4');
+    if (!hasMemory) takeMemory(rig);
+    const release = hang(
+      stuck!,
+      ({ type, offsetBlocks }) => type === IoType.Write && offsetBlocks >= 1024 && offsetBlocks < 2048,
+    );
+    const written = Promise.all(starts.map((start) => volume.write(start + 8, taggedBlocks(start + 8, 8, 2, blockSize))));
+    await giveUp(rig, stuck!, 16);
+    if (!hasMemory) release();
+    await written;
+    expect(arrayOf(rig, 'a').numInSync).toBe(3);
+    for (const start of starts)
+      expect(tagsOf(await volume.read(start + 8, 8), start + 8, blockSize, 'afterwards')).toEqual(Array(8).fill(2));
+    if (hasMemory) release();
+  });
+});

@@ -427,6 +427,31 @@ export const checksums = [
     suites: ['packages/core/test/checksums.test.ts'],
   },
   {
+    id: 'late-buffers-unheard',
+    file: 'core/src/level/replenished-pool.ts',
+    line: 'if (!this.#isPutting) this.#onLateRelease();',
+    becomes: '',
+    loses:
+      'a write waits for ever once a device that was given up had all buffers for pages of checksums, stripes or the journal',
+    suites: ['packages/core/test/stuck-member.test.ts'],
+  },
+  {
+    id: 'no-buffers-beside-held-ones',
+    file: 'core/src/level/replenished-pool.ts',
+    line: 'if (this.#pools.length > mostReserves || !this.#isAnyHeld()) return false;',
+    becomes: 'if (this.#pools.length > 0) return false;',
+    loses: 'a device that never answers holds up writes to all others',
+    suites: ['packages/core/test/stuck-member.test.ts'],
+  },
+  {
+    id: 'silent-member-given-pages-again',
+    file: 'core/src/checksums/page-cache.ts',
+    line: 'if (io.status === Status.TimedOut) owner.onPageGivenUp();',
+    becomes: 'if (io.status === Status.TimedOut && io.type === IoType.Read) owner.onPageGivenUp();',
+    loses: 'a device that does not answer is given more pages of checksums, until it holds all buffers for them',
+    suites: ['packages/core/test/stuck-member.test.ts'],
+  },
+  {
     id: 'page-of-sums-read-once',
     file: 'core/src/checksums/page-cache.ts',
     line: 'const mayReadAgain = frame.reads < mostReads && !finalErrors.includes(status);',

@@ -328,7 +328,7 @@ export class ArraySums implements GrowingSums {
       onPageGivenUp: () =>
         !isMember() ||
         array.state === 'offline' ||
-        array.failMember(slot.index, 'a page of its checksums was not read in time'),
+        array.failMember(slot.index, 'a page of its checksums was not read or written in time'),
       onPageNotWritten(status) {
         // With ENOSPC nothing is lost, because the page stays in memory.
         if (isMember() && status !== Status.NoSpace)

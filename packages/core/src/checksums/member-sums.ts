@@ -38,7 +38,7 @@ export interface SumsListener {
   onLost(block: number): void;
   /** A page of checksums could not be written. The member should be failed if the array can do without it. */
   onPageNotWritten(status: Status): void;
-  /** A read of a page timed out. Returns true if no more pages may be read from the device. */
+  /** An I/O on a page timed out. Returns true if no more pages may be read from the device or written to it. */
   onPageGivenUp(): boolean;
 }
 
@@ -94,8 +94,8 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
   readonly #unread = new Set<number>();
   #isClosed = false;
   /**
-   * A read of a page timed out, and the member was failed or its array is ending. No more pages are read: each would wait as
-   * long.
+   * An I/O on a page timed out, and the member was failed or its array is ending. No more pages are read or written: each would
+   * wait as long, and the device would hold its memory.
    */
   #isGivenUp = false;
 
@@ -345,6 +345,11 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
 
   async #writePages(isWanted: (page: number) => boolean): Promise<void> {
     const { cache, descriptor } = this.#options;
+    // Changed pages may have left the memory without having been written.
+    if (this.#isGivenUp) {
+      const message = `${descriptor.bdev.name}: pages of its checksums were not read or written in time`;
+      throw BdevError.fromStatus(Status.TimedOut, message, { type: IoType.Write, flags: 0 });
+    }
     try {
       await cache.writeOut(this, isWanted);
     } catch (error) {

@@ -1,6 +1,7 @@
 import { IoType, Status } from '@raidkit/bdev';
 import type { BdevIo, BdevRegistry, IoOwner } from '@raidkit/bdev';
 import { BufferPool } from '@raidkit/parity';
+import { ReplenishedPool } from '../level/replenished-pool.js';
 
 /** Largest number of pages being written at a time. */
 const mostWrites = 32;
@@ -16,7 +17,7 @@ export interface PageOwner {
   submitPage(io: BdevIo, page: number): void;
   /** An I/O on a page has ended and its consequences have been handled. */
   onPageIoDone(): void;
-  /** A read of a page timed out. Called before the page is requested again. */
+  /** An I/O on a page timed out. Called before a page is requested again. */
   onPageGivenUp(): void;
   /**
    * The memory at `addr` holds the page as it was read, or could not be read (`isRead` false). Replaces checksums that are not
@@ -116,7 +117,7 @@ export class PageCache {
   readonly #pageBytes: number;
   readonly #pool: BufferPool;
   /** Pages are copied here before they are written, because the memory must not change while the device writes it. */
-  readonly #writePool: BufferPool;
+  readonly #writePool: ReplenishedPool;
   readonly #frames: PageFrame[];
   readonly #pages = new Map<PageOwner, Map<number, PageFrame>>();
   /** Index at which the search for a frame continues. */
@@ -136,7 +137,11 @@ export class PageCache {
     this.#pageBytes = pageBytes;
     this.#pool = new BufferPool(memory, { slotBytes: pageBytes, count: numPages, onFree: () => this.#onMemory() });
     try {
-      this.#writePool = new BufferPool(memory, { slotBytes: pageBytes, count: Math.min(numPages, mostWrites) });
+      this.#writePool = new ReplenishedPool(memory, {
+        slotBytes: pageBytes,
+        count: Math.min(numPages, mostWrites),
+        onLateRelease: () => this.#onMemory(),
+      });
     } catch (error) {
       this.#pool.close();
       throw error;
@@ -244,6 +249,7 @@ export class PageCache {
     const { owner } = frame;
     if (owner === null) throw new Error('an I/O of a page without an owner has ended');
     this.#iosInFlight--;
+    if (io.status === Status.TimedOut) owner.onPageGivenUp();
     if (io.type === IoType.Read) this.#loaded(frame, owner, io);
     else this.#written(frame, owner, io);
     owner.onPageIoDone();
@@ -295,7 +301,6 @@ export class PageCache {
   #loaded(frame: PageFrame, owner: PageOwner, io: BdevIo): void {
     const { status } = io;
     this.#registry.ios.put(io);
-    if (status === Status.TimedOut) owner.onPageGivenUp();
     if (status === Status.TimedOut && !this.#changeMemory(frame)) {
       this.#moveWaiters(frame, owner);
       return;

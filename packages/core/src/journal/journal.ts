@@ -1,11 +1,11 @@
 import { IoFlag, IoType, Status } from '@raidkit/bdev';
 import type { BdevIo, IoOwner } from '@raidkit/bdev';
-import { BufferPool } from '@raidkit/parity';
 import type { JournalHost } from './host.js';
 import { DoubtRecord } from './doubt-record.js';
 import { RaidError, statusOf } from '../errors.js';
 import { flushMember } from '../members/member-io.js';
 import type { JournalEntryHandle, RaidIo } from '../level/raid-io.js';
+import { ReplenishedPool } from '../level/replenished-pool.js';
 import type { JournalRange } from '../level/requests.js';
 import { noJournal } from '../metadata/host.js';
 import type { JournalPlan } from '../metadata/host.js';
@@ -80,7 +80,7 @@ export class Journal {
   #plan: JournalPlan = noJournal;
   #lastId = 0;
   #rings: Ring[] = [];
-  #pool: BufferPool | null = null;
+  #pool: ReplenishedPool | null = null;
   readonly #waiting: RaidIo[] = [];
   #isFlushing = false;
   #writesAtLevel = 0;
@@ -104,7 +104,11 @@ export class Journal {
   /** Allocates memory. Called at the start, so that memory is available when a member leaves, and again later if it failed. */
   takeMemory(): boolean {
     try {
-      this.#pool ??= new BufferPool(this.#array.memory, { slotBytes: this.#store.placeBytes, count: entriesInFlight });
+      this.#pool ??= new ReplenishedPool(this.#array.memory, {
+        slotBytes: this.#store.placeBytes,
+        count: entriesInFlight,
+        onLateRelease: () => this.#array.registry.runtime.soon(() => this.#pump()),
+      });
     } catch (error) {
       this.#array.log.error(
         { ...this.#array.logFields(), err: error },
@@ -335,7 +339,7 @@ export class Journal {
         if (!this.#isFlushing) void this.#reclaim();
         return;
       }
-      if (this.#pool === null || this.#pool.available < journalRanges.length) return;
+      if (this.#pool === null || !this.#pool.hasFree(journalRanges.length)) return;
       this.#waiting.shift();
       io.journalWrites = journalRanges.length;
       io.journalStatus = Status.Ok;

@@ -1,6 +1,7 @@
 import { BufferPool } from '@raidkit/parity';
 import { RaidError } from '../errors.js';
 import type { ArrayShape, RedundantContext } from './context.js';
+import { ReplenishedPool } from './replenished-pool.js';
 import type { LevelRequest } from './requests.js';
 
 /** Memory for one array's stripe buffers in bytes, unless {@link fewestOps} operations need more. */
@@ -9,8 +10,6 @@ const budgetBytes = 16 * 1024 * 1024;
 const opBytes = 1024 * 1024;
 const fewestOps = 4;
 const mostOps = 64;
-/** Most additional pools, each for the initial number of operations, while timed-out devices hold buffers. */
-const mostReserves = 3;
 
 /** The level's state of a request that is processing stripes. It is the request's `levelContext`. */
 export interface StripeOperation {
@@ -54,8 +53,7 @@ export class StripeBuffers<Operation extends StripeOperation> {
   readonly sliceBlocks: number;
   /** Size of a slice in bytes. The slice of slot `s` begins at `operation.addr + s * sliceBytes`. */
   readonly sliceBytes: number;
-  readonly #raid: RedundantContext;
-  readonly #pools: BufferPool[] = [];
+  readonly #pool: ReplenishedPool;
   readonly #free: Operation[] = [];
   readonly #Operation: new () => Operation;
   /** Queue of waiting requests, linked by their `next`. */
@@ -64,13 +62,16 @@ export class StripeBuffers<Operation extends StripeOperation> {
 
   /** Throws `ERR_RAID_MEMORY` if there is not enough memory. */
   constructor(raid: RedundantContext, operation: new () => Operation) {
-    this.#raid = raid;
     this.#Operation = operation;
     const { count, operationBytes, sliceBytes } = sizesOf(raid);
     this.sliceBytes = sliceBytes;
     this.sliceBlocks = sliceBytes / raid.blockSize;
     try {
-      this.#addPool(operationBytes, count);
+      this.#pool = new ReplenishedPool(raid.memory, {
+        slotBytes: operationBytes,
+        count,
+        onLateRelease: () => this.#wake(),
+      });
     } catch (error) {
       const message = `array ${raid.name}: not enough memory for ${count} stripe buffers of ${operationBytes} bytes`;
       throw new RaidError('ERR_RAID_MEMORY', 12, message, { cause: error });
@@ -83,7 +84,7 @@ export class StripeBuffers<Operation extends StripeOperation> {
    * `take` again.
    */
   take<T extends LevelRequest>(io: T, then: (io: T) => void): Operation | null {
-    const addr = this.#get();
+    const addr = this.#pool.get();
     if (addr < 0) {
       io.hold(then);
       this.#queue(io);
@@ -103,7 +104,7 @@ export class StripeBuffers<Operation extends StripeOperation> {
    */
   renew<T extends LevelRequest>(io: T, op: Operation, then: (io: T) => void): boolean {
     if (op.addr >= 0) this.#put(op.addr);
-    op.addr = this.#get();
+    op.addr = this.#pool.get();
     op.isTaken = op.addr < 0;
     if (op.isTaken) {
       io.hold(then);
@@ -121,41 +122,10 @@ export class StripeBuffers<Operation extends StripeOperation> {
     if (op.addr >= 0) this.#put(op.addr);
   }
 
-  #get(): number {
-    let held = 0;
-    for (const pool of this.#pools) {
-      const addr = pool.get();
-      if (addr >= 0) return addr;
-      held += pool.held;
-    }
-    const [first] = this.#pools;
-    if (held === 0 || first === undefined || this.#pools.length > mostReserves) return -1;
-    // Adds a pool so that a device that never answers does not block the others.
-    try {
-      return this.#addPool(first.slotBytes, first.count).get();
-    } catch {
-      return -1;
-    }
-  }
-
-  /**
-   * Frees a buffer. The pool keeps one that a timed-out device may still access; then waiting requests must try to add a pool.
-   */
+  /** Waiting requests must also try again if the device that holds the buffer keeps it: then there may be another one. */
   #put(addr: number): void {
-    for (const pool of this.#pools) {
-      if (!pool.contains(addr)) continue;
-      const { held } = pool;
-      pool.put(addr);
-      if (pool.held > held) this.#wake();
-      return;
-    }
-  }
-
-  /** Throws if there is not enough memory. */
-  #addPool(slotBytes: number, count: number): BufferPool {
-    const pool = new BufferPool(this.#raid.memory, { slotBytes, count, onFree: () => this.#wake() });
-    this.#pools.push(pool);
-    return pool;
+    this.#pool.put(addr);
+    this.#wake();
   }
 
   #queue(io: LevelRequest): void {
@@ -173,21 +143,16 @@ export class StripeBuffers<Operation extends StripeOperation> {
       this.#first = io.next;
       if (this.#first === null) this.#last = null;
       io.release();
-    } while (this.#hasFree());
-  }
-
-  #hasFree(): boolean {
-    for (const pool of this.#pools) if (pool.available > 0) return true;
-    return false;
+    } while (this.#pool.available > 0);
   }
 
   /** For the level's `describe`. */
   describe(): { readonly stripe_operations: number } {
-    return { stripe_operations: this.#pools[0]?.count ?? 0 };
+    return { stripe_operations: this.#pool.count };
   }
 
   /** Frees the memory. For the level's `stop`. */
   close(): void {
-    for (const pool of this.#pools) pool.close();
+    this.#pool.close();
   }
 }
