@@ -88,21 +88,20 @@ export class Bdev implements IoTarget {
   readonly serial: string | null;
   readonly driver: BdevDriver;
   readonly stats = new BdevStats();
-  numBlocks: number;
   optimalIoBoundary: number;
   splitOnBoundary: boolean;
   writeUnitSize: number;
   splitOnWriteUnit: boolean;
-  state: BdevState = 'new';
-  /** Name of the owner of the exclusive write claim, for messages; null if the device is not claimed. */
-  claimedBy: string | null = null;
-  readonly descriptors = new Set<OpenHandle>();
   /**
    * Locks on ranges of blocks for users that read, modify and write parts of blocks. The device has one set of them, because
    * users with separate descriptors write to the same blocks. Whole-block writes hold a shared lock, others an exclusive one.
    */
   readonly writeLocks = new RangeLocks();
 
+  #numBlocks: number;
+  #state: BdevState = 'new';
+  #claimedBy: string | null = null;
+  readonly #descriptors = new Set<OpenHandle>();
   #registry: IoHost | null = null;
   readonly #quiesced = new QuiesceRanges();
   /** Null until rate limits are set for the first time. */
@@ -130,7 +129,7 @@ export class Bdev implements IoTarget {
     this.uuid = options.uuid;
     this.aliases = options.aliases ?? [];
     this.blockSize = options.blockSize;
-    this.numBlocks = options.numBlocks;
+    this.#numBlocks = options.numBlocks;
     this.optimalIoBoundary = options.optimalIoBoundary ?? 0;
     this.splitOnBoundary = options.splitOnBoundary ?? false;
     this.writeUnitSize = options.writeUnitSize ?? 1;
@@ -148,10 +147,44 @@ export class Bdev implements IoTarget {
     return this.#registry;
   }
 
+  /** Size in blocks. */
+  get numBlocks(): number {
+    return this.#numBlocks;
+  }
+
+  get state(): BdevState {
+    return this.#state;
+  }
+
+  /** Name of the owner of the exclusive write claim, for messages; null if the device is not claimed. */
+  get claimedBy(): string | null {
+    return this.#claimedBy;
+  }
+
+  /** The open descriptors. */
+  get descriptors(): ReadonlySet<OpenHandle> {
+    return this.#descriptors;
+  }
+
   /** Called by the registry when the device is registered. @internal */
   attach(registry: IoHost): void {
     this.#registry = registry;
-    this.state = 'registered';
+    this.#state = 'registered';
+  }
+
+  /** Called by the registry when a descriptor is opened. @internal */
+  addDescriptor(descriptor: OpenHandle): void {
+    this.#descriptors.add(descriptor);
+  }
+
+  /** Called by the registry when a descriptor is closed. @internal */
+  removeDescriptor(descriptor: OpenHandle): void {
+    this.#descriptors.delete(descriptor);
+  }
+
+  /** Called by the descriptor that claims the device, or releases its claim (null). @internal */
+  setClaim(owner: string | null): void {
+    this.#claimedBy = owner;
   }
 
   /**
@@ -191,8 +224,8 @@ export class Bdev implements IoTarget {
   /** For the driver's side: sets a new size and tells every descriptor of the device. */
   resize(numBlocks: number): void {
     if (numBlocks === this.numBlocks) return;
-    this.numBlocks = numBlocks;
-    for (const descriptor of [...this.descriptors]) descriptor.notify({ type: 'resize', numBlocks });
+    this.#numBlocks = numBlocks;
+    for (const descriptor of [...this.#descriptors]) descriptor.notify({ type: 'resize', numBlocks });
   }
 
   /**
@@ -253,9 +286,17 @@ export class Bdev implements IoTarget {
     for (const io of this.#limiter.takeOut(isUnwanted)) this.#refuse(io, Status.Cancelled);
   }
 
-  /** Called when removal of the device begins: no request is held back by rate limits any more. @internal */
+  /**
+   * Called when removal of the device begins: new requests are refused, and none is held back by rate limits any more. @internal
+   */
   onRemoving(): void {
+    this.#state = 'removing';
     this.#limiter?.releaseAll();
+  }
+
+  /** Called when the device is removed. @internal */
+  onRemoved(): void {
+    this.#state = 'removed';
   }
 
   /** Checks a request again: while the limits held it back, the device may have been removed or have shrunk. */

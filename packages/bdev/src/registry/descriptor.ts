@@ -84,14 +84,14 @@ export class BdevDescriptor implements OpenHandle {
       }
     }
     this.#claim = owner;
-    bdev.claimedBy = owner;
+    bdev.setClaim(owner);
   }
 
   /** Releases the claim if this descriptor has it. */
   releaseClaim(): void {
     if (this.#claim === null) return;
     this.#claim = null;
-    this.bdev.claimedBy = null;
+    this.bdev.setClaim(null);
   }
 
   /** Closes the descriptor and releases its claim. I/O of this descriptor must be done. Idempotent. */

@@ -105,7 +105,6 @@ export class BdevRegistry {
     if (bdev.state !== 'registered') {
       throw new BdevError('ERR_BDEV_REMOVED', Status.NoDevice, `bdev ${bdev.name} is being removed already`);
     }
-    bdev.state = 'removing';
     bdev.onRemoving();
     for (const descriptor of [...bdev.descriptors]) descriptor.notify({ type: 'remove' });
     await this.#whenClosed(bdev);
@@ -113,7 +112,7 @@ export class BdevRegistry {
     try {
       await bdev.driver.destroy?.();
     } finally {
-      bdev.state = 'removed';
+      bdev.onRemoved();
       for (const name of [bdev.name, bdev.uuid, ...bdev.aliases]) this.#byName.delete(name);
       for (const listener of [...this.#listeners]) listener.onUnregistered?.(bdev);
     }
@@ -138,10 +137,10 @@ export class BdevRegistry {
       }
     }
     const descriptor = new BdevDescriptor(bdev, options, () => {
-      bdev.descriptors.delete(descriptor);
+      bdev.removeDescriptor(descriptor);
       if (bdev.descriptors.size === 0) this.#onLastClose.get(bdev)?.();
     });
-    bdev.descriptors.add(descriptor);
+    bdev.addDescriptor(descriptor);
     return descriptor;
   }
 
