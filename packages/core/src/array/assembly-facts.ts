@@ -48,6 +48,12 @@ export class AssemblyFacts {
   /** Ends the wait for further members before the start; null while there is no such wait. */
   endStartWait: (() => void) | null = null;
 
+  /** Sets {@link ahead}. */
+  noteAhead(uuids: Iterable<string>): void {
+    this.ahead.clear();
+    for (const uuid of uuids) this.ahead.add(uuid);
+  }
+
   noteOutside(uuid: string, outside: Outside): void {
     this.outside.set(uuid, outside);
   }

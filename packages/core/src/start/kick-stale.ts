@@ -185,7 +185,7 @@ function refuseOlder(array: RaidArray, slot: Slot, force: boolean): void {
  * other one lacks, so an operator must choose. Returns whether that has happened and the start is forced.
  */
 function refuseRunBeside(array: RaidArray, newest: ExtensionHeader, force: boolean): boolean {
-  array.assembly.ahead.clear();
+  array.assembly.noteAhead([]);
   const inSync = array.slots.filter((slot) => slot.isInSync && slot.descriptor !== null);
   const run = inSync.filter(({ foundSeqNumber }) => wasRunBeside(newest, foundSeqNumber)).map(({ name }) => name);
   for (const [uuid, { lineages, seqNumber }] of array.assembly.outside) {
@@ -197,7 +197,7 @@ function refuseRunBeside(array: RaidArray, newest: ExtensionHeader, force: boole
   const listed = ahead.map(({ index, name }) => `${String(name)} (slot ${index})`).join(', ');
   const message = `array ${array.name}: another program ran it from ${run.join(', ')} while ${listed} had a newer superblock, which it did not see, so that each side may have writes that the other one lacks. To keep what the other program wrote, close ${listed}; or start with force to continue from ${listed}`;
   if (!force) {
-    for (const { uuid } of ahead) array.assembly.ahead.add(uuid);
+    array.assembly.noteAhead(ahead.map(({ uuid }) => uuid));
     throw new RaidError('ERR_RAID_METADATA', 16, message);
   }
   array.log.error(array.logFields(), `started by force: ${message}`);
