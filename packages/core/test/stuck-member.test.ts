@@ -409,3 +409,29 @@ describe.each(ways)('an array whose member holds all buffers goes on %s', (way) 
     if (hasMemory) release();
   });
 });
+
+it.each([
+  ['raid1', 3],
+  ['raid10', 4],
+  ['raid6', 5],
+] as const)(
+  'a check of %s of which a member hangs goes on without it, although it holds the buffers',
+  async (level, members) => {
+    const { rig, disks } = await build(level, members, 20_000, 64 * MiB, false, { memberBytes: 12 * MiB });
+    const [stuck] = disks;
+    const volume = openVolume(rig, 'a');
+    for (let at = 0; at < volume.numBlocks; at += 1024) {
+      const count = Math.min(1024, volume.numBlocks - at);
+      await volume.write(at, taggedBlocks(at, count, 1, blockSize));
+    }
+    const { dataOffset } = arrayOf(rig, 'a').slots[0]!;
+    const release = hang(stuck!, ({ type, offsetBlocks }) => type === IoType.Read && offsetBlocks >= dataOffset);
+    rig.arrays.startSync('a', 'check');
+    const { processEnded } = arrayOf(rig, 'a');
+    await giveUp(rig, stuck!, 1);
+    await processEnded;
+    expect(arrayOf(rig, 'a').history[0]).toMatchObject({ type: 'check', error: null, mismatchBlocks: 0 });
+    expect(arrayOf(rig, 'a').numInSync).toBe(members - 1);
+    release();
+  },
+);

@@ -1,11 +1,11 @@
 import type { JsonObject, QuiesceRange } from '@raidkit/bdev';
-import { BufferPool } from '@raidkit/parity';
 import { maxMissing } from '../level/redundancy.js';
 import type { SyncHost } from './host.js';
 import type { ResyncExclusion } from './resync-exclusion.js';
 import { ProcessPace } from './pace.js';
 import { RebuildTask } from './rebuild.js';
 import type { ProcessView } from './process-view.js';
+import { ReplenishedPool } from '../level/replenished-pool.js';
 import { ReplaceTask } from './replace.js';
 import type { Slot } from '../members/slot.js';
 import { ResyncTask } from './resync.js';
@@ -82,7 +82,7 @@ export class RaidProcess implements ProcessView, RunningProcess {
   readonly #array: SyncHost;
   readonly #options: ProcessOptions;
   readonly #exclusion: ResyncExclusion;
-  readonly #pool: BufferPool;
+  readonly #pool: ReplenishedPool;
   readonly #step: ProcessStep;
   #targets: readonly Slot[] = [];
   /** Names of the targets, which are kept after they have left. */
@@ -136,7 +136,8 @@ export class RaidProcess implements ProcessView, RunningProcess {
     const memberBytes = (this.windowBlocks / arrayBlocks) * memberBlocks * array.blockSize;
     const slotBytes = Math.min(pieceBytes, memberBytes);
     const count = windowsInFlight * Math.max(buffersPerWindow, reconstructedAtOnce(array));
-    this.#pool = new BufferPool(array.memory, { slotBytes, count });
+    // There is a buffer for each use, unless a device holds some: then others are added. So none waits for a buffer.
+    this.#pool = new ReplenishedPool(array.memory, { slotBytes, count, onLateRelease: () => undefined });
     this.#earlierSec = array.metadata.resumeProcess(type);
     this.#step = makeStep(array, this, this.#pool, task);
   }
@@ -524,7 +525,12 @@ export class RaidProcess implements ProcessView, RunningProcess {
   }
 }
 
-function makeStep(array: SyncHost, process: RaidProcess, pool: BufferPool, { replace, ...sync }: ProcessTask): ProcessStep {
+function makeStep(
+  array: SyncHost,
+  process: RaidProcess,
+  pool: ReplenishedPool,
+  { replace, ...sync }: ProcessTask,
+): ProcessStep {
   if (process.type === 'rebuild') return new RebuildTask(array, process, pool);
   if (replace !== undefined) {
     const { replacement } = replace;

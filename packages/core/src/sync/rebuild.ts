@@ -1,5 +1,5 @@
 import { IoType } from '@raidkit/bdev';
-import type { BufferPool } from '@raidkit/parity';
+import type { ReplenishedPool } from '../level/replenished-pool.js';
 import type { SyncHost } from './host.js';
 import { reconstructAll } from '../io/reconstruct.js';
 import { memberIo } from '../members/member-io.js';
@@ -25,11 +25,11 @@ const mostUnreadableBytes = 64 * 1024 * 1024;
 export class RebuildTask implements ProcessStep {
   readonly #array: SyncHost;
   readonly #process: RunningProcess;
-  readonly #pool: BufferPool;
+  readonly #pool: ReplenishedPool;
   #unreadableBlocks = 0;
   #isSecondTry = false;
 
-  constructor(array: SyncHost, process: RunningProcess, pool: BufferPool) {
+  constructor(array: SyncHost, process: RunningProcess, pool: ReplenishedPool) {
     this.#array = array;
     this.#process = process;
     this.#pool = pool;

@@ -1,6 +1,6 @@
 import { BdevError, IoType, Status } from '@raidkit/bdev';
 import type { BdevDescriptor, BdevIo } from '@raidkit/bdev';
-import type { BufferPool } from '@raidkit/parity';
+import type { ReplenishedPool } from '../level/replenished-pool.js';
 import type { SyncHost } from './host.js';
 import { BlockRanges } from '../format/block-ranges.js';
 import { dropDuplicateUuid } from '../members/duplicates.js';
@@ -27,7 +27,7 @@ const mostPasses = 8;
 export class ReplaceTask implements ProcessStep {
   readonly #array: SyncHost;
   readonly #process: RunningProcess;
-  readonly #pool: BufferPool;
+  readonly #pool: ReplenishedPool;
   readonly #slot: Slot;
   readonly #replacement: Replacement;
   /** Blocks that neither the member nor the others could supply. They are bad blocks of the new device. */
@@ -35,7 +35,7 @@ export class ReplaceTask implements ProcessStep {
   /** Set after the exchange. The array may grow then, and the new member is treated like the others. */
   isDone = false;
 
-  constructor(array: SyncHost, process: RunningProcess, pool: BufferPool, slot: Slot, replacement: Replacement) {
+  constructor(array: SyncHost, process: RunningProcess, pool: ReplenishedPool, slot: Slot, replacement: Replacement) {
     this.#array = array;
     this.#process = process;
     this.#pool = pool;

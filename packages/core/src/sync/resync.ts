@@ -1,5 +1,5 @@
 import { BdevError, IoType, Status } from '@raidkit/bdev';
-import type { BufferPool } from '@raidkit/parity';
+import type { ReplenishedPool } from '../level/replenished-pool.js';
 import type { SyncHost } from './host.js';
 import { apart, locateWrong, without } from './locate-wrong.js';
 import type { Difference } from './locate-wrong.js';
@@ -53,7 +53,7 @@ interface Work {
 export class ResyncTask implements ProcessStep {
   readonly #array: SyncHost;
   readonly #process: RunningProcess;
-  readonly #pool: BufferPool;
+  readonly #pool: ReplenishedPool;
   readonly #mustWrite: boolean;
   readonly #isResync: boolean;
   readonly #options: SyncOptions;
@@ -69,7 +69,7 @@ export class ResyncTask implements ProcessStep {
   /** Time at which regions were last marked as consistent. */
   #markedAtMs: number;
 
-  constructor(array: SyncHost, process: RunningProcess, pool: BufferPool, options: SyncOptions) {
+  constructor(array: SyncHost, process: RunningProcess, pool: ReplenishedPool, options: SyncOptions) {
     this.#array = array;
     this.#options = options;
     this.#process = process;

@@ -1,4 +1,4 @@
-import type { BufferPool } from '@raidkit/parity';
+import type { ReplenishedPool } from '../level/replenished-pool.js';
 import { IoType } from '@raidkit/bdev';
 import { RegionState } from '../bitmap/region-state.js';
 import { memberIo, onEveryMember } from '../members/member-io.js';
@@ -19,7 +19,7 @@ const markMs = 250;
 export class SumTask implements ProcessStep {
   readonly #array: SyncHost;
   readonly #process: RunningProcess;
-  readonly #pool: BufferPool;
+  readonly #pool: ReplenishedPool;
   readonly #sums: GrowingSums;
   readonly #check: ResyncTask;
   /** Values at the beginning. If they change, a member has joined or left, or a flush was lost. */
@@ -27,7 +27,7 @@ export class SumTask implements ProcessStep {
   readonly #lostFlushes: number;
   #markedAtMs: number;
 
-  constructor(array: SyncHost, process: RunningProcess, pool: BufferPool) {
+  constructor(array: SyncHost, process: RunningProcess, pool: ReplenishedPool) {
     const { sums } = array;
     if (sums === null) throw new Error(`array ${array.name} has no checksums`);
     this.#array = array;

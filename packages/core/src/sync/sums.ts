@@ -1,5 +1,5 @@
 import { IoType } from '@raidkit/bdev';
-import type { BufferPool } from '@raidkit/parity';
+import type { ReplenishedPool } from '../level/replenished-pool.js';
 import { RegionState } from '../bitmap/region-state.js';
 import { flushMember, memberIo } from '../members/member-io.js';
 import { writeBack } from '../members/rewrite.js';
@@ -27,13 +27,13 @@ interface Reading {
 export class SumsTask implements ProcessStep {
   readonly #array: SyncHost;
   readonly #process: RunningProcess;
-  readonly #pool: BufferPool;
+  readonly #pool: ReplenishedPool;
   readonly #isResum: boolean;
   /** Token of the resync: it covers what was inconsistent when it began. */
   readonly #token: number;
   #markedAtMs: number;
 
-  constructor(array: SyncHost, process: RunningProcess, pool: BufferPool) {
+  constructor(array: SyncHost, process: RunningProcess, pool: ReplenishedPool) {
     this.#array = array;
     this.#process = process;
     this.#pool = pool;
