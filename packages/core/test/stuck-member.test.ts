@@ -435,3 +435,26 @@ it.each([
     release();
   },
 );
+
+it('a member that has missed the deadline of a write is not asked for pages of checksums', async () => {
+  const { rig, disks } = await build('raid1', 2, 20_000, 64 * MiB, true, { checksumCacheBytes: 8192, memberBytes: 12 * MiB });
+  const [stuck] = disks;
+  const volume = openVolume(rig, 'a');
+  const starts = [0, 1, 2, 3, 4].map((part) => Math.floor((volume.numBlocks * part) / 5 / 8) * 8);
+  for (const start of starts) await volume.write(start, taggedBlocks(start, 8, 1, blockSize));
+  const { dataOffset, dataSize } = arrayOf(rig, 'a').slots[0]!;
+  const isPage = ({ offsetBlocks }: BdevIo): boolean => offsetBlocks >= dataOffset + dataSize;
+  let holdsPages = false;
+  const release = hang(
+    stuck!,
+    (io) => io.offsetBlocks >= dataOffset && io.type !== IoType.Flush && (holdsPages || !isPage(io)),
+  );
+  const written = Promise.all(starts.map((start) => volume.write(start, taggedBlocks(start, 8, 2, blockSize))));
+  await until(() => stuck!.held.length === starts.length, 'it has all writes');
+  holdsPages = true;
+  await giveUp(rig, stuck!, 1);
+  expect(stuck!.held.filter(isPage).length).toBe(0);
+  await written;
+  expect(stuck!.held.filter(isPage).length).toBe(0);
+  release();
+}, 100_000);

@@ -444,6 +444,14 @@ export const checksums = [
     suites: ['packages/core/test/stuck-member.test.ts'],
   },
   {
+    id: 'pages-asked-of-a-silent-device',
+    file: 'core/src/checksums/member-sums.ts',
+    line: 'if (this.#options.descriptor.bdev.abandoned > 0) this.onPageGivenUp();',
+    becomes: '',
+    loses: 'nothing; a write waits for the time limit of a member twice, once for its data and once for a page of checksums',
+    tests: ['packages/core/test/stuck-member.test.ts'],
+  },
+  {
     id: 'silent-member-given-pages-again',
     file: 'core/src/checksums/page-cache.ts',
     line: 'if (io.status === Status.TimedOut) owner.onPageGivenUp();',

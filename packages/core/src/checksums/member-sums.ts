@@ -38,7 +38,10 @@ export interface SumsListener {
   onLost(block: number): void;
   /** A page of checksums could not be written. The member should be failed if the array can do without it. */
   onPageNotWritten(status: Status): void;
-  /** An I/O on a page timed out. Returns true if no more pages may be read from the device or written to it. */
+  /**
+   * The device has missed the deadline of an I/O, on a page or on data. Returns true if no more pages may be read from it or
+   * written to it.
+   */
   onPageGivenUp(): boolean;
 }
 
@@ -94,8 +97,8 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
   readonly #unread = new Set<number>();
   #isClosed = false;
   /**
-   * An I/O on a page timed out, and the member was failed or its array is ending. No more pages are read or written: each would
-   * wait as long, and the device would hold its memory.
+   * An I/O on a page or on data timed out, and the member was failed or its array is ending. No more pages are read or written:
+   * each would wait as long, and the device would hold its memory.
    */
   #isGivenUp = false;
 
@@ -498,6 +501,7 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
 
   submitPage(io: BdevIo, page: number): void {
     this.#inFlight++;
+    if (this.#options.descriptor.bdev.abandoned > 0) this.onPageGivenUp();
     // A page that was not read must not be overwritten by what is in memory instead of it.
     if (this.#isGivenUp) this.#refuse(io, Status.Cancelled);
     else this.#places.submit(io, page, io.type !== IoType.Read);
