@@ -137,6 +137,29 @@ describe.each([
       }
     });
 
+    // A mirror of one that has no member any more gives way to the former one by itself.
+    it.runIf(absent === null).each([false, true])(
+      'that device goes before the start, and the others are assembled (force: %s)',
+      async (force) => {
+        const images = await cutShort(level, members, absent);
+        ranBySpdk(images, written, absent);
+        const { rig } = await plugAll(images, [newIndex]);
+        await rig.registry.unregister(rig.registry.get(`m${newIndex}`)!);
+        for (const index of former)
+          await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: images.get(index)!.slice() });
+        await rig.registry.waitForExamine();
+        await expect(rig.arrays.startDegraded('a', { force })).rejects.toMatchObject({
+          code: 'ERR_RAID_METADATA',
+          errno: 16,
+          message: expect.stringContaining('the array is assembled again from those that are here') as string,
+        });
+        await until(() => rig.arrays.get('a')?.state === 'online', 'it is started from the others');
+        expect(arrayOf(rig, 'a').slots[1]!.name).toBe('m1');
+        expect(await read(rig, at)).toBe(2);
+        await rig.arrays.stop();
+      },
+    );
+
     it('it is started as ever if no other program ran it', async () => {
       const images = await cutShort(level, members, absent);
       for (const order of orders) {

@@ -230,6 +230,22 @@ export const slots = [
     suites: ['packages/core/test/run-beside.test.ts'],
   },
   {
+    id: 'who-is-ahead-and-gone-keeps-the-others-down',
+    file: 'core/src/assembly/assemble.ts',
+    line: 'if (await assembleFromOthers(ctx, array)) return;',
+    becomes: '',
+    loses: 'an array of which a device has gone that was ahead of a run of another program is not started from the others',
+    suites: ['packages/core/test/run-beside.test.ts'],
+  },
+  {
+    id: 'nobody-is-believed-by-force',
+    file: 'core/src/start/kick-stale.ts',
+    line: 'if (ahead.length === 0) {',
+    becomes: 'if (ahead.length === 0 && !force) {',
+    loses: 'a start by force goes on from the record of a device that has gone, without what another program wrote since',
+    suites: ['packages/core/test/run-beside.test.ts'],
+  },
+  {
     id: 'a-run-of-the-one-that-was-replaced-counts-for-nothing',
     file: 'core/src/start/kick-stale.ts',
     line: 'if (bdev !== undefined && wasRunBeside(newest, seqNumber) && lineages.has(newest.lineage)) run.push(bdev.name);',

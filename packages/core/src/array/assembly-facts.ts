@@ -31,10 +31,10 @@ export class AssemblyFacts {
    */
   readonly splitBrain: { slot: number; seqNumber: number }[] = [];
   /**
-   * Uuids of the members that alone have the array's superblock, while another program ran the array from others. Without them
-   * it is assembled from those.
+   * If the start was refused because another program ran the array from members that lack its superblock: uuids of the present
+   * members that have it, else null. Without them the array is assembled from the others.
    */
-  readonly ahead = new Set<string>();
+  ahead: ReadonlySet<string> | null = null;
   /** What devices, by uuid, have of the array that are not in any of its slots. */
   readonly outside = new Map<string, Outside>();
   /** Devices, by uuid, whose superblocks say that they are members, while the array's members do not know them. */
@@ -49,9 +49,8 @@ export class AssemblyFacts {
   endStartWait: (() => void) | null = null;
 
   /** Sets {@link ahead}. */
-  noteAhead(uuids: Iterable<string>): void {
-    this.ahead.clear();
-    for (const uuid of uuids) this.ahead.add(uuid);
+  noteAhead(uuids: Iterable<string> | null): void {
+    this.ahead = uuids === null ? null : new Set(uuids);
   }
 
   noteOutside(uuid: string, outside: Outside): void {

@@ -8,7 +8,7 @@ import { RaidError, mayPass } from '../errors.js';
 import { adoptOptions } from '../start/adopt-options.js';
 import { awaitedSlots, isStranger, lineagesOf, mayHaveGoneOn, mistakenFor, requireCreation } from '../start/identity.js';
 import { attach, checkBlockSize, configureMember, openMember } from '../membership/join.js';
-import { endArray } from '../membership/remove.js';
+import { assembleFromOthers, endArray } from '../membership/remove.js';
 import { addMember } from '../membership/add.js';
 import { arrayOfVolume, isClientsVolume, recordOuter } from '../membership/nesting.js';
 import { newestTrusted } from '../bitmap/bitmap-load.js';
@@ -309,10 +309,11 @@ function makeFromRecord(
 }
 
 /**
- * Examines devices that appeared while the array was being started without them, or while it could not accept them. Until then
- * their slots are kept for them.
+ * To be called after a start. Examines devices that appeared while the array was being started without them, or while it could
+ * not accept them. Until then their slots are kept for them.
  */
 export async function examineDeferred(ctx: RaidContext, array: RaidArray): Promise<void> {
+  if (await assembleFromOthers(ctx, array)) return;
   const { deferredMembers, reexamined } = array.assembly;
   const uuids = [...deferredMembers];
   for (const uuid of uuids) reexamined.add(uuid);

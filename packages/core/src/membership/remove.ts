@@ -82,11 +82,11 @@ function hold(bdev: Bdev, runtime: Runtime): Promise<() => void> {
 export function onMemberRemoved(ctx: RaidContext, array: RaidArray, slot: Slot): void {
   const { awaitedName } = slot;
   removeMember(ctx, array, slot, 'the device was removed')
-    .then(() => {
-      if (array.state !== 'configuring') return undefined;
+    .then(async () => {
+      if (array.state !== 'configuring') return;
       // An array that is still configuring accepts the device when it returns.
       if (!array.isAssembled) slot.awaitName(awaitedName);
-      return assembleFromOthers(ctx, array);
+      await assembleFromOthers(ctx, array);
     })
     .catch((error: unknown) => {
       array.log.error(
@@ -97,18 +97,20 @@ export function onMemberRemoved(ctx: RaidContext, array: RaidArray, slot: Slot):
 }
 
 /**
- * Ends an array that was not started because of devices that are all gone now (`AssemblyFacts.ahead`), and examines its other
- * members, which make another array by their superblocks.
+ * Ends an array that was not started because of devices that are all gone now (`AssemblyFacts.ahead`), and examines the others
+ * that are here, which make another array by their superblocks. Returns false, and does nothing, if it is no such array.
  */
-async function assembleFromOthers(ctx: RaidContext, array: RaidArray): Promise<void> {
-  const { ahead, outside } = array.assembly;
+export async function assembleFromOthers(ctx: RaidContext, array: RaidArray): Promise<boolean> {
+  const { ahead, deferredMembers, outside } = array.assembly;
   const present = array.slots.flatMap(({ descriptor }) => (descriptor === null ? [] : [descriptor.bdev.uuid]));
-  if (ahead.size === 0 || array.isStarting || array.isDeleting || present.some((uuid) => ahead.has(uuid))) return;
+  if (ahead === null || array.isStarting || array.isDeleting || present.some((uuid) => ahead.has(uuid))) return false;
+  const others = new Set([...present, ...outside.keys(), ...deferredMembers]);
   await endArray(ctx, array, 'it is being assembled again');
-  for (const uuid of [...present, ...outside.keys()]) {
+  for (const uuid of others) {
     const bdev = ctx.registry.get(uuid);
     if (bdev !== undefined) ctx.examineLater(bdev, 0);
   }
+  return true;
 }
 
 /**

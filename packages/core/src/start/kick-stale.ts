@@ -182,10 +182,11 @@ function refuseOlder(array: RaidArray, slot: Slot, force: boolean): void {
 /**
  * Throws if another program ran the array after the newest superblock was written, from members that had not got it: an update
  * was cut short when one device alone had it, such as one that was taking a member's place. Both sides may have writes that the
- * other one lacks, so an operator must choose. Returns whether that has happened and the start is forced.
+ * other one lacks, so an operator must choose. Without the members that have it there is no choice, and force changes nothing.
+ * Returns whether that has happened and the start is forced.
  */
 function refuseRunBeside(array: RaidArray, newest: ExtensionHeader, force: boolean): boolean {
-  array.assembly.noteAhead([]);
+  array.assembly.noteAhead(null);
   const inSync = array.slots.filter((slot) => slot.isInSync && slot.descriptor !== null);
   const run = inSync.filter(({ foundSeqNumber }) => wasRunBeside(newest, foundSeqNumber)).map(({ name }) => name);
   for (const [uuid, { lineages, seqNumber }] of array.assembly.outside) {
@@ -194,12 +195,19 @@ function refuseRunBeside(array: RaidArray, newest: ExtensionHeader, force: boole
   }
   if (run.length === 0) return false;
   const ahead = inSync.filter(({ foundSeqNumber }) => foundSeqNumber === array.metadata.seqNumber);
-  const listed = ahead.map(({ index, name }) => `${String(name)} (slot ${index})`).join(', ');
-  const message = `array ${array.name}: another program ran it from ${run.join(', ')} while ${listed} had a newer superblock, which it did not see, so that each side may have writes that the other one lacks. To keep what the other program wrote, close ${listed}; or start with force to continue from ${listed}`;
-  if (!force) {
+  const refuse = (message: string): never => {
     array.assembly.noteAhead(ahead.map(({ uuid }) => uuid));
     throw new RaidError('ERR_RAID_METADATA', 16, message);
+  };
+  const ran = `array ${array.name}: another program ran it from ${run.join(', ')}`;
+  if (ahead.length === 0) {
+    refuse(
+      `${ran} while a device that is not here had a newer superblock, which it did not see: the array is assembled again from those that are here`,
+    );
   }
+  const listed = ahead.map(({ index, name }) => `${String(name)} (slot ${index})`).join(', ');
+  const message = `${ran} while ${listed} had a newer superblock, which it did not see, so that each side may have writes that the other one lacks. To keep what the other program wrote, close ${listed}; or start with force to continue from ${listed}`;
+  if (!force) refuse(message);
   array.log.error(array.logFields(), `started by force: ${message}`);
   return true;
 }
