@@ -126,6 +126,17 @@ it('a start that is refused for a device that another program did not see succee
   expect(isMet()).toBe(true);
 });
 
+it('a write that is lost where no redundancy is left is not judged, also if it is read at once', async () => {
+  const scenario = scenarios.find(({ id }) => id === 'writes across the place where a rebuild is');
+  let pointless = 0;
+  for (let at = 56; at <= 72; at++) {
+    const { isPointless, run } = await runOnce({ module: raid5f, store }, scenario!, { at, kind: 'lost', second: null });
+    expect(run.violation, `lost at ${at}`).toBeNull();
+    if (isPointless) pointless++;
+  }
+  expect(pointless).toBeGreaterThan(0);
+});
+
 it('a mirror that takes a failed read for data does not get through', async () => {
   const { failures } = await runFaultLoop({
     module: mirror('takes a failed read for data'),

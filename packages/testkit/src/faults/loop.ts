@@ -214,6 +214,7 @@ export async function runOnce(
     operationsOf: { target: 0, records: 0 },
     isPointless: false,
   };
+  const trips: Trip[] = [];
   await run.go(async () => {
     const script = new Script(run);
     script.leavesFlushesOut = !isFlushed;
@@ -227,6 +228,7 @@ export async function runOnce(
       (disk, io) => recoverer?.note(disk, io),
     );
     script.trip = trip;
+    trips.push(trip);
     recoverer?.begin();
     try {
       await scenario.steps(script);
@@ -255,7 +257,9 @@ export async function runOnce(
     Object.assign(outcome, await recover(run, script, second, recoverer));
   });
   memory.reset();
-  outcome.run.violation = run.violation;
+  // The steps may already have read what nothing can know to be wrong.
+  outcome.isPointless ||= trips.some((trip) => trip.isPointless);
+  outcome.run.violation = outcome.isPointless ? null : run.violation;
   outcome.run.trace = run.world.traceTail();
   coverage.add(run.coverage);
   return outcome;
