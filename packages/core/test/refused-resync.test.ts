@@ -36,8 +36,13 @@ function writesStripes({ offsetBlocks, numBlocks, type }: BdevIo, first: number,
  * A complete array after a crash, with its resync under way: members hold 1 in the first stripe of each region and nothing
  * elsewhere, and parity there is wrong on all members that have it. `fault` is that of each disk from the start on.
  */
-async function crashed(level: string, members: number, fault: (index: number) => RamDisk['fault']): Promise<Crashed> {
-  const { disks: before, rig: earlier, volume } = await build(level, members, { mebibytes: 3 });
+async function crashed(
+  level: string,
+  members: number,
+  fault: (index: number) => RamDisk['fault'],
+  integrity = false,
+): Promise<Crashed> {
+  const { disks: before, rig: earlier, volume } = await build(level, members, { mebibytes: 3, integrity });
   for (const stripe of firstStripes) await volume.write(stripe * chunks * strip, blocks(chunks * strip, 1));
   await volume.flush();
   const { level: parity } = arrayOf(earlier, 'a');
@@ -118,6 +123,46 @@ describe.concurrent.each(levels)('a %s of which writes of the resync fail', (lev
     },
     30_000,
   );
+
+  it.each(level === 'raid6' ? ['parity', 'data'] : ['parity'])(
+    'keeps a member that can neither read a block of %s nor take it',
+    async (what) => {
+      const { level: parity } = arrayOf((await build(level, members)).rig, 'a');
+      // Parity of the first stripe is wrong; the second one is only in doubt, so that its data can be reconstructed if both agree.
+      const stripe = what === 'parity' ? 0 : 1;
+      const redundant = parity!.redundantSlots!(stripe);
+      const bad = Array.from({ length: members }, (_, slot) => slot).find(
+        (slot) => redundant.includes(slot) === (what === 'parity'),
+      )!;
+      const block = dataAt + stripe * strip;
+      const fails = ({ numBlocks, offsetBlocks, type }: BdevIo): boolean =>
+        type !== IoType.Flush && offsetBlocks <= block && block < offsetBlocks + numBlocks;
+      const fault = (index: number): RamDisk['fault'] =>
+        index === bad ? (io) => (fails(io) ? Status.IoError : Status.Ok) : () => Status.Ok;
+      const { rig, volume } = await crashed(level, members, fault);
+      const array = arrayOf(rig, 'a');
+      await until(() => array.history.length > 1, 'the resync was tried again');
+      expect(array.numInSync).toBe(members);
+      // The others have been compared, and nothing was given up for the one that was not.
+      expect(array.bitmap!.regionsToResync).toBe(1);
+      expect(array.badBlocks.isEmpty).toBe(true);
+      await readsRight(volume);
+      expect(new Set(await bytesOf(volume, chunks * strip, chunks * strip))).toEqual(new Set([0]));
+    },
+    30_000,
+  );
+
+  it('fails a member that can neither read a block of parity nor take it, if the blocks have checksums', async () => {
+    const [bad] = arrayOf((await build(level, members)).rig, 'a').level!.redundantSlots!(0);
+    const fails = ({ numBlocks, offsetBlocks, type }: BdevIo): boolean =>
+      type !== IoType.Flush && offsetBlocks <= dataAt && dataAt < offsetBlocks + numBlocks;
+    const fault = (index: number): RamDisk['fault'] =>
+      index === bad ? (io) => (fails(io) ? Status.IoError : Status.Ok) : () => Status.Ok;
+    const { rig } = await crashed(level, members, fault, true);
+    const array = arrayOf(rig, 'a');
+    await until(() => array.history.length > 0, 'the resync has ended');
+    expect(array.slots[bad!]!.isInSync).toBe(false);
+  });
 
   it('removes members at once for a write of a user that fails on them, which can be read', async () => {
     const most = members - chunks;

@@ -5,6 +5,7 @@ import { quiesced } from './quiesce.js';
 import { RegionState } from '../bitmap/region-state.js';
 import { writeSums } from '../members/member-io.js';
 import { withOwnBuffer } from '../members/own-buffer.js';
+import { isUnreadable } from '../members/rewrite.js';
 import type { Slot } from '../members/slot.js';
 
 /**
@@ -24,7 +25,7 @@ interface RepairRequest {
 /**
  * Rewrites blocks that a member could not read, with data from redundancy, and reads them back. One repair runs at a time, with
  * the stripes quiesced so that no write is overtaken. A member that cannot be rewritten is failed if the array can do without
- * it.
+ * it, and none of it is in doubt.
  */
 export class ReadRepair {
   readonly #array: IoHost;
@@ -204,7 +205,7 @@ export class ReadRepair {
 /**
  * Rewrites blocks `[offset, +count)` of a slot's data area, which the member cannot read, from redundancy, and reads them back.
  * The stripes must be quiesced. Rejects if redundancy does not have the data or the blocks cannot be written; in the latter
- * case the member is failed if the array can do without it.
+ * case the member is failed if the array can do without it, and if it stays the error is a {@link RewriteRefused}.
  */
 export async function rewriteUnreadable(array: IoHost, slot: Slot, offset: number, count: number): Promise<void> {
   const data = await readReconstructed(array, slot.index, offset, count);
@@ -221,13 +222,20 @@ export async function rewriteUnreadable(array: IoHost, slot: Slot, offset: numbe
     const fields = { ...array.logFields(slot), block: slot.dataOffset + offset, blocks: count };
     array.log.info(fields, 'unreadable blocks were rewritten from redundancy');
   } catch (error) {
-    array.failMember(slot.index, 'unreadable blocks could not be rewritten');
-    throw error;
+    const why = 'unreadable blocks could not be rewritten';
+    // A member that takes the blocks and returns others must go: those would be read. So would damaged ones of which the failed
+    // write has removed the checksums.
+    const mayStay = isUnreadable(error) && slot.sums === null;
+    const isGone = mayStay ? array.failUnlessInDoubt(slot.index, why) : array.failMember(slot.index, why);
+    throw isGone ? error : new RewriteRefused(why, { cause: error });
   } finally {
     slot.replacement?.mark(offset, count);
     slot.partEnded();
   }
 }
+
+/** Redundancy has what the blocks must hold, but their member did not take it, and is still a member. */
+export class RewriteRefused extends Error {}
 
 /** Whether the slot has no member in sync that could be repaired. */
 function hasLeft(slot: Slot): boolean {

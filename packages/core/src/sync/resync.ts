@@ -13,7 +13,7 @@ import type { Piece, Place } from './places.js';
 import { canCompare, mostListed } from './task.js';
 import type { ProcessStep, RunningProcess, SyncOptions } from './task.js';
 import { RegionState } from '../bitmap/region-state.js';
-import { rewriteUnreadable } from '../io/read-repair.js';
+import { RewriteRefused, rewriteUnreadable } from '../io/read-repair.js';
 import { isUnreadable, rewriteInPlace } from '../members/rewrite.js';
 import { findUnreadable, halfOf } from './salvage.js';
 import type { Slot } from '../members/slot.js';
@@ -562,8 +562,11 @@ export class ResyncTask implements ProcessStep {
         await rewriteUnreadable(array, slot, at, count);
         this.#process.repairedBlocks += this.#isResync ? 0 : count;
       } catch (error) {
-        if (!isUnreadable(error)) throw error;
-        isKnown = !slot.isInSync;
+        if (error instanceof RewriteRefused) {
+          const isParity = array.redundantSlots(Math.floor(at / array.stripe().memberBlocks)).includes(slot.index);
+          this.#onNotWritten(slot, at, count, error.cause, error.message, isParity);
+        } else if (!isUnreadable(error)) throw error;
+        isKnown = error instanceof RewriteRefused || !slot.isInSync;
         if (!isKnown)
           array.log.error(
             { ...array.logFields(slot), block: at, blocks: count, err: error },
