@@ -179,7 +179,8 @@ describe.concurrent.each(levels)('a %s of which writes of the resync fail', (lev
   }, 30_000);
 
   it('loses none of them to a repair either, which ends with the error', async () => {
-    const fault: RamDisk['fault'] = (io) => (writesStripes(io, 0, Infinity) ? Status.IoError : Status.Ok);
+    let isOut = true;
+    const fault: RamDisk['fault'] = (io) => (isOut && writesStripes(io, 0, Infinity) ? Status.IoError : Status.Ok);
     const { rig, volume } = await crashed(level, members, () => fault);
     const array = arrayOf(rig, 'a');
     await until(() => array.history.length > 0, 'the resync has ended');
@@ -187,6 +188,20 @@ describe.concurrent.each(levels)('a %s of which writes of the resync fail', (lev
     await until(() => array.history.length > 1, 'the repair has ended');
     expect(array.history[0]).toMatchObject({ type: 'repair', error: expect.stringContaining('EIO') as string });
     expect(array.numInSync).toBe(members);
+    isOut = false;
     await readsRight(volume);
   }, 30_000);
 });
+
+it('a read of a raid6 that cannot make parity agree fails, and no members are lost for it', async () => {
+  let isOut = true;
+  const fault: RamDisk['fault'] = (io) => (isOut && writesStripes(io, 0, Infinity) ? Status.IoError : Status.Ok);
+  const { rig, volume } = await crashed('raid6', 4, () => fault);
+  const array = arrayOf(rig, 'a');
+  expect(await bytesOf(volume, 0, 1)).toEqual(['EIO']);
+  isOut = false;
+  expect(array.numInSync).toBe(4);
+  await readsRight(volume);
+  await until(() => array.consistency.isSettled && array.process === null, 'the resync was tried again');
+  expect(array.numInSync).toBe(4);
+}, 30_000);

@@ -42,6 +42,14 @@ export const processes = [
     suites: ['packages/core/test/refused-resync.test.ts'],
   },
   {
+    id: 'read-in-doubt-fails-both-parities',
+    file: 'core/src/io/request-path.ts',
+    line: 'if (io.type === IoType.Read && canLose && this.#isAnyInDoubt(losers)) return io.writeStatus;',
+    becomes: '',
+    loses: 'all devices refuse writes for a moment, and a read takes two members along, with all that is in doubt',
+    suites: ['packages/core/test/refused-resync.test.ts'],
+  },
+  {
     id: 'damage-without-checksums-stays',
     file: 'core/src/io/read-repair.ts',
     line: 'const mayStay = isUnreadable(error) && slot.sums === null;',

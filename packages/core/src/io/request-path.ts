@@ -14,6 +14,9 @@ import type { Slot } from '../members/slot.js';
 /** Flag of a part that was not sent to its device, so that its failure means no loss on the device. */
 const wasNotSubmitted = 1 << 30;
 
+/** Number of resyncs that a member must have refused until those of two members have compared all other blocks. */
+const resyncsToPass = 3;
+
 /**
  * The path of an I/O from the bdev layer through the level to the members and back; it is the driver of an array's volume. This
  * class decides what a failed part means for the request and the member.
@@ -271,6 +274,7 @@ export class RequestPath implements BdevDriver, RequestSink {
     if (array.module.redundancy === 'none') return io.writeStatus;
     const losers = new Set(io.failed.filter((slot) => array.slotAt(slot).isInSync));
     const canLose = array.canRunWith((slot) => slot.isInSync && !losers.has(slot.index));
+    if (io.type === IoType.Read && canLose && this.#isAnyInDoubt(losers)) return io.writeStatus;
     const reason = `${statusName(io.writeStatus)} on ${io.type === IoType.Flush ? 'flush' : 'write'}`;
     for (const slot of new Set(io.failed)) if (array.slotAt(slot).isRebuilding) array.failMember(slot, reason);
     // With copies, all members that failed are taken out except the last copy of each block, so that no two reads return
@@ -287,6 +291,16 @@ export class RequestPath implements BdevDriver, RequestSink {
     // that stays without the write would be believed.
     const isAnyLeft = [...losers].some((slot) => array.slotAt(slot).isInSync);
     return io.partsDone > 0 && canLose && !isAnyLeft ? Status.Ok : io.writeStatus;
+  }
+
+  /**
+   * Whether several members of an array with parity have blocks in doubt: without them nothing could show what those hold. So a
+   * read that has written to them in vain fails, and they stay, until resyncs have gone past everything else.
+   */
+  #isAnyInDoubt(losers: ReadonlySet<number>): boolean {
+    const { consistency, module, slots } = this.#array;
+    if (losers.size < 2 || module.redundancy !== 'parity' || consistency.isAllInSync) return false;
+    return slots.some(({ index, refusedResyncs }) => losers.has(index) && refusedResyncs < resyncsToPass);
   }
 
   /** The level is done with a request. It is acknowledged at once, or when the superblocks allow it. */
