@@ -186,9 +186,10 @@ export class ResyncTask implements ProcessStep {
   #onNotWritten(slot: Slot, at: number, count: number, error: unknown, why: string, isParity = false): void {
     const array = this.#array;
     if (array.failUnlessInDoubt(slot.index, why)) return;
-    array.log.warn({ ...array.logFields(slot), block: at, blocks: count, err: error }, `the member stays, although ${why}`);
     const isFirst = slot.refusedResyncs === 0;
+    // A member may refuse all writes: the first one of each resync is logged.
     if (!this.#refusing.has(slot)) {
+      array.log.warn({ ...array.logFields(slot), block: at, blocks: count, err: error }, `the member stays, although ${why}`);
       slot.countWriteError();
       if (this.#isResync) slot.noteRefusedResync();
       this.#refusing.add(slot);
