@@ -1,4 +1,4 @@
-export { Bdev, flushTimeoutMultiplier } from './device/bdev.js';
+export { Bdev, catchUpMs, flushTimeoutMultiplier, mostLateMs } from './device/bdev.js';
 export type { BdevOptions, BdevState } from './device/bdev.js';
 export { BlockClient } from './client/block-client.js';
 export type { CallOptions, IoPath, WriteOptions } from './client/block-client.js';

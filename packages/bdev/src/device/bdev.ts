@@ -17,12 +17,12 @@ export const flushTimeoutMultiplier = 4;
 /** The timeout of an unmap or write zeroes is multiplied by its length in units of this many bytes, rounded up. */
 const zeroedBytesPerTimeout = 64 * 1024 * 1024;
 /**
- * Milliseconds by which a look at deadlines may be late. If it is later, the process did not run meanwhile, and devices may have
- * answered without being heard.
+ * Milliseconds by which a look at what devices have answered may be late. If it is later, the process did not run meanwhile, and
+ * devices may have answered without being heard.
  */
-const mostLateMs = 100;
+export const mostLateMs = 100;
 /** Milliseconds by which such a look is put off, once, so that those answers are heard first. */
-const catchUpMs = 1000;
+export const catchUpMs = 1000;
 
 /**
  * Milliseconds until requests that the driver refused for lack of resources are submitted again, unless another one completes

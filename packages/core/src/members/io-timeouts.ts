@@ -1,4 +1,4 @@
-import { IoType, flushTimeoutMultiplier } from '@raidkit/bdev';
+import { IoType, catchUpMs, flushTimeoutMultiplier, mostLateMs } from '@raidkit/bdev';
 import type { BdevIo, TimerHandle } from '@raidkit/bdev';
 import type { MembersHost } from './host.js';
 import type { Slot } from './slot.js';
@@ -17,6 +17,10 @@ export class IoTimeouts {
   isArmed = false;
   readonly #array: MembersHost;
   #timer: TimerHandle | null = null;
+  /** When the timer fires if the process runs. */
+  #lookAt = Infinity;
+  /** A look came late and was put off. */
+  #hasPutOffLook = false;
 
   constructor(array: MembersHost) {
     this.#array = array;
@@ -24,10 +28,15 @@ export class IoTimeouts {
 
   /** To be called when I/O is submitted to a member. */
   arm(): void {
-    const { memberOptions, registry } = this.#array;
-    if (this.isArmed || memberOptions.ioTimeoutMs === 0) return;
+    const { ioTimeoutMs } = this.#array.memberOptions;
+    if (!this.isArmed && ioTimeoutMs !== 0) this.#lookAfter(ioTimeoutMs * lateShare);
+  }
+
+  #lookAfter(ms: number): void {
+    const { runtime } = this.#array.registry;
     this.isArmed = true;
-    this.#timer = registry.runtime.setWatchTimer(this.#look, memberOptions.ioTimeoutMs * lateShare);
+    this.#lookAt = runtime.now() + ms;
+    this.#timer = runtime.setWatchTimer(this.#look, ms);
   }
 
   stop(): void {
@@ -56,7 +65,10 @@ export class IoTimeouts {
     if (array.memberOptions.ioTimeoutMs === 0) return Infinity;
     const isLeft = (other: Slot): boolean => other.isInSync && other.lossesToJudge === 0 && this.#answers(other, io);
     const canGo = array.canRunWith((other) => other !== slot && isLeft(other));
-    return canGo ? 0 : array.memberOptions.ioTimeoutMs * lateShare;
+    if (!canGo) return array.memberOptions.ioTimeoutMs * lateShare;
+    // The look that was to say so may have been put off.
+    this.#note(slot, true);
+    return 0;
   }
 
   /** Whether the slot's member has answered recently, while another member's I/O is overdue. */
@@ -76,6 +88,12 @@ export class IoTimeouts {
     this.isArmed = false;
     this.#timer = null;
     const array = this.#array;
+    const isLate = array.registry.runtime.now() - this.#lookAt > mostLateMs;
+    this.#hasPutOffLook = isLate && !this.#hasPutOffLook;
+    if (this.#hasPutOffLook) {
+      this.#lookAfter(catchUpMs);
+      return;
+    }
     const { ioTimeoutMs } = array.memberOptions;
     // Without a timeout no member is late.
     const late = ioTimeoutMs === 0 ? -Infinity : array.registry.runtime.now() - ioTimeoutMs * lateShare;
@@ -83,15 +101,24 @@ export class IoTimeouts {
     for (const slot of array.slots) {
       if (slot.partsInFlight > 0) isWorking = true;
       const { descriptor } = slot;
-      const isLate = descriptor !== null && !slot.isRemoving && descriptor.bdev.oldestSubmittedAt <= late;
-      if (isLate === slot.isUnresponsive) continue;
-      slot.isUnresponsive = isLate;
-      if (descriptor === null || slot.isRemoving) continue;
-      const about = { array: array.name, slot: slot.index, member: descriptor.bdev.name };
-      array.emit({ type: isLate ? 'memberUnresponsive' : 'memberAnswers', ...about });
-      if (isLate) array.log.warn(array.logFields(slot), 'the member does not respond: it is unresponsive');
-      else array.log.info(array.logFields(slot), 'the member responds again');
+      this.#note(slot, descriptor !== null && !slot.isRemoving && descriptor.bdev.oldestSubmittedAt <= late);
     }
     if (isWorking) this.arm();
   };
+
+  #note(slot: Slot, isSilent: boolean): void {
+    if (isSilent === slot.isUnresponsive) return;
+    slot.isUnresponsive = isSilent;
+    const { descriptor } = slot;
+    if (descriptor === null || slot.isRemoving) return;
+    const array = this.#array;
+    array.emit({
+      type: isSilent ? 'memberUnresponsive' : 'memberAnswers',
+      array: array.name,
+      slot: slot.index,
+      member: descriptor.bdev.name,
+    });
+    if (isSilent) array.log.warn(array.logFields(slot), 'the member does not respond: it is unresponsive');
+    else array.log.info(array.logFields(slot), 'the member responds again');
+  }
 }
