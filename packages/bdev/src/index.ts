@@ -1,4 +1,4 @@
-export { Bdev, catchUpMs, flushTimeoutMultiplier, mostLateMs } from './device/bdev.js';
+export { Bdev, flushTimeoutMultiplier } from './device/bdev.js';
 export type { BdevOptions, BdevState } from './device/bdev.js';
 export { BlockClient } from './client/block-client.js';
 export type { CallOptions, IoPath, WriteOptions } from './client/block-client.js';
@@ -16,6 +16,7 @@ export { RangeLock } from './locks/range-lock.js';
 export { RangeLocks } from './locks/range-locks.js';
 export { BdevRegistry, bufferHeaderBytes } from './registry/registry.js';
 export type { Examiner, RegistryListener } from './registry/registry.js';
+export { LookTimer } from './runtime/look-timer.js';
 export type { Logger, Runtime, TimerHandle } from './runtime/runtime.js';
 export { BdevStats, LatencyHistogram, histogramBuckets } from './io/stats.js';
 export { Status, statusName } from './io/status.js';

@@ -2,17 +2,17 @@
 export const bdev = [
   {
     id: 'late-look-hears-nothing',
-    file: 'bdev/src/device/bdev.ts',
-    line: 'const isLate = now - this.#deadlineTimerAt > mostLateMs;',
+    file: 'bdev/src/runtime/look-timer.ts',
+    line: 'const isLate = now - this.dueAt > mostLateMs;',
     becomes: 'const isLate = false;',
     loses: 'a member is failed whose answer has not been heard, because the process did not run',
     tests: ['packages/bdev/test/deadlines.test.ts'],
   },
   {
     id: 'late-look-is-put-off-for-ever',
-    file: 'bdev/src/device/bdev.ts',
-    line: 'this.#hasPutOffLook = isLate && !this.#hasPutOffLook;',
-    becomes: 'this.#hasPutOffLook = isLate;',
+    file: 'bdev/src/runtime/look-timer.ts',
+    line: 'this.#hasPutOff = isLate && !this.#hasPutOff;',
+    becomes: 'this.#hasPutOff = isLate;',
     loses: 'nothing; I/O on a member that hangs is not given up while the process runs badly',
     tests: ['packages/bdev/test/deadlines.test.ts'],
   },

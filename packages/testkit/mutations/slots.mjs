@@ -318,14 +318,6 @@ export const slots = [
     suites: ['packages/core/test/stuck-member.test.ts'],
   },
   {
-    id: 'late-look-at-members-hears-nothing',
-    file: 'core/src/members/io-timeouts.ts',
-    line: 'this.#hasPutOffLook = isLate && !this.#hasPutOffLook;',
-    becomes: 'this.#hasPutOffLook = false;',
-    loses: 'nothing; all members are reported as unresponsive after the process did not run for a while',
-    suites: ['packages/core/test/stuck-member.test.ts'],
-  },
-  {
     id: 'no-timeout-is-late',
     file: 'core/src/members/io-timeouts.ts',
     line: 'const late = ioTimeoutMs === 0 ? -Infinity : array.registry.runtime.now() - ioTimeoutMs * lateShare;',

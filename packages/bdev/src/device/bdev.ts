@@ -8,6 +8,7 @@ import { dispatch } from './split.js';
 import { QuiesceRanges } from './quiesce.js';
 import type { QuiesceRange } from './quiesce.js';
 import { RangeLocks } from '../locks/range-locks.js';
+import { LookTimer } from '../runtime/look-timer.js';
 import type { TimerHandle } from '../runtime/runtime.js';
 import { BdevStats } from '../io/stats.js';
 import { Status, statusName } from '../io/status.js';
@@ -16,14 +17,6 @@ import { Status, statusName } from '../io/status.js';
 export const flushTimeoutMultiplier = 4;
 /** The timeout of an unmap or write zeroes is multiplied by its length in units of this many bytes, rounded up. */
 const zeroedBytesPerTimeout = 64 * 1024 * 1024;
-/**
- * Milliseconds by which a look at what devices have answered may be late. If it is later, the process did not run meanwhile, and
- * devices may have answered without being heard.
- */
-export const mostLateMs = 100;
-/** Milliseconds by which such a look is put off, once, so that those answers are heard first. */
-export const catchUpMs = 1000;
-
 /**
  * Milliseconds until requests that the driver refused for lack of resources are submitted again, unless another one completes
  * first.
@@ -118,10 +111,7 @@ export class Bdev implements IoTarget {
   #lastAnswerAt = -Infinity;
   readonly #retry: BdevIo[] = [];
   #retryTimer: TimerHandle | null = null;
-  #deadlineTimer: TimerHandle | null = null;
-  #deadlineTimerAt = Infinity;
-  /** A look at deadlines came late and was put off. */
-  #hasPutOffLook = false;
+  readonly #deadlines = new LookTimer(() => this.#checkDeadlines());
   #onIdle: (() => void) | null = null;
 
   constructor(options: BdevOptions) {
@@ -386,7 +376,7 @@ export class Bdev implements IoTarget {
       io.deadlineAt = now;
       isAny = true;
     }
-    if (isAny) this.#watchDeadlines(now, now);
+    if (isAny) this.#deadlines.set(this.registry.runtime, now);
   }
 
   /**
@@ -484,7 +474,7 @@ export class Bdev implements IoTarget {
     this.stats.started(now);
     const timeoutMs = io.descriptor?.ioTimeoutMs ?? 0;
     io.deadlineAt = timeoutMs > 0 ? now + timeoutMs * this.timeoutMultiplier(io) : Infinity;
-    if (io.deadlineAt < this.#deadlineTimerAt) this.#watchDeadlines(io.deadlineAt, now);
+    if (io.deadlineAt < this.#deadlines.dueAt) this.#deadlines.set(this.registry.runtime, io.deadlineAt);
   }
 
   #untrack(io: BdevIo): void {
@@ -509,23 +499,9 @@ export class Bdev implements IoTarget {
     }
   }
 
-  #watchDeadlines(at: number, now: number): void {
+  #checkDeadlines(): void {
     const { runtime } = this.registry;
-    if (this.#deadlineTimer !== null) runtime.clearTimer(this.#deadlineTimer);
-    this.#deadlineTimerAt = at;
-    this.#deadlineTimer = runtime.setWatchTimer(this.#checkDeadlines, Math.max(at - now, 1));
-  }
-
-  readonly #checkDeadlines = (): void => {
-    const now = this.registry.runtime.now();
-    const isLate = now - this.#deadlineTimerAt > mostLateMs;
-    this.#deadlineTimer = null;
-    this.#deadlineTimerAt = Infinity;
-    this.#hasPutOffLook = isLate && !this.#hasPutOffLook;
-    if (this.#hasPutOffLook) {
-      this.#watchDeadlines(now + catchUpMs, now);
-      return;
-    }
+    const now = runtime.now();
     // The owner of a timed-out I/O may change the list, so each search starts at its head.
     for (let io = this.#firstOverdue(now); io !== null; io = this.#firstOverdue(now)) {
       const moreMs = io.descriptor?.onOverdue?.(io) ?? 0;
@@ -534,8 +510,8 @@ export class Bdev implements IoTarget {
     }
     let earliest = Infinity;
     for (let io = this.#head; io !== null; io = io.next) earliest = Math.min(earliest, io.deadlineAt);
-    if (earliest < this.#deadlineTimerAt) this.#watchDeadlines(earliest, now);
-  };
+    if (earliest < this.#deadlines.dueAt) this.#deadlines.set(runtime, earliest);
+  }
 
   #firstOverdue(now: number): BdevIo | null {
     for (let io = this.#head; io !== null; io = io.next) if (io.deadlineAt <= now) return io;

@@ -1,5 +1,5 @@
-import { IoType, catchUpMs, flushTimeoutMultiplier, mostLateMs } from '@raidkit/bdev';
-import type { BdevIo, TimerHandle } from '@raidkit/bdev';
+import { IoType, LookTimer, flushTimeoutMultiplier } from '@raidkit/bdev';
+import type { BdevIo } from '@raidkit/bdev';
 import type { MembersHost } from './host.js';
 import type { Slot } from './slot.js';
 
@@ -13,36 +13,27 @@ const lateShare = 1 / 6;
  * member answers, the cause is not a single member, and the array waits.
  */
 export class IoTimeouts {
-  /** The timer is set, so {@link arm} has nothing to do. */
-  isArmed = false;
   readonly #array: MembersHost;
-  #timer: TimerHandle | null = null;
-  /** When the timer fires if the process runs. */
-  #lookAt = Infinity;
-  /** A look came late and was put off. */
-  #hasPutOffLook = false;
+  readonly #timer = new LookTimer(() => this.#look());
 
   constructor(array: MembersHost) {
     this.#array = array;
   }
 
-  /** To be called when I/O is submitted to a member. */
-  arm(): void {
-    const { ioTimeoutMs } = this.#array.memberOptions;
-    if (!this.isArmed && ioTimeoutMs !== 0) this.#lookAfter(ioTimeoutMs * lateShare);
+  /** The timer is set, so {@link arm} has nothing to do. */
+  get isArmed(): boolean {
+    return this.#timer.dueAt !== Infinity;
   }
 
-  #lookAfter(ms: number): void {
-    const { runtime } = this.#array.registry;
-    this.isArmed = true;
-    this.#lookAt = runtime.now() + ms;
-    this.#timer = runtime.setWatchTimer(this.#look, ms);
+  /** To be called when I/O is submitted to a member. */
+  arm(): void {
+    const { memberOptions, registry } = this.#array;
+    if (this.isArmed || memberOptions.ioTimeoutMs === 0) return;
+    this.#timer.set(registry.runtime, registry.runtime.now() + memberOptions.ioTimeoutMs * lateShare);
   }
 
   stop(): void {
-    if (this.#timer !== null) this.#array.registry.runtime.clearTimer(this.#timer);
-    this.#timer = null;
-    this.isArmed = false;
+    this.#timer.clear();
   }
 
   /** Applies changed options. I/O submitted from now on has the new timeout. */
@@ -66,7 +57,7 @@ export class IoTimeouts {
     const isLeft = (other: Slot): boolean => other.isInSync && other.lossesToJudge === 0 && this.#answers(other, io);
     const canGo = array.canRunWith((other) => other !== slot && isLeft(other));
     if (!canGo) return array.memberOptions.ioTimeoutMs * lateShare;
-    // The look that was to say so may have been put off.
+    // The look that is to say so may be put off.
     this.#note(slot, true);
     return 0;
   }
@@ -84,16 +75,8 @@ export class IoTimeouts {
     return !mayBeSlow && descriptor.bdev.lastAnswerAt > late;
   }
 
-  readonly #look = (): void => {
-    this.isArmed = false;
-    this.#timer = null;
+  #look(): void {
     const array = this.#array;
-    const isLate = array.registry.runtime.now() - this.#lookAt > mostLateMs;
-    this.#hasPutOffLook = isLate && !this.#hasPutOffLook;
-    if (this.#hasPutOffLook) {
-      this.#lookAfter(catchUpMs);
-      return;
-    }
     const { ioTimeoutMs } = array.memberOptions;
     // Without a timeout no member is late.
     const late = ioTimeoutMs === 0 ? -Infinity : array.registry.runtime.now() - ioTimeoutMs * lateShare;
@@ -104,7 +87,7 @@ export class IoTimeouts {
       this.#note(slot, descriptor !== null && !slot.isRemoving && descriptor.bdev.oldestSubmittedAt <= late);
     }
     if (isWorking) this.arm();
-  };
+  }
 
   #note(slot: Slot, isSilent: boolean): void {
     if (isSilent === slot.isUnresponsive) return;
