@@ -25,11 +25,12 @@ export function healthOf(array: ArrayView): { health: Health; reason: string | n
     const reason = `a flush failed on ${names}, and the array cannot do without it: earlier writes may be lost; flushes fail until the array is stopped`;
     return { health: 'failed', reason };
   }
-  const refusal = describeRefusal(array);
-  const reason = startError ?? refusal ?? describeBadBlocks(array) ?? describeStrangers(array);
+  const reason = startError ?? describeBadBlocks(array) ?? describeStrangers(array);
   if (array.slots.some(({ isRebuilding }) => isRebuilding)) return { health: 'rebuilding', reason };
   if (array.numInSync < array.numSlots) return { health: 'degraded', reason };
-  const isResyncing = array.process?.type === 'resync' || array.process?.type === 'resum' || refusal !== null;
+  const refusal = describeRefusal(array);
+  if (refusal !== null) return { health: 'resyncing', reason: startError ?? refusal };
+  const isResyncing = array.process?.type === 'resync' || array.process?.type === 'resum';
   return { health: isResyncing ? 'resyncing' : 'optimal', reason };
 }
 
