@@ -3,6 +3,7 @@ import { RaidArrays, RaidModuleRegistry } from '@raidkit/core';
 import type { AssemblyOptions, RaidArray, SuperblockStore } from '@raidkit/core';
 import { raid1 } from '@raidkit/raid1';
 import { raid5f } from '@raidkit/raid5f';
+import { raid6 } from '@raidkit/raid6';
 import { spdkSuperblockStore } from '@raidkit/superblock';
 import { Random, SimDisk, SimMemory, World } from '@raidkit/testkit';
 import type { CutMode, Life } from '@raidkit/testkit';
@@ -10,7 +11,7 @@ import { memberUuid } from './rig.js';
 
 /** What everything that was never written reads as. */
 export const junk = 0xdb;
-const memory = new SimMemory({ bytes: 24 << 20 });
+const memory = new SimMemory({ bytes: 48 << 20 });
 
 /** A machine with simulated disks that take memory only where they are written to, so that they may be huge; in virtual time. */
 export class SparseMachine {
@@ -53,7 +54,7 @@ export class SparseMachine {
     memory.reset();
     this.registry = new BdevRegistry(this.world.runtime(this.#life, memory));
     const modules = new RaidModuleRegistry();
-    for (const module of [raid1, raid5f]) modules.register(module);
+    for (const module of [raid1, raid5f, raid6]) modules.register(module);
     const { store = spdkSuperblockStore, assembly = {} } = options;
     this.arrays = new RaidArrays({ registry: this.registry, modules, store, assembly });
     for (const index of options.disks ?? this.disks.keys()) await this.plugIn(index);

@@ -1,12 +1,14 @@
 import { IoType, Status } from '@raidkit/bdev';
 import type { BdevIo, BlockClient } from '@raidkit/bdev';
 import { healthOf } from '@raidkit/core';
+import { CutMode, Fate } from '@raidkit/testkit';
 import { describe, expect, it } from 'vitest';
 import { blocks, build, bytesOf } from '../../../test/support/array-on-disks.js';
 import { plugIn } from '../../../test/support/ram-disk.js';
 import type { RamDisk } from '../../../test/support/ram-disk.js';
 import { arrayOf, memberUuid, newRig, openVolume, until } from '../../../test/support/rig.js';
 import type { Rig } from '../../../test/support/rig.js';
+import { SparseMachine } from '../../../test/support/sparse-machine.js';
 
 /** First block of a member's data area, and blocks of a strip and of a region of the map. */
 const dataAt = 2048;
@@ -205,3 +207,44 @@ it('a read of a raid6 that cannot make parity agree fails, and no members are lo
   await until(() => array.consistency.isSettled && array.process === null, 'the resync was tried again');
   expect(array.numInSync).toBe(4);
 }, 30_000);
+
+it('a read of a raid6 that both parities refuse for good takes their members, once resyncs have gone past all else', async () => {
+  const machine = new SparseMachine(Array<number>(4).fill(4 << 20));
+  await machine.boot();
+  await machine.create('raid6', ['m0', 'm1', 'm2', 'm3']);
+  const parities = machine.array.level!.redundantSlots!(0).map((slot) => machine.disks[slot]!);
+  const isOfFirst = ({ offsetBlocks, type }: BdevIo): boolean =>
+    (type === IoType.Write || type === IoType.WriteZeroes) &&
+    offsetBlocks >= dataAt &&
+    offsetBlocks < dataAt + machine.array.stripe().memberBlocks;
+  let volume = machine.openVolume();
+  const count = machine.array.stripe().arrayBlocks;
+  await machine.until(volume.write(0, blocks(2 * count, 1)));
+  // A crash leaves both parities of the first stripe as they were before this write.
+  for (const disk of parities) disk.onSubmit = (io) => (isOfFirst(io) ? Fate.Drop : undefined);
+  volume.write(0, blocks(count, 2)).catch(() => undefined);
+  await machine.sleep(100);
+  machine.cut(CutMode.KeepAll);
+  for (const disk of parities) {
+    const kept = new Uint8Array(512);
+    disk.media.read(kept, 0, dataAt * 512, 512);
+    disk.onSubmit = (io) => {
+      if (!isOfFirst(io)) return undefined;
+      // A write that fails may be done in part; these leave the first block as it is.
+      machine.world.after(5, () => disk.media.write(dataAt * 512, kept, 0, 512));
+      return Fate.Fail;
+    };
+  }
+  await machine.boot();
+  volume = machine.openVolume();
+  await expect(machine.until(volume.read(0, 1))).rejects.toThrow(/EIO/);
+  expect(machine.array.numInSync).toBe(4);
+  await machine.sleep(20_000);
+  await expect(machine.until(volume.read(0, 1))).rejects.toThrow(/EIO/);
+  expect(machine.array.numInSync).toBe(4);
+  await machine.sleep(200_000);
+  expect((await machine.until(volume.read(0, 1)))[0]).toBe(2);
+  expect(machine.array.numInSync).toBe(2);
+  expect((await machine.until(volume.read(count, 1)))[0]).toBe(1);
+  machine.cut(CutMode.KeepAll);
+});

@@ -42,6 +42,22 @@ export const processes = [
     suites: ['packages/core/test/refused-resync.test.ts'],
   },
   {
+    id: 'read-in-doubt-fails-for-ever',
+    file: 'core/src/io/request-path.ts',
+    line: 'return slots.some(({ index, refusedResyncs }) => losers.has(index) && refusedResyncs < resyncsToPass);',
+    becomes: 'return slots.some(({ index }) => losers.has(index));',
+    loses: 'nothing; blocks that their member has can never be read, because both parities of them are refused',
+    suites: ['packages/core/test/refused-resync.test.ts'],
+  },
+  {
+    id: 'read-in-doubt-waits-for-no-resync',
+    file: 'core/src/io/request-path.ts',
+    line: 'const resyncsToPass = 3;',
+    becomes: 'const resyncsToPass = 1;',
+    loses: 'a read takes two members along before resyncs have compared what else is in doubt',
+    suites: ['packages/core/test/refused-resync.test.ts'],
+  },
+  {
     id: 'read-in-doubt-fails-both-parities',
     file: 'core/src/io/request-path.ts',
     line: 'if (io.type === IoType.Read && canLose && this.#isAnyInDoubt(losers)) return io.writeStatus;',
