@@ -82,7 +82,9 @@ export async function settle(run: SimRun, startAnew: (() => Promise<void>) | nul
       if ((array.process?.targets.length ?? 0) > 1) run.coverage.mark('two members filled in one pass');
     }
     const waitedMs = run.world.now - startedAt;
-    if (!isDecided && run.leniency.hasForgiven && waitedMs > 60_000) {
+    // Rebuilds that have no room on the list end and are tried again all the time: the operator waits less for them.
+    const patienceMs = isListFull(run) ? 10_000 : 60_000;
+    if (!isDecided && run.leniency.hasForgiven && waitedMs > patienceMs) {
       isDecided = true;
       if (startAnew !== null && run.isParity && run.hasLostFlush) {
         run.coverage.mark('a flush was lost: started anew');
@@ -104,13 +106,17 @@ export async function settle(run: SimRun, startAnew: (() => Promise<void>) | nul
   return false;
 }
 
+/** Whether a rebuild may have no room on the list for what its source has lost; only writing these blocks makes some. */
+function isListFull(run: SimRun): boolean {
+  return run.plan.shape.integrity?.mostBadRanges !== undefined && (run.array()?.badBlocks.size ?? 0) > 0;
+}
+
 /** Redundancy is in doubt while a member is missing: the operator rewrites those blocks or decides to trust parity. */
 async function decide(run: SimRun): Promise<void> {
   const volume = await run.up();
   const { ranges } = run.leniency;
   const perBlock = volume.blockSize / sectorBytes;
-  // A rebuild has no room on the list for what its source has lost; only writing these blocks makes some.
-  const isFull = run.plan.shape.integrity?.mostBadRanges !== undefined && (run.array()?.badBlocks.size ?? 0) > 0;
+  const isFull = isListFull(run);
   if (run.random.chance(0.5) || isFull) {
     run.mark('blocks in doubt are written');
     if (isFull) await makeRoom(run);

@@ -128,6 +128,7 @@ export async function stop(run: SimRun): Promise<void> {
   if (stack === null) return;
   run.isStopping = true;
   run.world.trace('== stop');
+  run.rememberSlots();
   await run.inTime('stopping', stack.arrays.stop());
   while ((run.volume?.pending ?? 0) > 0) await run.world.sleep(1);
   run.volume = null;

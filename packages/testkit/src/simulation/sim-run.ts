@@ -353,9 +353,14 @@ export class SimRun {
     };
   }
 
+  /** Remembers which disk each slot has or had, for when the array is not there. */
+  rememberSlots(): void {
+    this.#slots = this.#membersBySlot();
+  }
+
   /** Ends the process: nothing that was requested of it completes any more. */
   bury(): void {
-    this.#slots = this.#membersBySlot();
+    this.rememberSlots();
     this.stack?.die();
     this.stack = null;
     this.hoard = null;
