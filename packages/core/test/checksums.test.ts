@@ -184,6 +184,7 @@ class Bench {
       listener: {
         onDamage: (block) => run.damaged.push(block),
         onLost: () => undefined,
+        onSumsLost: () => undefined,
         onPageNotWritten: () => run.notWritten++,
         onPageGivenUp: () => false,
       },

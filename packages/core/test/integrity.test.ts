@@ -312,6 +312,53 @@ it('gives a copy again what was lost beside a write of less than a block, before
   await stop(rig, volume);
 });
 
+it.each([
+  ['raid1', 2],
+  ['raid5f', 3],
+  ['raid6', 4],
+] as const)(
+  '%s gives a member again what a page of checksums has lost, before another member is gone',
+  async (level, count) => {
+    const built = await build(level, count, { integrity: true });
+    await built.volume.write(0, blocks(1024, 5));
+    await stop(built.rig, built.volume);
+    const { rig, disks, volume } = await startFrom(built.disks.map(({ bytes }) => bytes));
+    const { dataOffset, dataSize } = arrayOf(rig, 'a').slots[0]!;
+    const pageAt = dataOffset + dataSize;
+    let isLost = true;
+    disks[0]!.fault = ({ type, offsetBlocks }) => {
+      if (offsetBlocks !== pageAt) return Status.Ok;
+      if (type === IoType.Write) isLost = false;
+      return isLost && type === IoType.Read ? Status.IoError : Status.Ok;
+    };
+    // The page is read for this write, and written with the checksums that it has then.
+    await volume.write(0, blocks(together, 6));
+    await until(() => errorsOf(rig)[0]! > 0 && !arrayOf(rig, 'a').isRepairing, 'repaired');
+    expect(isLost).toBe(false);
+    await rig.arrays.removeBaseBdev('m1');
+    expect(new Set(await volume.read(0, together))).toEqual(new Set([6]));
+    expect(new Set(await volume.read(together, 1024 - together))).toEqual(new Set([5]));
+    expect(arrayOf(rig, 'a').badBlocks.size).toBe(0);
+    await stop(rig, volume);
+  },
+);
+
+it('gives up only what is read of the blocks whose checksums the only copy cannot read', async () => {
+  const built = await build('raid1', 2, { integrity: true });
+  await built.volume.write(0, blocks(512, 5));
+  await built.rig.arrays.removeBaseBdev('m1');
+  await stop(built.rig, built.volume);
+  const { rig, disks, volume } = await startFrom([built.disks[0]!.bytes]);
+  const { dataOffset, dataSize } = arrayOf(rig, 'a').slots[0]!;
+  const pageAt = dataOffset + dataSize;
+  disks[0]!.fault = (io) => (io.type === IoType.Read && io.offsetBlocks === pageAt ? Status.IoError : Status.Ok);
+  await expect(volume.read(0, together)).rejects.toThrow('EIO');
+  await until(() => !arrayOf(rig, 'a').isRepairing, 'no repair');
+  expect(arrayOf(rig, 'a').badBlocks.rangesOf(0)).toEqual([{ start: 0, end: together }]);
+  expect(errorsOf(rig)[0]).toBe(1);
+  await stop(rig, volume);
+});
+
 it('finds writes that were lost, or went to another place', async () => {
   const { rig, disks, volume } = await build('raid5f', 3, { integrity: true });
   await volume.write(0, blocks(128, 1));

@@ -57,6 +57,22 @@ export const checksums = [
     suites: plain,
   },
   {
+    id: 'lost-page-waits-for-a-read',
+    file: 'core/src/array/array-sums.ts',
+    line: 'array.repairDamage();',
+    becomes: '',
+    loses: 'a page of checksums that could not be read once costs all blocks of it when the other members leave',
+    suites,
+  },
+  {
+    id: 'lost-page-of-the-only-copy',
+    file: 'core/src/array/array-sums.ts',
+    line: 'if (array.isReadOnly || !isMember() || !slot.isInSync || !array.canDoWithout(slot)) return;',
+    becomes: 'if (array.isReadOnly || !isMember() || !slot.isInSync) return;',
+    loses: 'all blocks of a page of checksums that the only copy cannot read for a while are given up for good',
+    suites,
+  },
+  {
     id: 'full-list-forgets',
     file: 'core/src/array/array.ts',
     line: 'else this.#listAnyway(slot, memberOffset, numBlocks);\n  }',
@@ -83,7 +99,7 @@ export const checksums = [
   {
     id: 'joined-blocks-not-healed',
     file: 'core/src/array/array.ts',
-    line: 'this.#repair.healListed();',
+    line: 'this.repairDamage();',
     becomes: '',
     loses: 'good blocks that a full list has taken stay bad on their member, though others have them',
     suites: fullList,
@@ -662,7 +678,7 @@ export const checksums = [
   {
     id: 'damage-beyond-the-queue-of-repairs',
     file: 'core/src/io/read-repair.ts',
-    line: 'await this.#healDamaged();',
+    line: 'await this.#healAllDamage();',
     becomes: '',
     loses: 'what a write has met of damage while many repairs wait is forgotten by a crash, or with the checksums',
     suites: lasting,

@@ -25,6 +25,8 @@ export interface SummedHost extends MembersHost, MapLife {
   noteDamage(slot: number, memberOffset: number, numBlocks: number): boolean;
   /** Requests a repair of blocks of the slot's member from redundancy. */
   requestRepair(slot: number, memberOffset: number, numBlocks: number): void;
+  /** Requests a repair of all damage that was noted. */
+  repairDamage(): void;
 }
 
 /** A device that gets checksums: the member of a slot, or its replacement. */
@@ -298,22 +300,23 @@ export class ArraySums implements GrowingSums {
       array.log.error({ ...array.logFields(slot), ...place }, 'blocks do not match their checksums: reads of them return EIO');
       array.emit({ type: 'checksumError', array: array.name, slot: slot.index, member, ...place });
     };
+    const onDamage = (block: number): void => {
+      // A device that disappears, or that is not a member yet, is not reported.
+      if (!isMember() || bdev.state !== 'registered') return;
+      // A block that is read again before it is repaired, listed or written is counted once.
+      if (slot.isInSync && !array.noteDamage(slot.index, block * perSum, perSum)) return;
+      slot.countChecksumError();
+      if (first >= 0 && block !== end) tell();
+      if (first < 0) {
+        first = block;
+        array.registry.runtime.soon(() => {
+          if (first >= 0) tell();
+        });
+      }
+      end = block + 1;
+    };
     return {
-      onDamage(block) {
-        // A device that disappears, or that is not a member yet, is not reported.
-        if (!isMember() || bdev.state !== 'registered') return;
-        // A block that is read again before it is repaired, listed or written is counted once.
-        if (slot.isInSync && !array.noteDamage(slot.index, block * perSum, perSum)) return;
-        slot.countChecksumError();
-        if (first >= 0 && block !== end) tell();
-        if (first < 0) {
-          first = block;
-          array.registry.runtime.soon(() => {
-            if (first >= 0) tell();
-          });
-        }
-        end = block + 1;
-      },
+      onDamage,
       onLost(block) {
         if (!isMember() || bdev.state !== 'registered') return;
         const [at, count] = [block * perSum, perSum];
@@ -324,6 +327,13 @@ export class ArraySums implements GrowingSums {
         } else if (slot.isRebuilding && !array.badBlocks.has(slot.index, at, count)) {
           array.failMember(slot.index, 'blocks written by its rebuild could not be read back');
         }
+      },
+      onSumsLost(block, stop) {
+        // Without redundancy nothing can repair them, and another read of the page may succeed.
+        if (array.isReadOnly || !isMember() || !slot.isInSync || !array.canDoWithout(slot)) return;
+        for (let at = block; at < stop; at++) onDamage(at);
+        // As above: the other members may have left before somebody reads these blocks.
+        array.repairDamage();
       },
       onPageGivenUp: () =>
         !isMember() ||

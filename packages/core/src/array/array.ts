@@ -652,7 +652,7 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
         'the list of bad blocks is full: blocks between two bad blocks are also marked bad until they are written',
       );
       // If other members have these blocks, they will be repaired soon.
-      this.#repair.healListed();
+      this.repairDamage();
     }
   }
 
@@ -708,6 +708,10 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
     const first = Math.floor(memberOffsetBlocks / blocksTogether) * blocksTogether;
     const end = Math.ceil((memberOffsetBlocks + numBlocks) / blocksTogether) * blocksTogether;
     this.#repair.request(slot, first, end - first);
+  }
+
+  repairDamage(): void {
+    this.#repair.healDamaged();
   }
 
   /**

@@ -36,6 +36,8 @@ export interface SumsListener {
   onDamage(block: number): void;
   /** Part of the block was written while the rest could not be read. It does not match until all of it is written. */
   onLost(block: number): void;
+  /** Valid checksums of blocks `[block, end)` could not be read, so none of these blocks matches until it is written. */
+  onSumsLost(block: number, end: number): void;
   /** A page of checksums could not be written. The member should be failed if the array can do without it. */
   onPageNotWritten(status: Status): void;
   /**
@@ -552,6 +554,7 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
         // No block has a checksum of all ones: a lost checksum that should be valid will not match. On the device it stays
         // damaged.
         if (!isGood) this.#fill(addr, from, stop, counts ? 0xff : 0);
+        if (!isGood && counts) this.#options.listener.onSumsLost(from, stop);
         else if (!counts && isFirst) this.#fill(addr, from, stop, 0);
         // A checksum that is not valid must not become valid when the page is read again, nor be missing when the block gets
         // one.

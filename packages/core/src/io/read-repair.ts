@@ -52,8 +52,8 @@ export class ReadRepair {
     this.#begin();
   }
 
-  /** Repairs blocks that were added to the list of bad blocks without a repair request. */
-  healListed(): void {
+  /** Repairs all known damage of members that was not tried yet. */
+  healDamaged(): void {
     if (this.#isStopped) return;
     this.#hasDropped = true;
     this.#begin();
@@ -112,7 +112,7 @@ export class ReadRepair {
       for (let wish = this.#queue.shift(); wish !== undefined; wish = this.#queue.shift()) await this.#healOrList(wish);
       if (!this.#hasDropped || this.#isHeld) return;
       this.#hasDropped = false;
-      await this.#healDamaged();
+      await this.#healAllDamage();
     }
   }
 
@@ -123,7 +123,7 @@ export class ReadRepair {
   }
 
   /** Processes all known damage of members that was not tried yet: it is repaired, or added to the list of bad blocks. */
-  async #healDamaged(): Promise<void> {
+  async #healAllDamage(): Promise<void> {
     const { badBlocks, blockSize, blocksTogether, slots } = this.#array;
     const most = Math.max(1, Math.floor(pieceBytes / blockSize));
     for (const { index } of [...slots]) {
