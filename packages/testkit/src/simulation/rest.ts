@@ -83,8 +83,8 @@ export async function settle(run: SimRun, startAnew: (() => Promise<void>) | nul
     }
     const waitedMs = run.world.now - startedAt;
     // Rebuilds that have no room on the list end and are tried again all the time: the operator waits less for them.
-    const patienceMs = isListFull(run) ? 10_000 : 60_000;
-    if (!isDecided && run.leniency.hasForgiven && waitedMs > patienceMs) {
+    const isFull = isListFull(run);
+    if (!isDecided && (isFull ? waitedMs > 10_000 : run.leniency.hasForgiven && waitedMs > 60_000)) {
       isDecided = true;
       if (startAnew !== null && run.isParity && run.hasLostFlush) {
         run.coverage.mark('a flush was lost: started anew');
@@ -152,6 +152,8 @@ export async function lookAtRest(run: SimRun): Promise<void> {
   await run.readAll('at rest');
   await run.readAll('at rest, again');
   await run.sumLies.settle();
+  // A write that a full list refuses costs a member.
+  if (run.plan.shape.integrity?.mostBadRanges !== undefined && run.isRedundant) await settle(run);
   if (run.hasLied && !run.isTolerant) await checkAndRepair(run, null);
   await checkRest(run);
   if (!run.isTolerant) await checkByLevel(run);

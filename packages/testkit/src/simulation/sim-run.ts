@@ -224,7 +224,7 @@ export class SimRun {
     this.world.trace(`== ${disk.name} drops its cache`);
     if (slot.isRebuilding || slot.isRemoving) return;
     this.haveDropped.add(disk);
-    if (this.isRedundant && array.state === 'online' && array.numInSync > this.least) return;
+    if (this.isRedundant && array.state === 'online' && this.#canRunWithout(disk, array)) return;
     this.model.dropped();
     this.leniency.forgiveJournaled();
   }
@@ -233,8 +233,15 @@ export class SimRun {
   #onLostFlush(disk: SimDisk): void {
     const array = this.array();
     const slot = array?.slots.find(({ name }) => name === disk.name);
-    if (array?.state !== 'online' || slot?.isInSync !== true || array.numInSync > this.least) return;
+    if (array?.state !== 'online' || slot?.isInSync !== true || this.#canRunWithout(disk, array)) return;
     this.leniency.forgiveLostFlush();
+  }
+
+  /** Whether the other members in sync have all data. */
+  #canRunWithout(disk: SimDisk, { slots }: RaidArray): boolean {
+    return this.canRunWith(
+      this.disks.filter((other) => other !== disk && slots.some(({ name, isInSync }) => isInSync && name === other.name)),
+    );
   }
 
   /** Whether a disk has failed a flush, or a write with FUA, since the process began. */
