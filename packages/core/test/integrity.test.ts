@@ -343,7 +343,7 @@ it.each([
   },
 );
 
-it('gives up only what is read of the blocks whose checksums the only copy cannot read', async () => {
+it('gives nothing up for a page of checksums that the only copy cannot read for a while', async () => {
   const built = await build('raid1', 2, { integrity: true });
   await built.volume.write(0, blocks(512, 5));
   await built.rig.arrays.removeBaseBdev('m1');
@@ -354,9 +354,31 @@ it('gives up only what is read of the blocks whose checksums the only copy canno
   disks[0]!.fault = (io) => (io.type === IoType.Read && io.offsetBlocks === pageAt ? Status.IoError : Status.Ok);
   await expect(volume.read(0, together)).rejects.toThrow('EIO');
   await until(() => !arrayOf(rig, 'a').isRepairing, 'no repair');
-  expect(arrayOf(rig, 'a').badBlocks.rangesOf(0)).toEqual([{ start: 0, end: together }]);
-  expect(errorsOf(rig)[0]).toBe(1);
+  disks[0]!.fault = () => Status.Ok;
+  expect(arrayOf(rig, 'a').badBlocks.isEmpty).toBe(true);
+  // The write reads the page again.
+  await volume.write(0, blocks(together, 6));
+  expect(new Set(await volume.read(together, 512 - together))).toEqual(new Set([5]));
+  expect(errorsOf(rig)).toEqual([0, 0]);
   await stop(rig, volume);
+});
+
+it('keeps on the device what the only copy could not read of its checksums, if nothing else is written', async () => {
+  const built = await build('raid1', 2, { integrity: true });
+  await built.volume.write(0, blocks(512, 5));
+  await built.rig.arrays.removeBaseBdev('m1');
+  await stop(built.rig, built.volume);
+  const { rig, disks, volume } = await startFrom([built.disks[0]!.bytes]);
+  const { dataOffset, dataSize } = arrayOf(rig, 'a').slots[0]!;
+  const pageAt = dataOffset + dataSize;
+  disks[0]!.fault = (io) => (io.type === IoType.Read && io.offsetBlocks === pageAt ? Status.IoError : Status.Ok);
+  await expect(volume.read(0, 512)).rejects.toThrow('EIO');
+  await stop(rig, volume);
+  const again = await startFrom([disks[0]!.bytes]);
+  expect(new Set(await again.volume.read(0, 512))).toEqual(new Set([5]));
+  rot(again.disks[0]!, dataAt + together);
+  await expect(again.volume.read(together, together)).rejects.toThrow('EIO');
+  await stop(again.rig, again.volume);
 });
 
 it('finds writes that were lost, or went to another place', async () => {

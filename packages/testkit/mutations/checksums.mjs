@@ -73,6 +73,49 @@ export const checksums = [
     suites,
   },
   {
+    id: 'lacking-page-is-written',
+    file: 'core/src/checksums/member-sums.ts',
+    line: 'if (!this.#lacking.has(page)) return hasChanged && !isReadOnly;',
+    becomes: 'if (page >= 0) return hasChanged && !isReadOnly;',
+    loses:
+      'the only copy cannot read a page of checksums for a while, and the next stop writes it without them: all its blocks return EIO from then on',
+    suites,
+  },
+  {
+    id: 'lacking-page-is-not-read-before-a-change',
+    file: 'core/src/checksums/member-sums.ts',
+    line: 'if (isChange && this.#lacking.has(page)) this.#options.cache.forget(this, page);',
+    becomes: '',
+    loses:
+      'the only copy cannot read a page of checksums for a while, and the next write to one of its blocks costs all others',
+    suites,
+  },
+  {
+    id: 'lacking-page-is-damage',
+    file: 'core/src/checksums/member-sums.ts',
+    line: 'if (this.#lacking.has(frame.page) && this.#isLost(frame, block)) return;',
+    becomes: '',
+    loses: 'what is read while the only copy cannot read a page of checksums is listed as bad for good',
+    suites,
+  },
+  {
+    id: 'lacking-page-counts-as-read',
+    file: 'core/src/checksums/member-sums.ts',
+    line: 'if (isFirst) this.#unmarkAdopted(page);',
+    becomes: '',
+    loses:
+      'checksums of before a crash, in a page that could not be read at first, count once its region is clean: good blocks return EIO',
+    suites: ['packages/core/test/checksums.test.ts'],
+  },
+  {
+    id: 'lacking-page-never-counts-as-read',
+    file: 'core/src/checksums/member-sums.ts',
+    line: 'if (this.#lacking.delete(page)) this.#markAdopted(page);',
+    becomes: 'this.#lacking.delete(page);',
+    loses: 'checksums of what is written after a crash are forgotten with their page: damage there is read as it is',
+    suites: ['packages/core/test/checksums.test.ts'],
+  },
+  {
     id: 'full-list-forgets',
     file: 'core/src/array/array.ts',
     line: 'else this.#listAnyway(slot, memberOffset, numBlocks);\n  }',

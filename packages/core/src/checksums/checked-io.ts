@@ -30,7 +30,7 @@ export interface CheckedIoHost {
   /** Whether blocks `[block, end)` begin with all blocks of one page. */
   isWholePage(block: number, end: number): boolean;
   /** Returns the page with the block's checksum, now or later: see `PageCache.get`. */
-  pageOf(block: number, waiter: PageWaiter): PageFrame | null;
+  pageOf(block: number, waiter: PageWaiter, isChange: boolean): PageFrame | null;
   /** Returns the first block after the page of this block. */
   endOfPage(block: number): number;
   /**
@@ -48,7 +48,7 @@ export interface CheckedIoHost {
   setNone(frame: PageFrame, block: number, end: number): void;
   /** Marks the checksums as lost, so that the blocks do not match. */
   setLost(frame: PageFrame, block: number, end: number): void;
-  onDamage(block: number): void;
+  onDamage(block: number, frame: PageFrame): void;
   /** Part of the block was written, and the rest of it is lost. */
   onLost(block: number): void;
   /** The object is free. Called just before the I/O's owner is notified. */
@@ -219,7 +219,7 @@ export class CheckedIo implements IoOwner, PageWaiter, EdgeWaiter {
     while (this.#at < this.#end) {
       const isEdge = (this.#at === this.#first && this.#hasHead) || (this.#at === this.#end - 1 && this.#hasTail);
       if (isEdge) {
-        const frame = this.#sums.pageOf(this.#at, this);
+        const frame = this.#sums.pageOf(this.#at, this, true);
         if (frame === null) return;
         this.#checkEdge(frame);
       } else {
@@ -239,7 +239,7 @@ export class CheckedIo implements IoOwner, PageWaiter, EdgeWaiter {
     const isHead = at === this.#first && this.#hasHead;
     if (isHead ? this.#isHeadLost : this.#isTailLost) return;
     if (this.#sums.findWrong(frame, at, at + 1, isHead ? this.#headAddr : this.#tailAddr) > at) return;
-    this.#sums.onDamage(at);
+    this.#sums.onDamage(at, frame);
     this.#lose(isHead);
   }
 
@@ -274,7 +274,7 @@ export class CheckedIo implements IoOwner, PageWaiter, EdgeWaiter {
   #continue(io: BdevIo): void {
     while (this.#at < this.#end) {
       this.setsAll = io.type !== IoType.Read && this.#sums.isWholePage(this.#at, this.#end);
-      const frame = this.#sums.pageOf(this.#at, this);
+      const frame = this.#sums.pageOf(this.#at, this, io.type !== IoType.Read);
       if (frame === null || !this.#usePage(io, frame)) return;
     }
     if (this.#isDamaged) io.status = Status.IoError;
@@ -342,7 +342,7 @@ export class CheckedIo implements IoOwner, PageWaiter, EdgeWaiter {
         return false;
       }
       this.#isDamaged = true;
-      this.#sums.onDamage(at);
+      this.#sums.onDamage(at, frame);
     }
   }
 

@@ -92,6 +92,11 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
   readonly #perPage: number;
   /** A bit for each page that was read since the start. Such a page contains valid checksums only. */
   #adopted: Uint8Array;
+  /**
+   * Pages in memory without valid checksums that the device did not return, but may at another read: the page on the device is
+   * as it was, and is not read, until it is written.
+   */
+  readonly #lacking = new Set<number>();
   readonly #idle: CheckedIo[] = [];
   #inFlight = 0;
   #onIdle: (() => void)[] = [];
@@ -320,13 +325,15 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
 
   /** Whether some of the page's checksums are marked as lost. No block has that checksum. */
   #hasLost(frame: PageFrame, page: number): boolean {
-    const { view } = this.#memory;
     const end = Math.min((page + 1) * this.#perPage, this.#numSummed);
-    for (let block = page * this.#perPage; block < end; block++) {
-      const addr = this.#sumAddr(frame, block);
-      if (view.getUint32(addr, true) === 0xffff_ffff && view.getUint32(addr + 4, true) === 0xffff_ffff) return true;
-    }
+    for (let block = page * this.#perPage; block < end; block++) if (this.#isLost(frame, block)) return true;
     return false;
+  }
+
+  #isLost(frame: PageFrame, block: number): boolean {
+    const { view } = this.#memory;
+    const addr = this.#sumAddr(frame, block);
+    return view.getUint32(addr, true) === 0xffff_ffff && view.getUint32(addr + 4, true) === 0xffff_ffff;
   }
 
   /** Loads the page unless that was done since the start, and thereby clears checksums that are not valid. */
@@ -428,8 +435,11 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
     return block % this.#perPage === 0 && end >= Math.min(this.endOfPage(block), this.#numSummed);
   }
 
-  pageOf(block: number, waiter: PageWaiter): PageFrame | null {
-    return this.#options.cache.get(this, Math.floor(block / this.#perPage), waiter);
+  pageOf(block: number, waiter: PageWaiter, isChange: boolean): PageFrame | null {
+    const page = Math.floor(block / this.#perPage);
+    // The change would overwrite on the device what the page lacks, so that is read once more before.
+    if (isChange && this.#lacking.has(page)) this.#options.cache.forget(this, page);
+    return this.#options.cache.get(this, page, waiter);
   }
 
   endOfPage(block: number): number {
@@ -491,7 +501,9 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
     frame.isDirty = true;
   }
 
-  onDamage(block: number): void {
+  onDamage(block: number, frame: PageFrame): void {
+    // What the page lacks is no damage of the block.
+    if (this.#lacking.has(frame.page) && this.#isLost(frame, block)) return;
     this.#options.listener.onDamage(block);
   }
 
@@ -522,11 +534,14 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
   }
 
   seal(addr: number, page: number): void {
+    // From now on the device has what is in memory, and what that lacks is lost.
+    if (this.#lacking.delete(page)) this.#markAdopted(page);
     this.#options.codec.seal(this.#memory, addr, page);
   }
 
   adoptEmpty(page: number): void {
     this.#unread.delete(page);
+    this.#lacking.delete(page);
     this.#markAdopted(page);
   }
 
@@ -543,6 +558,7 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
     const isOfOthers = mustWash && isFirst;
     const limit = Math.min((page + 1) * this.#perPage, this.#numSummed);
     let hasChanged = false;
+    this.#lacking.delete(page);
     for (let at = page * this.#perPage, end; at < limit; at = end) {
       end = knowledge.endOfRun(at, limit);
       const isCounted = knowledge.counts(at);
@@ -551,17 +567,21 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
         const record = Math.floor((from % this.#perPage) / this.#options.format.sumsPerRecord);
         const isGood = (good & (1 << record)) !== 0;
         const counts = isCounted && (isGood || !isOfOthers);
-        // No block has a checksum of all ones: a lost checksum that should be valid will not match. On the device it stays
-        // damaged.
+        // No block has a checksum of all ones: a lost checksum that should be valid will not match.
         if (!isGood) this.#fill(addr, from, stop, counts ? 0xff : 0);
-        if (!isGood && counts) this.#options.listener.onSumsLost(from, stop);
-        else if (!counts && isFirst) this.#fill(addr, from, stop, 0);
+        if (!isGood && counts) {
+          this.#lacking.add(page);
+          this.#options.listener.onSumsLost(from, stop);
+        } else if (!counts && isFirst) this.#fill(addr, from, stop, 0);
         // A checksum that is not valid must not become valid when the page is read again, nor be missing when the block gets
         // one.
         if (!counts && (isFirst || !isGood)) hasChanged = true;
       }
     }
-    return hasChanged && !isReadOnly;
+    if (!this.#lacking.has(page)) return hasChanged && !isReadOnly;
+    // Another read may return what it lacks. Until then it is not written without need, and counts as not read.
+    if (isFirst) this.#unmarkAdopted(page);
+    return false;
   }
 
   /** Whether some of the page's records other than the `good` ones contain valid checksums. */
@@ -593,6 +613,10 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
     const wasAdopted = this.#isAdopted(page);
     this.#adopted[page >> 3] = (this.#adopted[page >> 3] ?? 0) | (1 << (page & 7));
     return wasAdopted;
+  }
+
+  #unmarkAdopted(page: number): void {
+    this.#adopted[page >> 3] = (this.#adopted[page >> 3] ?? 0) & ~(1 << (page & 7));
   }
 
   /** Sets all bytes of the checksums of blocks `[block, end)`, which belong to the page at `addr`. */
