@@ -790,6 +790,78 @@ describe('pages of sums', () => {
     expect(await readStatus(bench, 3)).toBe(Status.IoError);
   });
 
+  describe('that could not be read for a while', () => {
+    const sectorsOf = (bench: Bench, page: number): number[] =>
+      Array.from({ length: 8 }, (_, sector) => (bench.areaOffset + page) * 8 + sector);
+
+    /** Region 0 was being written at a crash, region 1 is clean, and the page of both is in memory without checksums. */
+    async function lacking(): Promise<Bench> {
+      const bench = await written([0, 1, 6], 1);
+      bench.states[0] = 'dirty';
+      await bench.crash();
+      for (const sector of sectorsOf(bench, 0)) bench.disk.latent.add(sector);
+      expect(await readStatus(bench, 150)).toBe(Status.IoError);
+      return bench;
+    }
+
+    it('are read again before blocks without a checksum get one', async () => {
+      const bench = await lacking();
+      bench.disk.latent.clear();
+      await bench.all(async () => {
+        const [addr, again] = bench.run.buffers;
+        expect(await bench.io(IoType.Read, 0, 40, addr)).toBe(Status.Ok);
+        await bench.run.sums.sum(0, 40, again!, addr!);
+      });
+      expect(await readStatus(bench, 150)).toBe(Status.Ok);
+      expect(await readStatus(bench, 650)).toBe(Status.Ok);
+      flipBit(bench, 3);
+      bench.states[0] = 'clean';
+      expect(await readStatus(bench, 3)).toBe(Status.IoError);
+      expect(await readStatus(bench, 150)).toBe(Status.Ok);
+    });
+
+    it('are not written for a flush that is lost', async () => {
+      const bench = await lacking();
+      bench.run.sums.onLostFlush();
+      bench.disk.latent.clear();
+      await bench.all(() => bench.run.sums.writeAll());
+      expect(await readStatus(bench, 650)).toBe(Status.Ok);
+      expect(await readStatus(bench, 150)).toBe(Status.Ok);
+    });
+
+    it('are read again before they are extended', async () => {
+      const bench = await written([0, 14], 1);
+      await bench.crash();
+      for (const sector of sectorsOf(bench, 3)) bench.disk.latent.add(sector);
+      expect(await readStatus(bench, 1495)).toBe(Status.IoError);
+      bench.disk.latent.clear();
+      await bench.all(() => bench.run.sums.extend(bench.dataBlocks + 4));
+      expect(await readStatus(bench, 50)).toBe(Status.Ok);
+      expect(await readStatus(bench, 1495)).toBe(Status.Ok);
+    });
+
+    it.each([true, false])('say of a region that begins that it has none, where they can be read again: %s', async (isRead) => {
+      const bench = await lacking();
+      if (isRead) bench.disk.latent.clear();
+      await bench.all(() => bench.run.sums.wash(bench.blocksOf(200, 300)));
+      bench.states[2] = 'dirty';
+      expect(await readStatus(bench, 650)).toBe(Status.Ok);
+      expect(await readStatus(bench, 250)).toBe(Status.Ok);
+      expect(await readStatus(bench, 150)).toBe(isRead ? Status.Ok : Status.IoError);
+    });
+
+    it('cost nothing that is written to a part of a block of a region that begins', async () => {
+      const bench = await written([0, 1, 6], 1, 512);
+      await bench.crash();
+      for (let sector = 0; sector < 8; sector++) bench.disk.latent.add(bench.areaOffset + sector);
+      expect(await readStatus(bench, 150 * 8)).toBe(Status.IoError);
+      await bench.all(() => bench.run.sums.wash(bench.blocksOf(200, 300)));
+      bench.states[2] = 'dirty';
+      expect(await writeStatus(bench, 250 * 8 + 3)).toBe(Status.Ok);
+      expect(await readStatus(bench, 250 * 8, 8)).toBe(Status.Ok);
+    });
+  });
+
   it('that cannot be written are told of, hold no request up for ever, and are written when they can be', async () => {
     const bench = await written([0, 6, 12], 1);
     bench.states[0] = 'dirty';

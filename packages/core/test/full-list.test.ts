@@ -269,3 +269,25 @@ it('a list that leaves nothing out, as a flush has failed, is no longer than it 
       true,
     );
 });
+
+it('ends a repair that fails though the list has no room for what a page of checksums has lost', async () => {
+  const built = await restarted(await make('raid1', 2));
+  const { disks, rig, volume } = built;
+  const array = arrayOf(rig, 'a');
+  for (const block of [4000, 4016]) array.markBad(0, block, together);
+  const { dataOffset, dataSize } = array.slots[0]!;
+  const pageAt = dataOffset + dataSize;
+  let reads = 0;
+  disks[0]!.fault = ({ offsetBlocks, type }) => {
+    if (offsetBlocks !== pageAt || type !== IoType.Read) return Status.Ok;
+    reads++;
+    return Status.IoError;
+  };
+  disks[1]!.fault = ({ offsetBlocks, type }) =>
+    type === IoType.Read && offsetBlocks >= dataOffset && offsetBlocks < pageAt ? Status.IoError : Status.Ok;
+  await expect(volume.read(0, together)).rejects.toThrow('EIO');
+  await until(() => reads > 0 && !array.isRepairing, 'the repair has ended');
+  for (const disk of disks) disk.fault = () => Status.Ok;
+  expect(await unreadable(volume)).toEqual([]);
+  await stop(built);
+});

@@ -51,7 +51,7 @@ export const checksums = [
   {
     id: 'damage-counted-by-each-look',
     file: 'core/src/array/array-sums.ts',
-    line: 'if (slot.isInSync && !array.noteDamage(slot.index, block * perSum, perSum)) return;',
+    line: 'if (slot.isInSync && !array.noteDamage(slot.index, block * perSum, perSum)) return false;',
     becomes: 'if (slot.isInSync) array.noteDamage(slot.index, block * perSum, perSum);',
     loses: 'a block that is damaged once counts as often as it is read',
     suites: plain,
@@ -59,10 +59,18 @@ export const checksums = [
   {
     id: 'lost-page-waits-for-a-read',
     file: 'core/src/array/array-sums.ts',
-    line: 'array.repairDamage();',
+    line: 'if (isNews) array.repairDamage();',
     becomes: '',
     loses: 'a page of checksums that could not be read once costs all blocks of it when the other members leave',
     suites,
+  },
+  {
+    id: 'lost-page-is-repaired-for-ever',
+    file: 'core/src/array/array-sums.ts',
+    line: 'if (isNews) array.repairDamage();',
+    becomes: 'array.repairDamage();\n        void isNews;',
+    loses: 'nothing; a repair that fails begins another one without end, and holds users up',
+    suites: fullList,
   },
   {
     id: 'lost-page-of-the-only-copy',
@@ -113,6 +121,39 @@ export const checksums = [
     line: 'if (this.#lacking.delete(page)) this.#markAdopted(page);',
     becomes: 'this.#lacking.delete(page);',
     loses: 'checksums of what is written after a crash are forgotten with their page: damage there is read as it is',
+    suites: ['packages/core/test/checksums.test.ts'],
+  },
+  {
+    id: 'lacking-page-gets-sums-unread',
+    file: 'core/src/checksums/checked-io.ts',
+    line: 'const frame = this.#sums.pageOf(this.#at, this, io.type !== IoType.Read || this.#likeAddr >= 0);',
+    becomes: 'const frame = this.#sums.pageOf(this.#at, this, io.type !== IoType.Read);',
+    loses: 'after a crash, what gives blocks checksums again overwrites those that a device could not read for a while',
+    suites: ['packages/core/test/checksums.test.ts'],
+  },
+  {
+    id: 'lacking-page-is-written-for-a-flush',
+    file: 'core/src/checksums/member-sums.ts',
+    line: 'for (const page of this.#options.cache.markDirty(this, (page) => !this.#lacking.has(page))) this.#markAdopted(page);',
+    becomes: 'for (const page of this.#options.cache.markDirty(this, () => true)) this.#markAdopted(page);',
+    loses: 'a flush that fails costs all blocks of a page of checksums that the only copy could not read for a while',
+    suites: ['packages/core/test/checksums.test.ts'],
+  },
+  {
+    id: 'lacking-page-is-extended-unread',
+    file: 'core/src/checksums/member-sums.ts',
+    line: '(frame) => this.setNone(frame, before, end), true);',
+    becomes: '(frame) => this.setNone(frame, before, end));',
+    loses: 'an array that grows gives up the last page of checksums of a member that could not read it for a while',
+    suites: ['packages/core/test/checksums.test.ts'],
+  },
+  {
+    id: 'lacking-page-is-not-washed',
+    file: 'core/src/checksums/member-sums.ts',
+    line: 'if (this.#lacking.has(page)) frame.isDirty = true;',
+    becomes: 'void frame;',
+    loses:
+      'without redundancy, a page that cannot be read costs blocks of a region that was begun since, and what is written to a part of one',
     suites: ['packages/core/test/checksums.test.ts'],
   },
   {
@@ -424,7 +465,7 @@ export const checksums = [
   {
     id: 'damage-not-noted',
     file: 'core/src/array/array-sums.ts',
-    line: 'if (slot.isInSync && !array.noteDamage(slot.index, block * perSum, perSum)) return;',
+    line: 'if (slot.isInSync && !array.noteDamage(slot.index, block * perSum, perSum)) return false;',
     becomes: '',
     loses: 'what was answered EIO is read as it is after a crash in writes to its region',
     suites,

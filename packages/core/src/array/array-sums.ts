@@ -300,11 +300,12 @@ export class ArraySums implements GrowingSums {
       array.log.error({ ...array.logFields(slot), ...place }, 'blocks do not match their checksums: reads of them return EIO');
       array.emit({ type: 'checksumError', array: array.name, slot: slot.index, member, ...place });
     };
-    const onDamage = (block: number): void => {
+    /** Returns false if the damage is known, or is not reported. */
+    const note = (block: number): boolean => {
       // A device that disappears, or that is not a member yet, is not reported.
-      if (!isMember() || bdev.state !== 'registered') return;
+      if (!isMember() || bdev.state !== 'registered') return false;
       // A block that is read again before it is repaired, listed or written is counted once.
-      if (slot.isInSync && !array.noteDamage(slot.index, block * perSum, perSum)) return;
+      if (slot.isInSync && !array.noteDamage(slot.index, block * perSum, perSum)) return false;
       slot.countChecksumError();
       if (first >= 0 && block !== end) tell();
       if (first < 0) {
@@ -314,9 +315,10 @@ export class ArraySums implements GrowingSums {
         });
       }
       end = block + 1;
+      return true;
     };
     return {
-      onDamage,
+      onDamage: (block) => void note(block),
       onLost(block) {
         if (!isMember() || bdev.state !== 'registered') return;
         const [at, count] = [block * perSum, perSum];
@@ -331,9 +333,11 @@ export class ArraySums implements GrowingSums {
       onSumsLost(block, stop) {
         // Without redundancy nothing can repair them, and another read of the page may succeed.
         if (array.isReadOnly || !isMember() || !slot.isInSync || !array.canDoWithout(slot)) return;
-        for (let at = block; at < stop; at++) onDamage(at);
-        // As above: the other members may have left before somebody reads these blocks.
-        array.repairDamage();
+        let isNews = false;
+        for (let at = block; at < stop; at++) isNews = note(at) || isNews;
+        // As above: the other members may have left before somebody reads these blocks. A repair that has failed reads the page
+        // again, which must not begin another one.
+        if (isNews) array.repairDamage();
       },
       onPageGivenUp: () =>
         !isMember() ||

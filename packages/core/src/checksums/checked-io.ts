@@ -274,7 +274,7 @@ export class CheckedIo implements IoOwner, PageWaiter, EdgeWaiter {
   #continue(io: BdevIo): void {
     while (this.#at < this.#end) {
       this.setsAll = io.type !== IoType.Read && this.#sums.isWholePage(this.#at, this.#end);
-      const frame = this.#sums.pageOf(this.#at, this, io.type !== IoType.Read);
+      const frame = this.#sums.pageOf(this.#at, this, io.type !== IoType.Read || this.#likeAddr >= 0);
       if (frame === null || !this.#usePage(io, frame)) return;
     }
     if (this.#isDamaged) io.status = Status.IoError;

@@ -180,7 +180,8 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
 
   onLostFlush(): void {
     this.#adopted.fill(0);
-    for (const page of this.#options.cache.markDirty(this)) this.#markAdopted(page);
+    // A page that was not read is still to be read, not written.
+    for (const page of this.#options.cache.markDirty(this, (page) => !this.#lacking.has(page))) this.#markAdopted(page);
   }
 
   async haveSums(start: number, end: number): Promise<boolean> {
@@ -299,7 +300,7 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
     this.#adopted = adopted;
     if (before % this.#perPage === 0 || this.#isClosed) return;
     const end = Math.min(this.endOfPage(before), this.#numSummed);
-    await this.#onPage(Math.floor(before / this.#perPage), (frame) => this.setNone(frame, before, end));
+    await this.#onPage(Math.floor(before / this.#perPage), (frame) => this.setNone(frame, before, end), true);
   }
 
   get #numPages(): number {
@@ -339,16 +340,23 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
   /** Loads the page unless that was done since the start, and thereby clears checksums that are not valid. */
   async #wash(page: number): Promise<void> {
     if (page * this.#perPage >= this.#numSummed || this.#isAdopted(page)) return;
-    await this.#onPage(page, () => undefined);
+    await this.#onPage(
+      page,
+      (frame) => {
+        // What was cleared must stay so when the page is read again.
+        if (this.#lacking.has(page)) frame.isDirty = true;
+      },
+      true,
+    );
   }
 
-  /** Calls `look` with the page, in the turn in which it is available. */
-  async #onPage<T>(page: number, look: (frame: PageFrame) => T): Promise<T> {
+  /** Calls `look` with the page, in the turn in which it is available. `isChange`: see {@link pageOf}. */
+  async #onPage<T>(page: number, look: (frame: PageFrame) => T, isChange = false): Promise<T> {
     this.#inFlight++;
     const seen = await new Promise<T>((resolve) => {
       const onPage = (frame: PageFrame): void => resolve(look(frame));
       const waiter: PageWaiter = { onPage, nextWaiter: null, wantedOf: null, wantedPage: -1, setsAll: false };
-      const frame = this.#options.cache.get(this, page, waiter);
+      const frame = this.#getPage(page, waiter, isChange);
       if (frame !== null) onPage(frame);
     });
     this.#leave();
@@ -436,7 +444,10 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
   }
 
   pageOf(block: number, waiter: PageWaiter, isChange: boolean): PageFrame | null {
-    const page = Math.floor(block / this.#perPage);
+    return this.#getPage(Math.floor(block / this.#perPage), waiter, isChange);
+  }
+
+  #getPage(page: number, waiter: PageWaiter, isChange: boolean): PageFrame | null {
     // The change would overwrite on the device what the page lacks, so that is read once more before.
     if (isChange && this.#lacking.has(page)) this.#options.cache.forget(this, page);
     return this.#options.cache.get(this, page, waiter);

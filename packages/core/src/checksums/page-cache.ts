@@ -161,11 +161,14 @@ export class PageCache {
     this.#serve();
   }
 
-  /** Marks all of the owner's pages in memory as dirty, because the device may have lost them. Returns their numbers. */
-  markDirty(owner: PageOwner): number[] {
+  /**
+   * Marks those of the owner's pages in memory as dirty for which `isWanted` is true, because the device may have lost them.
+   * Returns the numbers of these and of those that were dirty already.
+   */
+  markDirty(owner: PageOwner, isWanted: (page: number) => boolean): number[] {
     const marked: number[] = [];
     for (const [page, frame] of this.#pages.get(owner) ?? []) {
-      if (frame.state !== FrameState.Ready) continue;
+      if (frame.state !== FrameState.Ready || !(frame.isDirty || isWanted(page))) continue;
       frame.isDirty = true;
       marked.push(page);
     }
