@@ -804,6 +804,20 @@ describe('pages of sums', () => {
       return bench;
     }
 
+    it('are read again for a block that they could not prove', async () => {
+      const bench = await lacking();
+      bench.disk.latent.clear();
+      expect(await readStatus(bench, 150)).toBe(Status.Ok);
+      expect(await readStatus(bench, 100, 40)).toBe(Status.Ok);
+      // What a crash may have left means nothing later either.
+      bench.states[0] = 'clean';
+      flipBit(bench, 3);
+      expect(await readStatus(bench, 3)).toBe(Status.Ok);
+      flipBit(bench, 150);
+      expect(await readStatus(bench, 150)).toBe(Status.IoError);
+      expect(bench.run.damaged).toEqual([150]);
+    });
+
     it('are read again before blocks without a checksum get one', async () => {
       const bench = await lacking();
       bench.disk.latent.clear();

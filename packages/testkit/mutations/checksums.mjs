@@ -92,7 +92,7 @@ export const checksums = [
   {
     id: 'lacking-page-is-not-read-before-a-change',
     file: 'core/src/checksums/member-sums.ts',
-    line: 'if (isChange && this.#lacking.has(page)) this.#options.cache.forget(this, page);',
+    line: 'if (mustHaveAll && this.#lacking.has(page)) this.#options.cache.forget(this, page);',
     becomes: '',
     loses:
       'the only copy cannot read a page of checksums for a while, and the next write to one of its blocks costs all others',
@@ -126,9 +126,17 @@ export const checksums = [
   {
     id: 'lacking-page-gets-sums-unread',
     file: 'core/src/checksums/checked-io.ts',
-    line: 'const frame = this.#sums.pageOf(this.#at, this, io.type !== IoType.Read || this.#likeAddr >= 0);',
-    becomes: 'const frame = this.#sums.pageOf(this.#at, this, io.type !== IoType.Read);',
+    line: 'const frame = this.#sums.pageOf(this.#at, this, this.#isAlone);',
+    becomes: 'const frame = this.#sums.pageOf(this.#at, this, this.#isAlone && this.#likeAddr < 0);',
     loses: 'after a crash, what gives blocks checksums again overwrites those that a device could not read for a while',
+    suites: ['packages/core/test/checksums.test.ts'],
+  },
+  {
+    id: 'lacking-page-is-read-for-no-read',
+    file: 'core/src/checksums/checked-io.ts',
+    line: 'const frame = this.#sums.pageOf(this.#at, this, this.#isAlone);',
+    becomes: 'const frame = this.#sums.pageOf(this.#at, this, io.type !== IoType.Read || this.#likeAddr >= 0);',
+    loses: 'nothing; a page that the only copy could not read for a moment is EIO until the array stops, or is written',
     suites: ['packages/core/test/checksums.test.ts'],
   },
   {

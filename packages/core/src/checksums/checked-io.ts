@@ -29,8 +29,11 @@ export interface CheckedIoHost {
   prefetch(block: number): void;
   /** Whether blocks `[block, end)` begin with all blocks of one page. */
   isWholePage(block: number, end: number): boolean;
-  /** Returns the page with the block's checksum, now or later: see `PageCache.get`. */
-  pageOf(block: number, waiter: PageWaiter, isChange: boolean): PageFrame | null;
+  /**
+   * Returns the page with the block's checksum, now or later: see `PageCache.get`. `mustHaveAll`: if it lacks valid checksums
+   * that another read of the device may return, it is read again.
+   */
+  pageOf(block: number, waiter: PageWaiter, mustHaveAll: boolean): PageFrame | null;
   /** Returns the first block after the page of this block. */
   endOfPage(block: number): number;
   /**
@@ -274,7 +277,7 @@ export class CheckedIo implements IoOwner, PageWaiter, EdgeWaiter {
   #continue(io: BdevIo): void {
     while (this.#at < this.#end) {
       this.setsAll = io.type !== IoType.Read && this.#sums.isWholePage(this.#at, this.#end);
-      const frame = this.#sums.pageOf(this.#at, this, io.type !== IoType.Read || this.#likeAddr >= 0);
+      const frame = this.#sums.pageOf(this.#at, this, this.#isAlone);
       if (frame === null || !this.#usePage(io, frame)) return;
     }
     if (this.#isDamaged) io.status = Status.IoError;

@@ -350,13 +350,13 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
     );
   }
 
-  /** Calls `look` with the page, in the turn in which it is available. `isChange`: see {@link pageOf}. */
-  async #onPage<T>(page: number, look: (frame: PageFrame) => T, isChange = false): Promise<T> {
+  /** Calls `look` with the page, in the turn in which it is available. `mustHaveAll`: see {@link CheckedIoHost}. */
+  async #onPage<T>(page: number, look: (frame: PageFrame) => T, mustHaveAll = false): Promise<T> {
     this.#inFlight++;
     const seen = await new Promise<T>((resolve) => {
       const onPage = (frame: PageFrame): void => resolve(look(frame));
       const waiter: PageWaiter = { onPage, nextWaiter: null, wantedOf: null, wantedPage: -1, setsAll: false };
-      const frame = this.#getPage(page, waiter, isChange);
+      const frame = this.#getPage(page, waiter, mustHaveAll);
       if (frame !== null) onPage(frame);
     });
     this.#leave();
@@ -443,13 +443,13 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
     return block % this.#perPage === 0 && end >= Math.min(this.endOfPage(block), this.#numSummed);
   }
 
-  pageOf(block: number, waiter: PageWaiter, isChange: boolean): PageFrame | null {
-    return this.#getPage(Math.floor(block / this.#perPage), waiter, isChange);
+  pageOf(block: number, waiter: PageWaiter, mustHaveAll: boolean): PageFrame | null {
+    return this.#getPage(Math.floor(block / this.#perPage), waiter, mustHaveAll);
   }
 
-  #getPage(page: number, waiter: PageWaiter, isChange: boolean): PageFrame | null {
-    // The change would overwrite on the device what the page lacks, so that is read once more before.
-    if (isChange && this.#lacking.has(page)) this.#options.cache.forget(this, page);
+  #getPage(page: number, waiter: PageWaiter, mustHaveAll: boolean): PageFrame | null {
+    // A change would overwrite on the device what the page lacks.
+    if (mustHaveAll && this.#lacking.has(page)) this.#options.cache.forget(this, page);
     return this.#options.cache.get(this, page, waiter);
   }
 
