@@ -231,7 +231,8 @@ export class ArraySums implements GrowingSums {
       ...this.#shared,
       format: this.#format,
       codec: this.#format.codecFor(member),
-      knowledge: this.#knowledgeOf(() => isMember() && slot.isInSync, isKnown),
+      // What a member that is leaving has read is still returned, so it must be proven too.
+      knowledge: this.#knowledgeOf(() => isMember() && slot.wasInSync, isKnown),
       listener: this.#listenerOf(slot, descriptor, dataOffset, isMember),
       mustWash: this.#isForeign && isKnown,
       isReadOnly: array.isReadOnly,

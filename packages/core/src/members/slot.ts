@@ -154,6 +154,11 @@ export class Slot implements SlotView {
     return role === 'inSync' || role === 'rebuilding';
   }
 
+  /** The member is in sync, or was until it began to leave. Reads of it may still be in flight. */
+  get wasInSync(): boolean {
+    return (this.isRemoving ? this.#roleBefore : this.#role) === 'inSync';
+  }
+
   get isRebuilding(): boolean {
     return this.#role === 'rebuilding' || (this.isRemoving && this.#roleBefore === 'rebuilding');
   }
