@@ -899,4 +899,17 @@ describe('pages of sums', () => {
     expect(await readStatus(bench, 4)).toBe(Status.Ok);
     expect(await readStatus(bench, 3)).toBe(Status.IoError);
   });
+
+  it('that are given up although they could not be written are read again before a region begins', async () => {
+    const bench = await written([6], 1);
+    overwritePage(bench, 0, 0xa5);
+    await bench.all(() => bench.run.sums.wash(bench.blocksOf(0, 100)));
+    bench.disk.faults.writeErrors = Infinity;
+    expect(await readStatus(bench, 650)).toBe(Status.Ok);
+    bench.disk.faults.writeErrors = 0;
+    await bench.all(() => bench.run.sums.wash(bench.blocksOf(0, 100)));
+    bench.states[0] = 'dirty';
+    expect(await readStatus(bench, 650)).toBe(Status.Ok);
+    expect(await readStatus(bench, 3)).toBe(Status.Ok);
+  });
 });

@@ -165,6 +165,22 @@ export const checksums = [
     suites: ['packages/core/test/checksums.test.ts'],
   },
   {
+    id: 'page-that-is-given-up-counts-as-read',
+    file: 'core/src/checksums/member-sums.ts',
+    line: '// What was cleared in memory is still on the device.\n    this.#unmarkAdopted(page);',
+    becomes: 'void page;',
+    loses: 'after a page of checksums could not be written, blocks of a region that is begun later return EIO',
+    suites: ['packages/core/test/checksums.test.ts'],
+  },
+  {
+    id: 'read-of-a-leaving-member-is-not-proven',
+    file: 'core/src/array/array-sums.ts',
+    line: 'knowledge: this.#knowledgeOf(() => isMember() && slot.wasInSync, isKnown),',
+    becomes: 'knowledge: this.#knowledgeOf(() => isMember() && slot.isInSync, isKnown),',
+    loses: 'what a member has read that is failed before its page of checksums is there is returned as it is: damage is read',
+    suites,
+  },
+  {
     id: 'full-list-forgets',
     file: 'core/src/array/array.ts',
     line: 'else this.#listAnyway(slot, memberOffset, numBlocks);\n  }',

@@ -544,6 +544,11 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
     this.#options.listener.onPageNotWritten(status);
   }
 
+  onPageDropped(page: number): void {
+    // What was cleared in memory is still on the device.
+    this.#unmarkAdopted(page);
+  }
+
   seal(addr: number, page: number): void {
     // From now on the device has what is in memory, and what that lacks is lost.
     if (this.#lacking.delete(page)) this.#markAdopted(page);

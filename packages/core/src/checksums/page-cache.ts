@@ -31,6 +31,8 @@ export interface PageOwner {
   seal(addr: number, page: number): void;
   /** The page could not be written. It stays in memory as long as the cache has room for all other pages. */
   onPageNotWritten(page: number, status: Status): void;
+  /** The page leaves the memory without its changes having been written. The device has what it had before. */
+  onPageDropped(page: number): void;
 }
 
 /** A request that waits for a page. It may use the frame only until `onPage` returns. */
@@ -386,7 +388,9 @@ export class PageCache {
       else this.#beginWrite(frame);
     }
     // The page on the device is older than this one, so some blocks will not match. But a request must not wait forever.
-    return stuck !== null && this.#iosInFlight === 0 ? this.#free(stuck) : null;
+    if (stuck === null || this.#iosInFlight > 0) return null;
+    stuck.owner?.onPageDropped(stuck.page);
+    return this.#free(stuck);
   }
 
   /** Called when a device has released memory. There may be no other I/O whose end would serve the waiting requests. */
