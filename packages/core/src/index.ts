@@ -87,6 +87,7 @@ export type {
   FoundBadBlocks,
   FoundEntry,
   JournalEntry,
+  JournalMark,
   JournalStore,
   MapLife,
   MemberLife,

@@ -169,6 +169,35 @@ describe('the journal', () => {
     expect(arrayOf(again, 'a').numInSync).toBe(2);
   });
 
+  describe.each([0, 1, 2, 3, 4])('has a place %i of which the next write', (place) => {
+    it.each(['is not there at a crash', 'fails'] as const)('%s, and nothing older is believed', async (what) => {
+      const setup = await degraded(3, 1);
+      const { disks, model, volume } = setup;
+      const write = async (block: number, tag: number): Promise<void> => {
+        model.submitted(block, 1, tag);
+        const isDone = await volume.write(block, taggedBlocks(block, 1, tag, blockSize)).then(
+          () => true,
+          () => false,
+        );
+        if (isDone) model.batchDone([{ offset: block, count: 1, tag, mayKeep: false }]);
+      };
+      // The blocks are the absent member's. One of them has two entries, in that place and the next.
+      for (let entry = 0; entry < 16; entry++) await write(strip + (entry === place + 1 ? place : entry), 2 + entry);
+      const at = 1024 + 64 * place;
+      for (const disk of disks.values()) {
+        disk.fault = ({ type, offsetBlocks }) => {
+          if (type !== IoType.Write || offsetBlocks !== at) return Status.Ok;
+          return what === 'fails' ? Status.IoError : null;
+        };
+      }
+      const others = [24, 25, 26, 27, 28, 29];
+      if (what === 'fails') for (const other of others) await write(strip + other, 20);
+      else for (const other of others) void write(strip + other, 20);
+      await turns();
+      await restart(setup);
+    });
+  });
+
   it('leaves out what cannot be written again: EIO there, never a guess', async () => {
     const setup = await degraded(3, 1);
     hold(setup, (index) => index === 0);

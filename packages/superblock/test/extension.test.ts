@@ -3,7 +3,7 @@ import { firstIncarnation, readPreferences } from '@raidkit/core';
 import { describe, expect, it } from 'vitest';
 import { crc32c } from '../src/crc32c.js';
 import { encodeHeader, encodePage, extensionLayout, parseHeader, parsePage, regionsPerPage } from '../src/extension.js';
-import { journalStore, parseEntry } from '../src/journal-store.js';
+import { journalStore, parseEntry, parseMark } from '../src/journal-store.js';
 
 const life: MapLife = { uuid: '5d190000-0000-4000-8000-0000000000ff', incarnation: '0123456789abcdef' };
 const otherLife: MapLife = { ...life, incarnation: '0123456789abcdee' };
@@ -269,6 +269,27 @@ describe('journal entries', () => {
 
   it('of another life of the map do not count', () => {
     expect(parseEntry(sealed(), 3, otherLife, 512)).toBeNull();
+  });
+
+  it('are told from marks, which are refused if they could not be read again', () => {
+    const mark = { epoch: 3 * 65_536, id: 12, overTo: 11 };
+    const bytes = new Uint8Array(journalStore.headerBytes).fill(0x5a);
+    journalStore.sealMark(bytes, life, 3, 512, mark);
+    expect(parseMark(bytes, 3, life, 512)).toEqual(mark);
+    expect(parseEntry(bytes, 3, life, 512)).toBeNull();
+    expect(parseMark(sealed(), 3, life, 512)).toBeNull();
+    expect(parseMark(bytes, 4, life, 512)).toBeNull();
+    expect(parseMark(bytes, 3, otherLife, 512)).toBeNull();
+    for (let at = 0; at < bytes.length; at += 512) {
+      const torn = bytes.slice();
+      torn.fill(0xee, at, at + 512);
+      expect(parseMark(torn, 3, life, 512), `without the sector at ${at}`).toBeNull();
+    }
+    expect(() => journalStore.sealMark(bytes, life, 3, 512, { ...mark, overTo: 12 })).toThrow(
+      /number 12 cannot end entries up to 12/,
+    );
+    expect(() => journalStore.sealMark(bytes, life, 3, 512, { ...mark, overTo: 0 })).toThrow(/cannot end entries up to 0/);
+    expect(() => journalStore.sealMark(bytes, life, 16, 512, mark)).toThrow(/no slot 16/);
   });
 
   it('from before there were incarnations are of the first one', () => {

@@ -100,8 +100,8 @@ export const onDisk = [
   {
     id: 'entries-of-any-life',
     file: 'superblock/src/journal-store.ts',
-    line: 'readUuid(bytes, 32) !== life.uuid || readIncarnation(bytes, 80) !== life.incarnation) return null;',
-    becomes: 'readUuid(bytes, 32) !== life.uuid) return null;',
+    line: 'if (readUuid(bytes, 32) !== life.uuid || readIncarnation(bytes, 80) !== life.incarnation) return 0;',
+    becomes: 'if (readUuid(bytes, 32) !== life.uuid) return 0;',
     loses: 'entries of an earlier life of the map are written over newer data',
     levels: ['raid5f'],
     tests: ['packages/superblock/test/extension.test.ts'],

@@ -246,6 +246,15 @@ export interface FoundEntry extends JournalEntry {
   data: Uint8Array;
 }
 
+/** Takes a place in the ring of a member: entries of this ring whose ids are not greater than `overTo` are not valid any more. */
+export interface JournalMark {
+  epoch: number;
+  /** As of an entry. */
+  id: number;
+  /** 1 or more, and less than `id`. */
+  overTo: number;
+}
+
 /** The journal area of a member: a ring of places, each of which has room for one entry (header and data). */
 export interface JournalStore {
   /** Number of places in the ring. */
@@ -258,7 +267,12 @@ export interface JournalStore {
   readonly startBytes: number;
   /** Writes the entry's header into `bytes`, in front of its data, for which the caller left room. */
   seal(bytes: Uint8Array, life: MapLife, place: number, blockSize: number, entry: JournalEntry): void;
-  /** Resolves to the valid entries of this incarnation and epoch, in any order. Rejects if the member cannot be read. */
+  /** Makes `bytes`, which is as long as an entry's header, a mark. */
+  sealMark(bytes: Uint8Array, life: MapLife, place: number, blockSize: number, mark: JournalMark): void;
+  /**
+   * Resolves to the entries of this incarnation and epoch that are valid by the marks beside them, in any order. Rejects if the
+   * member cannot be read.
+   */
   read(descriptor: BdevDescriptor, life: MapLife, epoch: number): Promise<FoundEntry[]>;
 }
 

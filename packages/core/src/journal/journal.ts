@@ -30,6 +30,10 @@ type PlaceState = (typeof PlaceState)[keyof typeof PlaceState];
 /** One place in the ring of a member, and the I/O that writes it. */
 export class JournalSlot implements IoOwner, JournalEntryHandle {
   state: PlaceState = PlaceState.Free;
+  /** What was last written here in this epoch, or was to be; 0 for nothing. */
+  id = 0;
+  /** This is a mark, of entries up to this id; 0 for an entry. */
+  overTo = 0;
   io: RaidIo | null = null;
   /** The blocks of every member's data area that the entry stands for. */
   offset = 0;
@@ -56,14 +60,19 @@ export class JournalSlot implements IoOwner, JournalEntryHandle {
 interface Ring {
   places: JournalSlot[];
   next: number;
+  /** A mark on stable media says that entries up to this id are not valid any more. */
+  overTo: number;
+  isMarking: boolean;
 }
 
 /**
  * Closes the write hole of an array that lacks members. Their data is reconstructed from the other members, and a crash in the
  * middle of a write would corrupt it. So it is first written to the journal on stable media, and at the next start the level
  * writes it again. An entry is overwritten only after a flush of all members that began when its write had reached them. All
- * entries for one stripe go to the same ring, and the oldest entry is overwritten first, so the last entry that is found for a
- * block is the newest.
+ * entries for one stripe go to the same ring, so the last entry that is found for a block is the newest, if no older entry is
+ * found whose successor was overwritten. That is not so by the order alone: entries are overwritten several at a time, a crash
+ * may come when only some of them are, and a write of one may fail. So a mark says which entries are not valid any more before
+ * the first of them is overwritten.
  *
  * The entries of one write, at most one for each absent member, are valid only together: the write begins when all are on
  * stable media. To replay some of them alone would be harmful: a crash during that would corrupt the data of the other absent
@@ -160,6 +169,13 @@ export class Journal {
     this.#pool?.put(addr);
     slot.partEnded();
     place.io = null;
+    if (place.overTo > 0) {
+      const ring = this.#rings.find(({ places }) => places[place.index] === place);
+      // A journal that has ended has no ring any more.
+      if (ring !== undefined) this.#onMarkDone(ring, place, status);
+      this.#pump();
+      return;
+    }
     if (status !== Status.Ok) {
       // It does not matter whether the entry was written: the old and the new data are equally valid.
       place.state = PlaceState.Free;
@@ -239,6 +255,8 @@ export class Journal {
     this.#rings = keepers.map((keeper) => ({
       places: Array.from({ length: this.#store.places }, (_, index) => new JournalSlot(this, keeper, index)),
       next: 0,
+      overTo: 0,
+      isMarking: false,
     }));
     this.onInconsistent();
     this.#pump();
@@ -259,7 +277,7 @@ export class Journal {
   onLostFlush(): void {
     for (const { places } of this.#rings) {
       for (const { state, offset, numBlocks } of places) {
-        if (state !== PlaceState.Free) this.#array.consistency.markInconsistent(offset, numBlocks);
+        if (state !== PlaceState.Free && numBlocks > 0) this.#array.consistency.markInconsistent(offset, numBlocks);
       }
     }
   }
@@ -339,7 +357,13 @@ export class Journal {
         if (!this.#isFlushing) void this.#reclaim();
         return;
       }
-      if (this.#pool === null || !this.#pool.hasFree(journalRanges.length)) return;
+      if (ring.isMarking || this.#pool === null) return;
+      const isMarked = isOverwritable(ring, journalRanges.length);
+      if (!this.#pool.hasFree(isMarked ? journalRanges.length : 1)) return;
+      if (!isMarked) {
+        this.#mark(ring, this.#pool.get());
+        return;
+      }
       this.#waiting.shift();
       io.journalWrites = journalRanges.length;
       io.journalStatus = Status.Ok;
@@ -379,14 +403,16 @@ export class Journal {
     const range = io.journalRanges[index];
     if (range === undefined) throw new RangeError(`a request has no range ${index} to journal`);
     const { offsetBlocks, numBlocks } = range;
-    const { blockSize, memory, registry } = this.#array;
-    const { headerBytes, placeBytes, startBytes } = this.#store;
+    const { blockSize, memory } = this.#array;
+    const { headerBytes } = this.#store;
     const isZero = range.addr < 0;
     const dataBytes = isZero ? 0 : numBlocks * blockSize;
     if (!isZero) memory.u8.copyWithin(addr + headerBytes, range.addr, range.addr + dataBytes);
+    place.id = ++this.#lastId;
+    place.overTo = 0;
     this.#store.seal(memory.u8.subarray(addr, addr + headerBytes + dataBytes), this.#array, place.index, blockSize, {
       epoch: this.#plan.epoch,
-      id: ++this.#lastId,
+      id: place.id,
       offsetBlocks,
       numBlocks,
       isZero,
@@ -399,11 +425,51 @@ export class Journal {
     const { arrayBlocks, memberBlocks } = this.#array.stripe();
     place.offset = Math.floor(offsetBlocks / arrayBlocks) * memberBlocks + (offsetBlocks % memberBlocks);
     place.numBlocks = numBlocks;
+    this.#submit(place, addr, headerBytes + dataBytes);
+  }
+
+  /** Says on stable media which entries of the ring are not valid any more: those in the free places that come next. */
+  #mark(ring: Ring, addr: number): void {
+    const { blockSize, memory } = this.#array;
+    const { headerBytes } = this.#store;
+    // The last mark stays until there is another one.
+    if (ring.places[ring.next]?.overTo === ring.overTo && ring.overTo > 0) this.#nextPlace(ring);
+    const overTo = lastFreeId(ring);
+    const place = this.#nextPlace(ring);
+    const mark = { epoch: this.#plan.epoch, id: ++this.#lastId, overTo };
+    this.#store.sealMark(memory.u8.subarray(addr, addr + headerBytes), this.#array, place.index, blockSize, mark);
+    ring.isMarking = true;
+    place.state = PlaceState.Busy;
+    place.id = mark.id;
+    place.overTo = overTo;
+    place.numBlocks = 0;
+    this.#submit(place, addr, headerBytes);
+  }
+
+  #onMarkDone(ring: Ring, place: JournalSlot, status: Status): void {
+    ring.isMarking = false;
+    if (status === Status.Ok) {
+      ring.overTo = place.overTo;
+      place.state = PlaceState.Written;
+      return;
+    }
+    // Another place must not be overwritten before there is a mark.
+    place.state = PlaceState.Free;
+    ring.next = place.index;
+    if (this.#array.failMember(place.slot.index, 'its journal could not be written')) return;
+    this.#array.noteLostFlush(place.slot, status);
+    for (const io of this.#waiting.splice(0)) this.#tell(io, status);
+  }
+
+  /** Writes the place from the buffer, to stable media. */
+  #submit(place: JournalSlot, addr: number, bytes: number): void {
+    const { blockSize, registry } = this.#array;
+    const { placeBytes, startBytes } = this.#store;
     const part = registry.ios.get();
     part.type = IoType.Write;
     part.flags = IoFlag.ForceUnitAccess;
     part.offsetBlocks = (startBytes + place.index * placeBytes) / blockSize;
-    part.numBlocks = (headerBytes + dataBytes) / blockSize;
+    part.numBlocks = bytes / blockSize;
     part.addr = addr;
     part.owner = place;
     const { slot } = place;
@@ -468,4 +534,21 @@ export class Journal {
     const { lostFlushes, slots } = this.#array;
     return lostFlushes > this.#lostFlushesMadeGood && slots.some((slot) => slot.isInSync && slot.hasLostFlush);
   }
+}
+
+/** Whether the next places of the ring hold nothing, or only what a mark says is not valid any more. */
+function isOverwritable({ next, overTo, places }: Ring, count: number): boolean {
+  for (let i = 0; i < count; i++) if ((places[(next + i) % places.length]?.id ?? 0) > overTo) return false;
+  return true;
+}
+
+/** The id of the last of the free places that come next. */
+function lastFreeId({ next, places }: Ring): number {
+  let id = 0;
+  for (let i = 0; i < places.length; i++) {
+    const place = places[(next + i) % places.length];
+    if (place?.state !== PlaceState.Free) break;
+    id = Math.max(id, place.id);
+  }
+  return id;
 }

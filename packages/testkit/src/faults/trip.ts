@@ -285,7 +285,7 @@ export class Trip {
     if (type !== IoType.Write) return;
     if (isHeader(offsetBlocks * disk.blockSize)) this.#run.lostHeader = disk;
     const { lostEntries, memory } = this.#run;
-    lostEntries.lostWrite((offsetBlocks * disk.blockSize) / sectorBytes, memory.u8.subarray(addr, addr + sectorBytes));
+    lostEntries.lostWrite(disk, (offsetBlocks * disk.blockSize) / sectorBytes, memory.u8.subarray(addr, addr + sectorBytes));
   }
 
   #pullOut(disk: SimDisk): void {

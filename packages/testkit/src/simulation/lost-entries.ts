@@ -31,6 +31,8 @@ export class LostEntries {
   readonly #run: JournalingRun;
   /** Stripes whose entries are lost and would be needed after a crash, in blocks of the volume. */
   #lost: Range[] = [];
+  /** Disks without the mark in their journal that says which entries are not valid any more. */
+  readonly #unmarked = new Set<SimDisk>();
   /** Stripes that the crash may have torn; null while a process runs. */
   #torn: Range[] | null = null;
 
@@ -39,8 +41,8 @@ export class LostEntries {
   }
 
   /** The disk loses a write to these sectors; `bytes` is its beginning. */
-  lostWrite(firstSector: number, bytes: Uint8Array): void {
-    if (firstSector >= journalFrom && firstSector < journalEnd) this.#lose(bytes);
+  lostWrite(disk: SimDisk, firstSector: number, bytes: Uint8Array): void {
+    if (firstSector >= journalFrom && firstSector < journalEnd) this.#lose(disk, bytes);
   }
 
   /** These sectors of the disk are about to be overwritten. */
@@ -49,7 +51,7 @@ export class LostEntries {
       if (place >= firstSector + numSectors || firstSector >= place + placeSectors) continue;
       const bytes = new Uint8Array(sectorBytes);
       disk.media.read(bytes, 0, place * sectorBytes, sectorBytes);
-      this.#lose(bytes);
+      this.#lose(disk, bytes);
     }
   }
 
@@ -70,6 +72,7 @@ export class LostEntries {
       .map((stripe) => ({ start: stripe * arrayBlocks, end: (stripe + 1) * arrayBlocks }))
       .filter((range) => this.#mayTear(range, how === 'power'));
     for (const range of this.#lost) this.#forgive(range);
+    for (const disk of this.#unmarked) this.#forgiveAll(disk);
     // After a power failure all members agree on what is left, unlike when only the process ends.
     if (how === 'power') this.#lost = [];
   }
@@ -77,13 +80,19 @@ export class LostEntries {
   /** A new process has started. */
   booted(): void {
     this.#torn = null;
+    this.#unmarked.clear();
   }
 
   /** Records a lost entry, if `bytes` is the beginning of one. */
-  #lose(bytes: Uint8Array): void {
+  #lose(disk: SimDisk, bytes: Uint8Array): void {
     const array = this.#run.array();
     const entry = rangeOf(bytes);
     if (entry === null) return;
+    if (entry.start === entry.end) {
+      if (this.#torn === null) this.#unmarked.add(disk);
+      else this.#forgiveAll(disk);
+      return;
+    }
     if (this.#torn !== null) {
       this.#forgive(entry);
       return;
@@ -95,6 +104,17 @@ export class LostEntries {
     if (!this.#isPending(stripe) && !this.#mayTear(stripe, true)) return;
     this.#run.world.trace(`== the journal has no entry any more for blocks ${entry.start} to ${entry.end - 1}`);
     this.#lost.push(stripe);
+  }
+
+  /** A start may write any entry of the disk again. */
+  #forgiveAll(disk: SimDisk): void {
+    this.#run.coverage.mark('a journal without its mark');
+    for (let place = journalFrom; place < journalEnd; place += placeSectors) {
+      const bytes = new Uint8Array(sectorBytes);
+      disk.media.read(bytes, 0, place * sectorBytes, sectorBytes);
+      const entry = rangeOf(bytes);
+      if (entry !== null && entry.start < entry.end) this.#run.leniency.forgive(entry.start, entry.end);
+    }
   }
 
   #forgive(lost: Range): void {
@@ -126,10 +146,11 @@ export class LostEntries {
   }
 }
 
-/** Volume blocks of the entry that begins with these bytes; null if it is not an entry. */
+/** Volume blocks of the entry that begins with these bytes, none for a mark; null if it is neither. */
 function rangeOf(bytes: Uint8Array): Range | null {
   if (Buffer.from(bytes.buffer, bytes.byteOffset, 4).toString('latin1') !== 'RKJL') return null;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const start = Number(view.getBigUint64(56, true));
-  return { start, end: start + Number(view.getBigUint64(64, true)) };
+  const numBlocks = Number(view.getBigUint64(64, true));
+  return numBlocks === 0 ? { start: 0, end: 0 } : { start, end: start + numBlocks };
 }

@@ -13,6 +13,9 @@ function isIdentity(name: string): boolean {
 
 type Item = PlanItem & { kind: 'metadataLie' };
 
+/** Pages that a member lacks make it stale unless a header says that it had them. */
+const pages = 'write-intent bitmap';
+
 /** The parts of a run that are needed here. */
 export interface MetadataLyingRun {
   readonly world: World;
@@ -75,7 +78,7 @@ export class MetadataLies {
     const onto = item.how === 'lost' ? null : this.#ontoOf(disk, item);
     disk.onAnyLie = (first, count, isOverwritten, bytes) => {
       if (isOverwritten) run.lostEntries.spoilt(disk, first, count);
-      else run.lostEntries.lostWrite(first, bytes);
+      else run.lostEntries.lostWrite(disk, first, bytes);
       this.#lied(disk, first, count, isOverwritten ? 'misdirected' : 'lost');
     };
     const isOnce = item.where === 'data';
@@ -84,10 +87,12 @@ export class MetadataLies {
 
   /**
    * Whether a member may not be recognized, or not as current, by its remaining metadata: its first superblock was overwritten,
-   * or several of superblock, second superblock and headers are corrupted. It then counts as lost, even in a crash.
+   * or several of superblock, second superblock and headers are corrupted, or one of them and pages of the write-intent bitmap. It
+   * then counts as lost, even in a crash.
    */
   get mayCostMember(): boolean {
-    return [...this.#identity.values()].some((lies) => lies.size > 1 || lies.has('overwritten'));
+    const isIn = (lie: string): boolean => !lie.startsWith(pages);
+    return [...this.#identity.values()].some((lies) => (lies.size > 1 && [...lies].some(isIn)) || lies.has('overwritten'));
   }
 
   /** Flips the bits that are planned for a crash; called while no process uses the disks. */
@@ -135,7 +140,8 @@ export class MetadataLies {
     const identity = this.#identity.get(disk) ?? new Set();
     this.#identity.set(disk, identity);
     for (const [name, [fromKib, endKib]] of Object.entries(metadataAreas)) {
-      if (!isIdentity(name) || firstSector >= 2 * endKib || firstSector + numSectors <= 2 * fromKib) continue;
+      if (!(isIdentity(name) || name === pages) || firstSector >= 2 * endKib || firstSector + numSectors <= 2 * fromKib)
+        continue;
       identity.add(how === 'misdirected' && name === 'superblock' ? 'overwritten' : `${name} ${how}`);
     }
     const { from } = this.#areaOf(disk, 'data') ?? { from: run.reservedBytes / sectorBytes };
