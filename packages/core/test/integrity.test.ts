@@ -405,6 +405,27 @@ it('proves what a member has read that is failed before its page of checksums is
   await stop(rig, volume);
 });
 
+it('flushes what it has repaired, since nothing else would', async () => {
+  const built = await build('raid1', 2, { integrity: true });
+  await built.volume.write(0, blocks(512, 5));
+  await stop(built.rig, built.volume);
+  // Its regions are clean.
+  const { rig, disks, volume } = await startFrom(built.disks.map(({ bytes }) => bytes));
+  const [disk] = disks as [RamDisk];
+  rot(disk, dataAt + 4);
+  const seen: string[] = [];
+  disk.fault = ({ offsetBlocks, type }) => {
+    if (type === IoType.Flush) seen.push('flush');
+    if (type === IoType.Write && offsetBlocks >= dataAt) seen.push('write');
+    return Status.Ok;
+  };
+  for (let round = 0; round < 4; round++) expect(new Set(await volume.read(0, together))).toEqual(new Set([5]));
+  await until(() => arrayOf(rig, 'a').slots[0]!.errors.repaired > 0 && !arrayOf(rig, 'a').isRepairing, 'repaired');
+  expect(seen).toContain('write');
+  expect(seen.at(-1)).toBe('flush');
+  await stop(rig, volume);
+});
+
 it('finds writes that were lost, or went to another place', async () => {
   const { rig, disks, volume } = await build('raid5f', 3, { integrity: true });
   await volume.write(0, blocks(128, 1));

@@ -3,7 +3,7 @@ import type { IoHost } from './host.js';
 import { reconstructInto } from './reconstruct.js';
 import { quiesced } from './quiesce.js';
 import { RegionState } from '../bitmap/region-state.js';
-import { writeSums } from '../members/member-io.js';
+import { flushMember, writeSums } from '../members/member-io.js';
 import { withOwnBuffer } from '../members/own-buffer.js';
 import { isUnreadable } from '../members/rewrite.js';
 import type { Slot } from '../members/slot.js';
@@ -30,6 +30,8 @@ interface RepairRequest {
 export class ReadRepair {
   readonly #array: IoHost;
   readonly #queue: RepairRequest[] = [];
+  /** Slots whose members may have repaired blocks in their caches only. */
+  readonly #unflushed = new Set<Slot>();
   #work: Promise<void> | null = null;
   /** Repairs were requested that are not queued and have not begun. */
   #hasDropped = false;
@@ -110,9 +112,31 @@ export class ReadRepair {
   async #run(): Promise<void> {
     for (;;) {
       for (let wish = this.#queue.shift(); wish !== undefined; wish = this.#queue.shift()) await this.#healOrList(wish);
-      if (!this.#hasDropped || this.#isHeld) return;
-      this.#hasDropped = false;
-      await this.#healAllDamage();
+      if (this.#hasDropped && !this.#isHeld) {
+        this.#hasDropped = false;
+        await this.#healAllDamage();
+      } else if (this.#unflushed.size > 0) {
+        await this.#flushRepaired();
+      } else {
+        return;
+      }
+    }
+  }
+
+  /**
+   * Blocks of clean regions are flushed by nobody else, and after a power failure they would be damaged again, perhaps when the
+   * other members have left.
+   */
+  async #flushRepaired(): Promise<void> {
+    const repaired = [...this.#unflushed];
+    this.#unflushed.clear();
+    for (const slot of repaired) {
+      if (hasLeft(slot)) continue;
+      try {
+        await flushMember(this.#array, slot, 'a flush of repaired blocks failed');
+      } catch (error) {
+        this.#array.log.warn({ ...this.#array.logFields(slot), err: error }, 'repaired blocks could not be flushed');
+      }
     }
   }
 
@@ -196,6 +220,7 @@ export class ReadRepair {
       // Blocks that were unmapped meanwhile differ from what redundancy has.
       if (array.bitmap?.has(RegionState.Unwritten, offsetBlocks, numBlocks) === true) return;
       await rewriteUnreadable(array, slot, offsetBlocks, numBlocks);
+      this.#unflushed.add(slot);
     } finally {
       bdev.unquiesce(range);
     }
