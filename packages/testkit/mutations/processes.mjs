@@ -1,6 +1,15 @@
 /** Rebuild, resync, check, repair, replacement, growth, and how an array is put together. */
 export const processes = [
   {
+    id: 'resync-reuses-a-buffer-that-a-device-has',
+    file: 'core/src/sync/resync.ts',
+    line: 'if (!BdevError.is(error) || error.errno !== Status.TimedOut) return;',
+    becomes: 'if (error !== null) return;',
+    loses: 'a member that has not taken a write of the resync in time writes the parity of another member when it does',
+    levels: ['raid6'],
+    scenario: 'redundancy is in doubt',
+  },
+  {
     id: 'member-in-doubt-is-failed',
     file: 'core/src/array/array.ts',
     line: 'if (isInDoubt && this.slotAt(slotIndex).isInSync) return false;',

@@ -209,20 +209,22 @@ export class ResyncTask implements ProcessStep {
     const unproven = this.#workedOutIn(piece);
     if (unproven.length > 0) return this.#prove(unproven, piece);
     const derived = this.#derivedIn(piece);
-    const wanted = this.#pool.get();
-    const found = this.#pool.get();
-    let notes: Work['notes'] = [];
+    const work: Work = { wanted: this.#pool.get(), found: this.#pool.get(), notes: [], mustWrite: false };
+    let { notes } = work;
     try {
-      if (wanted < 0 || found < 0) throw new Error('a process ran out of buffers');
+      if (work.wanted < 0 || work.found < 0) throw new Error('a process ran out of buffers');
       const mayLocate = this.#mayLocate(derived, piece);
       const { membership } = this.#array;
-      let outcome = await this.#syncPlaces(derived, piece, { wanted, found, notes, mustWrite: this.#mustWrite && !mayLocate });
+      work.mustWrite = this.#mustWrite && !mayLocate;
+      let outcome = await this.#syncPlaces(derived, piece, work);
       if (mayLocate && outcome === Outcome.Compared && notes.length > 0) {
-        const located = await this.#locate(notes, { wanted, found }, membership);
+        const located = await this.#locate(notes, work, membership);
         if (!Array.isArray(located)) return located;
         const left: Work['notes'] = [];
+        work.notes = left;
+        work.mustWrite = true;
         // For the other differences parity is taken to be wrong. Located blocks have been repaired when it is written.
-        if (this.#mustWrite) outcome = await this.#syncPlaces(derived, piece, { wanted, found, notes: left, mustWrite: true });
+        if (this.#mustWrite) outcome = await this.#syncPlaces(derived, piece, work);
         else left.push(...without(notes, located));
         const { alone, together } = apart(this.#array, left);
         for (const [slot, from, blocks] of [...located, ...alone]) this.#note(slot, from, blocks, true);
@@ -236,9 +238,17 @@ export class ResyncTask implements ProcessStep {
         for (const [slot, from, blocks] of notes) this.#note(slot, from, blocks);
       return outcome === Outcome.Settled ? Outcome.Compared : outcome;
     } finally {
-      if (wanted >= 0) this.#pool.put(wanted);
-      if (found >= 0) this.#pool.put(found);
+      if (work.wanted >= 0) this.#pool.put(work.wanted);
+      if (work.found >= 0) this.#pool.put(work.found);
     }
+  }
+
+  /** A device that has not taken a write in time may still read the buffer, so what is compared next gets another one. */
+  #renewAfter(error: unknown, work: Work): void {
+    if (!BdevError.is(error) || error.errno !== Status.TimedOut) return;
+    this.#pool.put(work.wanted);
+    work.wanted = this.#pool.get();
+    if (work.wanted < 0) throw new Error('a process ran out of buffers');
   }
 
   async #syncPlaces(derived: readonly Place[], piece: Piece, work: Work): Promise<Outcome> {
@@ -267,19 +277,15 @@ export class ResyncTask implements ProcessStep {
    * Returns the blocks of data that all parities show to be wrong; a repair has rewritten them. Returns an outcome if the
    * comparison must be repeated.
    */
-  async #locate(
-    notes: Work['notes'],
-    buffers: Pick<Work, 'wanted' | 'found'>,
-    membership: number,
-  ): Promise<Work['notes'] | Outcome> {
+  async #locate(notes: Work['notes'], work: Work, membership: number): Promise<Work['notes'] | Outcome> {
     const array = this.#array;
     try {
-      const located = await locateWrong(array, notes, buffers);
+      const located = await locateWrong(array, notes, work);
       for (const [slot, at, count] of located) {
-        await reconstructInto(array, slot.index, at, count, buffers.wanted);
+        await reconstructInto(array, slot.index, at, count, work.wanted);
         // Data reconstructed from all members is invalid if one of them has left since.
         if (array.membership !== membership) return Outcome.Failed;
-        if (this.#mustWrite) await this.#rewriteLocated(slot, at, count, buffers.wanted);
+        if (this.#mustWrite) await this.#rewriteLocated(slot, at, count, work);
         else if (this.#process.mismatches.length < mostListed)
           array.log.warn(
             { ...array.logFields(slot), block: at, blocks: count },
@@ -295,11 +301,12 @@ export class ResyncTask implements ProcessStep {
     }
   }
 
-  async #rewriteLocated(slot: Slot, at: number, count: number, addr: number): Promise<void> {
+  async #rewriteLocated(slot: Slot, at: number, count: number, work: Work): Promise<void> {
     this.#report(slot, at, count);
     try {
-      await memberIo(this.#array, slot, IoType.Write, at, count, addr);
+      await memberIo(this.#array, slot, IoType.Write, at, count, work.wanted);
     } catch (error) {
+      this.#renewAfter(error, work);
       this.#onNotWritten(slot, at, count, error, 'it could not be made consistent');
     }
   }
@@ -351,13 +358,9 @@ export class ResyncTask implements ProcessStep {
     return others;
   }
 
-  async #syncPlace(
-    place: Place,
-    derived: readonly Place[],
-    piece: Piece,
-    { wanted, found, notes, mustWrite }: Work,
-  ): Promise<Outcome> {
+  async #syncPlace(place: Place, derived: readonly Place[], piece: Piece, work: Work): Promise<Outcome> {
     const array = this.#array;
+    const { wanted, found, notes, mustWrite } = work;
     const { at, slot } = place;
     const { count } = piece;
     const excluded = this.#excludedFor(slot, derived, piece);
@@ -395,6 +398,7 @@ export class ResyncTask implements ProcessStep {
     try {
       await this.#write(slot, at, count, wanted, notes.slice(known));
     } catch (error) {
+      this.#renewAfter(error, work);
       this.#onNotWritten(slot, at, count, error, 'it could not be made consistent', piece.sets.length === 0);
     }
     return Outcome.Compared;
