@@ -198,6 +198,33 @@ describe('the journal', () => {
     });
   });
 
+  it('overwrites no entry of a write that has not ended, also where the last mark is all that is free', async () => {
+    const setup = await degraded(3, 1);
+    const { disks, model, volume } = setup;
+    const write = async (block: number, tag: number): Promise<void> => {
+      model.submitted(block, 1, tag);
+      await volume.write(block, taggedBlocks(block, 1, tag, blockSize));
+      model.batchDone([{ offset: block, count: 1, tag, mayKeep: false }]);
+    };
+    for (let entry = 0; entry < 16; entry++) await write(strip + entry, 2);
+    // The next one has the place behind the mark, and does not end.
+    for (const disk of disks.values()) {
+      disk.fault = ({ offsetBlocks, type }) => (type === IoType.Write && offsetBlocks === 2048 + 20 ? null : Status.Ok);
+    }
+    const stuck = write(strip + 20, 3);
+    for (let entry = 0; entry < 14; entry++) await write(strip + entry, 3);
+    const last = write(strip + 30, 3);
+    await turns();
+    await restart(setup);
+    for (const disk of disks.values()) {
+      disk.fault = () => Status.Ok;
+      for (const io of disk.held.splice(0)) disk.finish(io, Status.Ok);
+    }
+    await Promise.all([stuck, last]);
+    for (let entry = 0; entry < 40; entry++) await write(strip + (entry % 32), 4);
+    await restart(setup);
+  });
+
   it('leaves out what cannot be written again: EIO there, never a guess', async () => {
     const setup = await degraded(3, 1);
     hold(setup, (index) => index === 0);

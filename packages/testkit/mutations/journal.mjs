@@ -20,6 +20,14 @@ export const journal = [
     suites: places,
   },
   {
+    id: 'mark-over-an-entry-in-use',
+    file: 'core/src/journal/journal.ts',
+    line: 'const first = isMarked ? ring.next : placeOfMark(ring);',
+    becomes: 'const first = ring.next;',
+    loses: 'a mark is written over the entry of a write that has not ended, or a journal that is full takes no more writes',
+    suites: places,
+  },
+  {
     id: 'mark-ends-too-little',
     file: 'core/src/journal/journal.ts',
     line: 'id = Math.max(id, place.id);',

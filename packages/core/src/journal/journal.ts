@@ -351,14 +351,16 @@ export class Journal {
         this.#array.registry.runtime.soon(() => this.#tell(known, Status.Ok));
         continue;
       }
+      if (ring.isMarking || this.#pool === null) return;
       // A write gets all of its places at once. Writes that hold some places and wait for more would block one another.
       const { journalRanges } = io;
-      if (!this.#areFree(ring, journalRanges.length)) {
+      const isMarked = isOverwritable(ring, journalRanges.length);
+      const first = isMarked ? ring.next : placeOfMark(ring);
+      const count = journalRanges.length + (isMarked ? 0 : 1);
+      if (!areFree(ring, first, count)) {
         if (!this.#isFlushing) void this.#reclaim();
         return;
       }
-      if (ring.isMarking || this.#pool === null) return;
-      const isMarked = isOverwritable(ring, journalRanges.length);
       if (!this.#pool.hasFree(isMarked ? journalRanges.length : 1)) return;
       if (!isMarked) {
         this.#mark(ring, this.#pool.get());
@@ -370,13 +372,6 @@ export class Journal {
       for (let index = 0; index < journalRanges.length; index++)
         this.#write(io, index, this.#nextPlace(ring), this.#pool.get());
     }
-  }
-
-  #areFree(ring: Ring, count: number): boolean {
-    for (let i = 0; i < count; i++) {
-      if (ring.places[(ring.next + i) % ring.places.length]?.state !== PlaceState.Free) return false;
-    }
-    return true;
   }
 
   #nextPlace(ring: Ring): JournalSlot {
@@ -432,8 +427,7 @@ export class Journal {
   #mark(ring: Ring, addr: number): void {
     const { blockSize, memory } = this.#array;
     const { headerBytes } = this.#store;
-    // The last mark stays until there is another one.
-    if (ring.places[ring.next]?.overTo === ring.overTo && ring.overTo > 0) this.#nextPlace(ring);
+    ring.next = placeOfMark(ring);
     const overTo = lastFreeId(ring);
     const place = this.#nextPlace(ring);
     const mark = { epoch: this.#plan.epoch, id: ++this.#lastId, overTo };
@@ -534,6 +528,16 @@ export class Journal {
     const { lostFlushes, slots } = this.#array;
     return lostFlushes > this.#lostFlushesMadeGood && slots.some((slot) => slot.isInSync && slot.hasLostFlush);
   }
+}
+
+function areFree({ places }: Ring, first: number, count: number): boolean {
+  for (let i = 0; i < count; i++) if (places[(first + i) % places.length]?.state !== PlaceState.Free) return false;
+  return true;
+}
+
+/** Where the next mark goes: to the next place, but for that of the last mark, which stays until there is another one. */
+function placeOfMark({ next, overTo, places }: Ring): number {
+  return overTo > 0 && places[next]?.overTo === overTo ? (next + 1) % places.length : next;
 }
 
 /** Whether the next places of the ring hold nothing, or only what a mark says is not valid any more. */
