@@ -297,6 +297,8 @@ export class Journal {
 
   /** The array is being stopped, and no write is in flight. */
   async stop(): Promise<void> {
+    // A mark may still be written for a write that did not wait for it.
+    for (const slot of this.#array.slots) await slot.whenDrained();
     if (this.isInForce) await this.doubt.save().catch(() => undefined);
   }
 
