@@ -50,7 +50,7 @@ export async function foreignRun(run: SimRun, { before, how, mode, writes }: Pla
 /** To be called before the process ends, after which another program is to run the array. */
 export function beforeForeign(run: SimRun, ending: Ending['how']): BeforeForeign {
   return {
-    torn: ending === 'stop' ? [] : run.leniency.forgiveJournaled(),
+    torn: run.leniency.forgiveJournaled(ending === 'stop'),
     numBlocks: run.array()?.bdev?.numBlocks ?? 0,
   };
 }

@@ -105,9 +105,10 @@ export class Leniency {
 
   /**
    * An array that lacks a member crashes, and another program will run it that does not know the journal: where that program
-   * leaves other data than an entry has, it cannot be told which is right. Returns these stripes as blocks of the volume.
+   * leaves other data than an entry has, it cannot be told which is right. Returns these stripes as blocks of the volume. After a
+   * stop that holds if it cuts a resync short, because regions stay dirty then.
    */
-  forgiveJournaled(): Range[] {
+  forgiveJournaled(isStop = false): Range[] {
     const array = this.#run.array();
     if (array?.currentGeometry?.stripe === undefined || array.bitmap === null) return [];
     if (array.module.redundancy !== 'parity') return [];
@@ -121,6 +122,7 @@ export class Leniency {
     for (const stripe of stripes) {
       const region = Math.floor((stripe * memberBlocks) / regionBlocks);
       if (states[region] !== RegionState.Dirty) continue;
+      if (isStop && array.process?.type !== 'resync') continue;
       journaled.push({ start: stripe * arrayBlocks, end: (stripe + 1) * arrayBlocks });
       this.#add(stripe * arrayBlocks, (stripe + 1) * arrayBlocks);
     }
