@@ -1,6 +1,16 @@
 /** What a flush has failed to keep: it reads as if it were there, and is not after the next power cut. */
 export const failedFlushes = [
   {
+    id: 'lost-flush-beside-a-journal-for-others',
+    file: 'core/src/array/array.ts',
+    line: 'if (journal?.coversAbsent !== true) this.consistency.doubtUnstable();',
+    becomes: 'if (journal?.isInForce !== true) this.consistency.doubtUnstable();',
+    loses:
+      'a raid6 whose journal stands for one member loses another, and a third one drops what it was to flush: the blocks of the second are invented',
+    levels: ['raid6'],
+    scenario: 'rebuild under load',
+  },
+  {
     id: 'failed-write-is-a-lost-flush',
     file: 'core/src/errors.ts',
     line: 'return type === IoType.Flush || (flags & IoFlag.ForceUnitAccess) !== 0;',

@@ -770,7 +770,8 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
     // Each copy is independent. With parity, an absent member's data would be reconstructed from what was lost.
     if (this.module.redundancy === 'parity' && this.numInSync < this.numSlots) {
       if (journal?.isInForce === true) journal.onLostFlush();
-      else this.consistency.doubtUnstable();
+      // A member that has just left has no entries.
+      if (journal?.coversAbsent !== true) this.consistency.doubtUnstable();
     }
     if (this.state === 'online') this.#host.onInconsistent(this);
   }

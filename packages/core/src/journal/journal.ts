@@ -216,6 +216,11 @@ export class Journal {
     return this.#plan.epoch !== 0;
   }
 
+  /** Every write that the level works on has an entry for each member that is absent now. */
+  get coversAbsent(): boolean {
+    return this.#isFor(this.#absentSlots());
+  }
+
   /** Slots whose data is journaled; none while all members are recorded as current. */
   get slots(): readonly number[] {
     return this.#plan.slots;
