@@ -1,5 +1,5 @@
 import { IoType, Status } from '@raidkit/bdev';
-import type { BlockClient } from '@raidkit/bdev';
+import type { BdevIo, BlockClient } from '@raidkit/bdev';
 import { RegionState } from '@raidkit/core';
 import { spdkSuperblockStore } from '@raidkit/superblock';
 import { describe, expect, it } from 'vitest';
@@ -223,6 +223,93 @@ describe('the journal', () => {
     await Promise.all([stuck, last]);
     for (let entry = 0; entry < 40; entry++) await write(strip + (entry % 32), 4);
     await restart(setup);
+  });
+
+  it('ends no entry that is still needed by the mark that follows one that was refused', async () => {
+    const setup = await degraded(3, 1);
+    const { disks, model, volume } = setup;
+    const write = async (block: number, tag: number): Promise<void> => {
+      model.submitted(block, 1, tag);
+      await volume.write(block, taggedBlocks(block, 1, tag, blockSize));
+      model.batchDone([{ offset: block, count: 1, tag, mayKeep: false }]);
+    };
+    // A mark in place 0, and entries in all others, the last of which is needed: only one of two members has its write.
+    for (let entry = 0; entry < 30; entry++) await write(strip + (entry % 16), 2);
+    const isStuck = ({ offsetBlocks, type }: BdevIo): boolean => type === IoType.Write && offsetBlocks === 2048 + 20;
+    for (const [index, disk] of disks) disk.fault = (io) => (isStuck(io) && index === 2 ? null : Status.Ok);
+    void write(20, 3);
+    await turns();
+    let refused = 0;
+    const disk = disks.get(0)!;
+    disk.fault = ({ type, offsetBlocks }) => {
+      if (type !== IoType.Write || offsetBlocks !== 1024 + 64 || refused++ > 0) return Status.Ok;
+      return Status.NoSpace;
+    };
+    model.submitted(strip + 24, 1, 3);
+    await expect(volume.write(strip + 24, taggedBlocks(strip + 24, 1, 3, blockSize))).rejects.toThrow(/ENOSPC/);
+    await write(strip + 25, 3);
+    expect(refused).toBe(2);
+    await restart(setup);
+  });
+
+  it('begins anew only when no mark is on its way, which could come over a new entry', async () => {
+    const setup = await degraded(3, 1);
+    const { disks, model, rig, volume } = setup;
+    const write = async (block: number, tag: number): Promise<void> => {
+      model.submitted(block, 1, tag);
+      await volume.write(block, taggedBlocks(block, 1, tag, blockSize));
+      model.batchDone([{ offset: block, count: 1, tag, mayKeep: false }]);
+    };
+    for (let entry = 0; entry < 16; entry++) await write(strip + entry, 2);
+    // Those of the other ring take so many places that all are free then.
+    for (let entry = 0; entry < 17; entry++) await volume.write(7 * strip + entry, blocks(1, 2));
+    const { disk: target } = await plugIn(rig.registry, { name: 'm9', uuid: memberUuid(9), bytes: new Uint8Array(2 * MiB) });
+    const isFilled = (): boolean => target.log.some((entry) => entry.startsWith('write 2048+'));
+    target.fault = ({ type }) => (type === IoType.Flush && isFilled() ? null : Status.Ok);
+    await rig.arrays.addBaseBdev('a', 'm9');
+    await until(() => target.held.length > 0, 'all is copied, and the target is being flushed');
+    // A write waits for a mark when the member is recorded as current, and goes on without.
+    const disk = disks.get(0)!;
+    disk.fault = ({ type, offsetBlocks }) => (type === IoType.Write && offsetBlocks === 1024 ? null : Status.Ok);
+    const waiting = write(strip + 20, 3);
+    const release = (of: RamDisk): void => {
+      of.fault = () => Status.Ok;
+      for (const io of of.held.splice(0)) of.finish(io, Status.Ok);
+    };
+    await until(() => disk.held.length > 0, 'a mark is being written');
+    release(target);
+    await waiting;
+    const removed = rig.arrays.removeBaseBdev('m9');
+    await turns();
+    disks.get(2)!.fault = ({ offsetBlocks, type }) => (type === IoType.Write && offsetBlocks === 2048 + 24 ? null : Status.Ok);
+    const marks = disk.held.splice(0);
+    disk.fault = () => Status.Ok;
+    void write(24, 3);
+    await turns();
+    for (const io of marks) disk.finish(io, Status.Ok);
+    await removed;
+    await until(() => disks.get(2)!.held.length > 0, 'one of two members has the write');
+    await turns();
+    await restart(setup);
+  });
+
+  it('answers what waits for a mark when no member is left to write one to', async () => {
+    const { disks, rig, volume } = await degraded(3, 1);
+    for (let entry = 0; entry < 16; entry++) await volume.write(strip + entry, blocks(1, 2));
+    const disk = disks.get(0)!;
+    disk.fault = ({ type, offsetBlocks }) => (type === IoType.Write && offsetBlocks === 1024 ? null : Status.Ok);
+    const waiting = volume.write(strip + 20, blocks(1, 3));
+    let isAnswered = false;
+    waiting.catch(() => (isAnswered = true));
+    await until(() => disk.held.length > 0, 'a mark is being written');
+    const gone = ['m0', 'm2'].map((name) => rig.registry.unregister(rig.registry.get(name)!));
+    await turns();
+    disk.fault = () => Status.Ok;
+    for (const io of disk.held.splice(0)) disk.finish(io, Status.IoError);
+    await turns();
+    expect(isAnswered).toBe(true);
+    volume.descriptor.close();
+    await Promise.all(gone);
   });
 
   it('leaves out what cannot be written again: EIO there, never a guess', async () => {

@@ -93,6 +93,7 @@ export class Journal {
   readonly #waiting: RaidIo[] = [];
   #isFlushing = false;
   #writesAtLevel = 0;
+  #marksInFlight = 0;
   #drainWaiters: (() => void)[] = [];
   /** Number of writes that the level has been given, and that number when the journal was last settled. */
   #writesBegun = 0;
@@ -141,7 +142,12 @@ export class Journal {
     io.isAtLevel = false;
     this.#markWritten(io);
     if (this.#waiting.length > 0) this.#pump();
-    if (--this.#writesAtLevel > 0) return;
+    this.#writesAtLevel--;
+    this.#tellIfDrained();
+  }
+
+  #tellIfDrained(): void {
+    if (this.#writesAtLevel > 0 || this.#marksInFlight > 0 || this.#drainWaiters.length === 0) return;
     const waiters = this.#drainWaiters;
     this.#drainWaiters = [];
     for (const waiter of waiters) waiter();
@@ -170,10 +176,12 @@ export class Journal {
     slot.partEnded();
     place.io = null;
     if (place.overTo > 0) {
+      this.#marksInFlight--;
       const ring = this.#rings.find(({ places }) => places[place.index] === place);
       // A journal that has ended has no ring any more.
       if (ring !== undefined) this.#onMarkDone(ring, place, status);
       this.#pump();
+      this.#tellIfDrained();
       return;
     }
     if (status !== Status.Ok) {
@@ -202,9 +210,13 @@ export class Journal {
     return this.#settledAt !== this.#writesBegun || !this.doubt.isCurrent;
   }
 
-  /** Resolves when the level has no writes, what they wrote is on stable media, and the inconsistent ranges are recorded. */
+  /**
+   * Resolves when the level has no writes, what they wrote is on stable media, and the inconsistent ranges are recorded. A mark
+   * may be in flight without a write that waits for it. If it reached the member later, it would overwrite a new journal's entry.
+   */
   async settle(): Promise<void> {
-    while (this.#writesAtLevel > 0) await new Promise<void>((resolve) => this.#drainWaiters.push(resolve));
+    while (this.#writesAtLevel > 0 || this.#marksInFlight > 0)
+      await new Promise<void>((resolve) => this.#drainWaiters.push(resolve));
     const begun = this.#writesBegun;
     if (!(await this.#flushMembers())) return;
     this.#settledAt = begun;
@@ -394,8 +406,7 @@ export class Journal {
     // The member of the stripe's ring may have left. Any other ring serves as well, since entries are ordered by their ids.
     for (let step = 0; step < length; step++) {
       const ring = this.#rings[(stripe + step) % length];
-      const slot = ring?.places[0]?.slot;
-      if (slot?.isRemoving === false && slot.descriptor !== null) return ring;
+      if (ring !== undefined && hasMember(ring)) return ring;
     }
     return this.#rings[stripe % length];
   }
@@ -440,6 +451,7 @@ export class Journal {
     const mark = { epoch: this.#plan.epoch, id: ++this.#lastId, overTo };
     this.#store.sealMark(memory.u8.subarray(addr, addr + headerBytes), this.#array, place.index, blockSize, mark);
     ring.isMarking = true;
+    this.#marksInFlight++;
     place.state = PlaceState.Busy;
     place.id = mark.id;
     place.overTo = overTo;
@@ -454,11 +466,14 @@ export class Journal {
       place.state = PlaceState.Written;
       return;
     }
-    // Another place must not be overwritten before there is a mark.
+    // The id of this mark is greater than those of entries that are still needed, and the next mark must not end those.
+    place.id = place.overTo;
     place.state = PlaceState.Free;
+    // Another place must not be overwritten before there is a mark.
     ring.next = place.index;
-    if (this.#array.failMember(place.slot.index, 'its journal could not be written')) return;
-    this.#array.noteLostFlush(place.slot, status);
+    if (!this.#array.failMember(place.slot.index, 'its journal could not be written'))
+      this.#array.noteLostFlush(place.slot, status);
+    else if (this.#rings.some(hasMember)) return;
     for (const io of this.#waiting.splice(0)) this.#tell(io, status);
   }
 
@@ -535,6 +550,12 @@ export class Journal {
     const { lostFlushes, slots } = this.#array;
     return lostFlushes > this.#lostFlushesMadeGood && slots.some((slot) => slot.isInSync && slot.hasLostFlush);
   }
+}
+
+/** Whether the ring's member is there and takes writes. */
+function hasMember({ places }: Ring): boolean {
+  const slot = places[0]?.slot;
+  return slot?.isRemoving === false && slot.descriptor !== null;
 }
 
 function areFree({ places }: Ring, first: number, count: number): boolean {
