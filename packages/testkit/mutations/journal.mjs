@@ -21,7 +21,7 @@ export const journal = [
   },
   {
     id: 'mark-ends-too-little',
-    file: 'core/src/journal/journal.ts',
+    file: 'core/src/journal/ring.ts',
     line: 'id = Math.max(id, place.id);',
     becomes: 'id ||= place.id;',
     loses: 'a mark ends the first entry only, and a later one whose successor was overwritten is written again',
@@ -37,7 +37,7 @@ export const journal = [
   },
   {
     id: 'mark-ends-too-much',
-    file: 'core/src/journal/journal.ts',
+    file: 'core/src/journal/ring.ts',
     line: 'if (place?.state !== PlaceState.Free) break;',
     becomes: 'if (place === undefined) break;',
     loses: 'entries of writes that are not flushed yet count for nothing: a crash loses blocks of absent members',
@@ -203,7 +203,7 @@ export const journal = [
   },
   {
     id: 'written-places-count-as-free',
-    file: 'core/src/journal/journal.ts',
+    file: 'core/src/journal/ring.ts',
     line: '?.state !== PlaceState.Free) return false;',
     becomes: '?.state === PlaceState.Busy) return false;',
     loses: 'an entry is overwritten while its write is still in caches',

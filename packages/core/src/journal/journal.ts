@@ -1,69 +1,23 @@
 import { IoFlag, IoType, Status } from '@raidkit/bdev';
-import type { BdevIo, IoOwner } from '@raidkit/bdev';
+import type { BdevIo } from '@raidkit/bdev';
 import type { JournalHost } from './host.js';
 import { DoubtRecord } from './doubt-record.js';
 import { RaidError, statusOf } from '../errors.js';
 import { flushMember } from '../members/member-io.js';
-import type { JournalEntryHandle, RaidIo } from '../level/raid-io.js';
+import type { RaidIo } from '../level/raid-io.js';
 import { ReplenishedPool } from '../level/replenished-pool.js';
 import type { JournalRange } from '../level/requests.js';
 import { noJournal } from '../metadata/host.js';
 import type { JournalPlan } from '../metadata/host.js';
 import { isSamePlan } from '../metadata/journal-plan.js';
-import type { Slot } from '../members/slot.js';
+import { PlaceState, areFree, hasMember, isOverwritable, lastFreeId, newRing, placeOfMark, takePlace } from './ring.js';
+import type { JournalPlace, Ring } from './ring.js';
 import type { ExtensionStore, JournalStore } from '../format/store.js';
 
 /** Number of entries that can be written at a time. */
 const entriesInFlight = 16;
 /** Most members that may be absent. A write has an entry for each of them. */
 const mostAbsent = 8;
-
-const PlaceState = {
-  Free: 0,
-  /** The entry, or the blocks that it stands for, are being written. */
-  Busy: 1,
-  /** Those blocks are on the members, though perhaps only in their caches. */
-  Written: 2,
-} as const;
-type PlaceState = (typeof PlaceState)[keyof typeof PlaceState];
-
-/** One place in the ring of a member, and the I/O that writes it. */
-export class JournalSlot implements IoOwner, JournalEntryHandle {
-  state: PlaceState = PlaceState.Free;
-  /** What was last written here in this epoch, or was to be; 0 for nothing. */
-  id = 0;
-  /** This is a mark, of entries up to this id; 0 for an entry. */
-  overTo = 0;
-  io: RaidIo | null = null;
-  /** The blocks of every member's data area that the entry stands for. */
-  offset = 0;
-  numBlocks = 0;
-  readonly slot: Slot;
-  readonly index: number;
-  readonly #journal: Journal;
-
-  constructor(journal: Journal, slot: Slot, index: number) {
-    this.#journal = journal;
-    this.slot = slot;
-    this.index = index;
-  }
-
-  markWritten(): void {
-    if (this.state === PlaceState.Busy) this.state = PlaceState.Written;
-  }
-
-  onIoDone(part: BdevIo): void {
-    this.#journal.onEntryDone(this, part);
-  }
-}
-
-interface Ring {
-  places: JournalSlot[];
-  next: number;
-  /** A mark on stable media says that entries up to this id are not valid any more. */
-  overTo: number;
-  isMarking: boolean;
-}
 
 /**
  * Closes the write hole of an array that lacks members. Their data is reconstructed from the other members, and a crash in the
@@ -168,7 +122,7 @@ export class Journal {
     this.#pump();
   }
 
-  onEntryDone(place: JournalSlot, part: BdevIo): void {
+  onPlaceDone(place: JournalPlace, part: BdevIo): void {
     const { io, slot } = place;
     const { status, addr } = part;
     this.#array.registry.ios.put(part);
@@ -269,12 +223,7 @@ export class Journal {
     }
     this.#plan = plan;
     const keepers = plan.epoch === 0 ? [] : this.#array.slots.filter((other) => other.isInSync);
-    this.#rings = keepers.map((keeper) => ({
-      places: Array.from({ length: this.#store.places }, (_, index) => new JournalSlot(this, keeper, index)),
-      next: 0,
-      overTo: 0,
-      isMarking: false,
-    }));
+    this.#rings = keepers.map((keeper) => newRing(this, keeper, this.#store.places));
     this.onInconsistent();
     this.#pump();
   }
@@ -388,16 +337,8 @@ export class Journal {
       this.#waiting.shift();
       io.journalWrites = journalRanges.length;
       io.journalStatus = Status.Ok;
-      for (let index = 0; index < journalRanges.length; index++)
-        this.#write(io, index, this.#nextPlace(ring), this.#pool.get());
+      for (let index = 0; index < journalRanges.length; index++) this.#write(io, index, takePlace(ring), this.#pool.get());
     }
-  }
-
-  #nextPlace(ring: Ring): JournalSlot {
-    const place = ring.places[ring.next];
-    if (place === undefined) throw new Error('a journal has no slots');
-    ring.next = (ring.next + 1) % ring.places.length;
-    return place;
   }
 
   #ringOf(io: RaidIo): Ring | undefined {
@@ -412,7 +353,7 @@ export class Journal {
   }
 
   /** Writes the entry for one of the request's ranges. */
-  #write(io: RaidIo, index: number, place: JournalSlot, addr: number): void {
+  #write(io: RaidIo, index: number, place: JournalPlace, addr: number): void {
     const range = io.journalRanges[index];
     if (range === undefined) throw new RangeError(`a request has no range ${index} to journal`);
     const { offsetBlocks, numBlocks } = range;
@@ -447,7 +388,7 @@ export class Journal {
     const { headerBytes } = this.#store;
     ring.next = placeOfMark(ring);
     const overTo = lastFreeId(ring);
-    const place = this.#nextPlace(ring);
+    const place = takePlace(ring);
     const mark = { epoch: this.#plan.epoch, id: ++this.#lastId, overTo };
     this.#store.sealMark(memory.u8.subarray(addr, addr + headerBytes), this.#array, place.index, blockSize, mark);
     ring.isMarking = true;
@@ -459,7 +400,7 @@ export class Journal {
     this.#submit(place, addr, headerBytes);
   }
 
-  #onMarkDone(ring: Ring, place: JournalSlot, status: Status): void {
+  #onMarkDone(ring: Ring, place: JournalPlace, status: Status): void {
     ring.isMarking = false;
     if (status === Status.Ok) {
       ring.overTo = place.overTo;
@@ -478,7 +419,7 @@ export class Journal {
   }
 
   /** Writes the place from the buffer, to stable media. */
-  #submit(place: JournalSlot, addr: number, bytes: number): void {
+  #submit(place: JournalPlace, addr: number, bytes: number): void {
     const { blockSize, registry } = this.#array;
     const { placeBytes, startBytes } = this.#store;
     const part = registry.ios.get();
@@ -550,37 +491,4 @@ export class Journal {
     const { lostFlushes, slots } = this.#array;
     return lostFlushes > this.#lostFlushesMadeGood && slots.some((slot) => slot.isInSync && slot.hasLostFlush);
   }
-}
-
-/** Whether the ring's member is there and takes writes. */
-function hasMember({ places }: Ring): boolean {
-  const slot = places[0]?.slot;
-  return slot?.isRemoving === false && slot.descriptor !== null;
-}
-
-function areFree({ places }: Ring, first: number, count: number): boolean {
-  for (let i = 0; i < count; i++) if (places[(first + i) % places.length]?.state !== PlaceState.Free) return false;
-  return true;
-}
-
-/** Where the next mark goes: to the next place, but for that of the last mark, which stays until there is another one. */
-function placeOfMark({ next, overTo, places }: Ring): number {
-  return overTo > 0 && places[next]?.overTo === overTo ? (next + 1) % places.length : next;
-}
-
-/** Whether the next places of the ring hold nothing, or only what a mark says is not valid any more. */
-function isOverwritable({ next, overTo, places }: Ring, count: number): boolean {
-  for (let i = 0; i < count; i++) if ((places[(next + i) % places.length]?.id ?? 0) > overTo) return false;
-  return true;
-}
-
-/** The id of the last of the free places that come next. */
-function lastFreeId({ next, places }: Ring): number {
-  let id = 0;
-  for (let i = 0; i < places.length; i++) {
-    const place = places[(next + i) % places.length];
-    if (place?.state !== PlaceState.Free) break;
-    id = Math.max(id, place.id);
-  }
-  return id;
 }
