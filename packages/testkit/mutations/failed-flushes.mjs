@@ -7,8 +7,7 @@ export const failedFlushes = [
     becomes: 'if (journal?.isInForce !== true) this.consistency.doubtUnstable();',
     loses:
       'a raid6 whose journal stands for one member loses another, and a third one drops what it was to flush: the blocks of the second are invented',
-    levels: ['raid6'],
-    scenario: 'rebuild under load',
+    suites: ['packages/testkit/test/known-faults.test.ts'],
   },
   {
     id: 'failed-write-is-a-lost-flush',

@@ -6,8 +6,7 @@ export const processes = [
     line: 'if (!BdevError.is(error) || error.errno !== Status.TimedOut) return;',
     becomes: 'if (error !== null) return;',
     loses: 'a member that has not taken a write of the resync in time writes the parity of another member when it does',
-    levels: ['raid6'],
-    scenario: 'redundancy is in doubt',
+    suites: ['packages/testkit/test/known-faults.test.ts'],
   },
   {
     id: 'member-in-doubt-is-failed',

@@ -306,8 +306,8 @@ export class ResyncTask implements ProcessStep {
     try {
       await memberIo(this.#array, slot, IoType.Write, at, count, work.wanted);
     } catch (error) {
-      this.#renewAfter(error, work);
       this.#onNotWritten(slot, at, count, error, 'it could not be made consistent');
+      this.#renewAfter(error, work);
     }
   }
 
@@ -398,8 +398,8 @@ export class ResyncTask implements ProcessStep {
     try {
       await this.#write(slot, at, count, wanted, notes.slice(known));
     } catch (error) {
-      this.#renewAfter(error, work);
       this.#onNotWritten(slot, at, count, error, 'it could not be made consistent', piece.sets.length === 0);
+      this.#renewAfter(error, work);
     }
     return Outcome.Compared;
   }
