@@ -343,18 +343,25 @@ it.each([
   },
 );
 
-it('gives nothing up for a page of checksums that the only copy cannot read for a while', async () => {
+/** A mirror's only copy, which cannot read its page of checksums for now. */
+async function startWithoutPage(): Promise<{ rig: Rig; disk: RamDisk; volume: BlockClient }> {
   const built = await build('raid1', 2, { integrity: true });
   await built.volume.write(0, blocks(512, 5));
   await built.rig.arrays.removeBaseBdev('m1');
   await stop(built.rig, built.volume);
   const { rig, disks, volume } = await startFrom([built.disks[0]!.bytes]);
   const { dataOffset, dataSize } = arrayOf(rig, 'a').slots[0]!;
-  const pageAt = dataOffset + dataSize;
-  disks[0]!.fault = (io) => (io.type === IoType.Read && io.offsetBlocks === pageAt ? Status.IoError : Status.Ok);
+  const [disk] = disks as [RamDisk];
+  disk.fault = ({ offsetBlocks, type }) =>
+    type === IoType.Read && offsetBlocks === dataOffset + dataSize ? Status.IoError : Status.Ok;
+  return { rig, disk, volume };
+}
+
+it('gives nothing up for a page of checksums that the only copy cannot read for a while', async () => {
+  const { rig, disk, volume } = await startWithoutPage();
   await expect(volume.read(0, together)).rejects.toThrow('EIO');
   await until(() => !arrayOf(rig, 'a').isRepairing, 'no repair');
-  disks[0]!.fault = () => Status.Ok;
+  disk.fault = () => Status.Ok;
   expect(arrayOf(rig, 'a').badBlocks.isEmpty).toBe(true);
   // The write reads the page again.
   await volume.write(0, blocks(together, 6));
@@ -364,17 +371,10 @@ it('gives nothing up for a page of checksums that the only copy cannot read for 
 });
 
 it('keeps on the device what the only copy could not read of its checksums, if nothing else is written', async () => {
-  const built = await build('raid1', 2, { integrity: true });
-  await built.volume.write(0, blocks(512, 5));
-  await built.rig.arrays.removeBaseBdev('m1');
-  await stop(built.rig, built.volume);
-  const { rig, disks, volume } = await startFrom([built.disks[0]!.bytes]);
-  const { dataOffset, dataSize } = arrayOf(rig, 'a').slots[0]!;
-  const pageAt = dataOffset + dataSize;
-  disks[0]!.fault = (io) => (io.type === IoType.Read && io.offsetBlocks === pageAt ? Status.IoError : Status.Ok);
+  const { rig, disk, volume } = await startWithoutPage();
   await expect(volume.read(0, 512)).rejects.toThrow('EIO');
   await stop(rig, volume);
-  const again = await startFrom([disks[0]!.bytes]);
+  const again = await startFrom([disk.bytes]);
   expect(new Set(await again.volume.read(0, 512))).toEqual(new Set([5]));
   rot(again.disks[0]!, dataAt + together);
   await expect(again.volume.read(together, together)).rejects.toThrow('EIO');
@@ -396,7 +396,7 @@ it('proves what a member has read that is failed before its page of checksums is
   const [slot] = arrayOf(rig, 'a').slots;
   const { dataOffset, dataSize } = slot!;
   rot(disks[0]!, dataOffset);
-  rig.arrays.setMemberOptions({ ioTimeoutMs: 100 });
+  rig.arrays.setMemberOptions({ ioTimeoutMs: 300 });
   disks[0]!.fault = ({ offsetBlocks, type }) =>
     type === IoType.Read && offsetBlocks === dataOffset + dataSize ? null : Status.Ok;
   for (let reads = 0; reads < 2; reads++) expect(new Set(await volume.read(0, together))).toEqual(new Set([5]));
