@@ -69,12 +69,21 @@ const dataRules = [
     message: 'I/O on a member’s data goes to `Slot.data`: give it to the client as its path.',
   },
 ];
+/** The numbers of errors have names, in one place. */
+const errnoRule = {
+  selector: 'NewExpression[callee.name=/^(Raid|Bdev|Nbd)Error$/] > Literal.arguments[raw=/^\\d+$/]',
+  message: 'Name the error number: Status of @raidkit/bdev.',
+};
 // What is read of a member's data is verified on one way, which begins in checksums/; places of the journal lie in front of the data.
 const syntaxRules = [
   {
+    files: ['packages/*/src/**/*.ts', 'apps/*/src/**/*.ts'],
+    rules: { 'no-restricted-syntax': ['error', errnoRule] },
+  },
+  {
     files: ['packages/core/src/*/**/*.ts'],
     ignores: ['packages/core/src/checksums/**/*.ts', 'packages/core/src/journal/journal.ts'],
-    rules: { 'no-restricted-syntax': ['error', ...dataRules] },
+    rules: { 'no-restricted-syntax': ['error', errnoRule, ...dataRules] },
   },
 ];
 

@@ -10,6 +10,8 @@ import { ESLint, Linter } from 'eslint';
 const wrong = [
   ['no-restricted-syntax', 'packages/core/src/start/start.ts', 'slot.descriptor.submit(io);'],
   ['no-restricted-syntax', 'packages/core/src/io/read-repair.ts', 'new BlockClient(descriptor).read(0, 1, buffer);'],
+  ['no-restricted-syntax', 'packages/core/src/start/start.ts', "throw new RaidError('ERR_RAID_INVALID', 22, message);"],
+  ['no-restricted-syntax', 'packages/nbd/src/server/server.ts', "throw new NbdError('ERR_NBD_CLOSED', 108, message);"],
   ['no-restricted-imports', 'packages/core/src/format/store.ts', "import '../io/quiesce.js';"],
   ['no-restricted-imports', 'packages/nbd/src/transmission/turns.ts', "import '../server/export.js';"],
   ['no-restricted-imports', 'packages/core/src/sync/grow.ts', "import '@raidkit/raid1';"],

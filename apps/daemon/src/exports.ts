@@ -1,3 +1,4 @@
+import { Status } from '@raidkit/bdev';
 import type { Bdev, BdevRegistry, JsonObject, Logger } from '@raidkit/bdev';
 import { NbdError, NbdServer, listenerName, nbdUri } from '@raidkit/nbd';
 import type { ClientRule, NbdListener } from '@raidkit/nbd';
@@ -101,7 +102,7 @@ export class Exports {
     const { bdevName, name = bdevName, readOnly, description, clients } = options;
     this.#checkListeners(clients ?? []);
     if (!this.#watch.names.take(`export ${name}`)) {
-      throw new NbdError('ERR_NBD_EXPORT_EXISTS', 17, `an NBD export ${name} exists already`);
+      throw new NbdError('ERR_NBD_EXPORT_EXISTS', Status.Exists, `an NBD export ${name} exists already`);
     }
     try {
       this.#server.addExport({
@@ -126,7 +127,7 @@ export class Exports {
     const wrong = clients.findIndex(({ listener }) => listener !== undefined && !there.includes(listener));
     if (wrong < 0) return;
     const message = `clients.${wrong}.listener is ${String(clients[wrong]?.listener)}, but NBD is served at ${there.join(', ') || 'no address'}`;
-    throw new NbdError('ERR_NBD_INVALID', 22, message);
+    throw new NbdError('ERR_NBD_INVALID', Status.Invalid, message);
   }
 
   async remove(name: string): Promise<void> {

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { BdevError } from '@raidkit/bdev';
+import { BdevError, Status } from '@raidkit/bdev';
 
 /** A table of names, each of which can be taken once. */
 export interface NameTable {
@@ -60,7 +60,7 @@ export class SharedNames implements NameTable {
       if (count + 1 >= this.#entries) {
         throw new BdevError(
           'ERR_BDEV_INVALID',
-          28,
+          Status.NoSpace,
           `a daemon with several reactors has ${this.#entries - 1} names for devices, arrays and exports, and all are used`,
         );
       }

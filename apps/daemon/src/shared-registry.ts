@@ -1,4 +1,4 @@
-import { BdevError, BdevRegistry } from '@raidkit/bdev';
+import { BdevError, BdevRegistry, Status } from '@raidkit/bdev';
 import type { Bdev, Examiner, Runtime } from '@raidkit/bdev';
 import type { NameTable } from './shared-names.js';
 
@@ -21,7 +21,7 @@ export class SharedRegistry extends BdevRegistry {
     try {
       for (const name of namesOf(bdev)) {
         if (!this.#names.take(`bdev ${name}`)) {
-          throw new BdevError('ERR_BDEV_EXISTS', 17, `bdev ${bdev.name}: the name, alias or uuid ${name} is taken`);
+          throw new BdevError('ERR_BDEV_EXISTS', Status.Exists, `bdev ${bdev.name}: the name, alias or uuid ${name} is taken`);
         }
         taken.push(name);
       }

@@ -234,7 +234,7 @@ function endOf({ offsetBlocks, numBlocks }: LevelRequest): number {
 function refuseOtherNumber({ name, numSlots, options }: RedundantContext, before: number): never {
   const { layout, numCopies } = shapeOf(before, options);
   const message = `array ${name}: level raid10 cannot have ${numSlots} slots instead of ${before}: its layout depends on the number of members, with layout ${layout} and ${numCopies} copies. One of layout near, with a multiple of ${numCopies} members, can have further copies: create such an array, and copy`;
-  throw new RaidError('ERR_RAID_INVALID', 22, message);
+  throw new RaidError('ERR_RAID_INVALID', Status.Invalid, message);
 }
 
 /** A raid10 whose copies have the same block numbers on their members, in groups of slots. */
@@ -282,7 +282,7 @@ export const raid10: CopiesModule = {
     if (!acceptsSlots(numSlots, recorded))
       throw new RaidError(
         'ERR_RAID_METADATA',
-        22,
+        Status.Invalid,
         `array ${name}: level raid10 has no layout of ${numSlots} slots with the options ${JSON.stringify(recorded)}`,
       );
     const maps = new LiveMap(context);

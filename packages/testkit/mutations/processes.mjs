@@ -329,7 +329,7 @@ export const processes = [
   {
     id: 'halves-not-refused',
     file: 'core/src/start/start.ts',
-    line: "if (!force) throw new RaidError('ERR_RAID_METADATA', 16, message);",
+    line: "if (!force) throw new RaidError('ERR_RAID_METADATA', Status.Busy, message);",
     becomes: '',
     loses: 'of two halves that were used apart one is taken at random',
     tests: ['packages/core/test/assembly.test.ts'],

@@ -1,3 +1,4 @@
+import { Status } from '@raidkit/bdev';
 import { RaidError } from '@raidkit/core';
 import { z } from 'zod';
 import type { Service } from '../service.js';
@@ -207,5 +208,5 @@ function requireNoCopies(arrayName: string, modules: Service['modules'], level: 
   const module = modules.byName(level);
   if (module === undefined || module.redundancy === 'none') return;
   const message = `array ${arrayName}: a ${module.level} of one member has no redundancy; with "single" it is created, to get a copy later`;
-  throw new RaidError('ERR_RAID_INVALID', 22, message);
+  throw new RaidError('ERR_RAID_INVALID', Status.Invalid, message);
 }

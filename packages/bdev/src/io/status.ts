@@ -1,19 +1,25 @@
 /**
  * How an I/O ended: 0, or a Linux errno as a positive number (errno(3)). An I/O carries this number; an `Error` object is
- * made from it once, at the public edge.
+ * made from it once, at the public edge. Errors of other calls have a number of these too, as their `errno`.
  */
 export const Status = {
   Ok: 0,
   /** EPERM: the descriptor or the device is read-only. */
   NotPermitted: 1,
+  /** ENOENT: nothing has this name. */
+  NotFound: 2,
   /** EIO: the device failed the request, or redundancy could not prove the data. */
   IoError: 5,
   /** ENXIO: the device disappeared. */
   Gone: 6,
   /** ENOMEM: the driver is out of resources for the moment. The bdev layer submits the request again; owners never see this. */
   NoMemory: 12,
+  /** EACCES: the process may not use a file, or a client an export. */
+  AccessDenied: 13,
   /** EBUSY */
   Busy: 16,
+  /** EEXIST: the name, uuid or device is in use. */
+  Exists: 17,
   /** ENODEV: the device is removed, or no member is left to serve the request. */
   NoDevice: 19,
   /** EINVAL: the range is outside the device or not a whole number of blocks, or the request exceeds the device's limits. */
@@ -26,8 +32,12 @@ export const Status = {
   ReadOnly: 30,
   /** EOPNOTSUPP */
   NotSupported: 95,
+  /** ESHUTDOWN: the server is being stopped. */
+  ShutDown: 108,
   /** ETIMEDOUT: the deadline passed; the device may still carry out the request. */
   TimedOut: 110,
+  /** EALREADY: it has begun already. */
+  Already: 114,
   /** ECANCELED */
   Cancelled: 125,
 } as const;

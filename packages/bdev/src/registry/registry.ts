@@ -88,7 +88,7 @@ export class BdevRegistry {
     const names = [...new Set([bdev.name, bdev.uuid, ...bdev.aliases])];
     for (const name of names) {
       if (this.#byName.has(name)) {
-        throw new BdevError('ERR_BDEV_EXISTS', 17, `bdev ${bdev.name}: the name, alias or uuid ${name} is taken`);
+        throw new BdevError('ERR_BDEV_EXISTS', Status.Exists, `bdev ${bdev.name}: the name, alias or uuid ${name} is taken`);
       }
     }
     for (const name of names) this.#byName.set(name, bdev);

@@ -85,7 +85,11 @@ export class ArraySums implements GrowingSums {
     this.#keyAddr = buffers.allocRegion(BLOCK_SUM_KEY_BYTES);
     if (this.#keyAddr < 0) {
       memory.release();
-      throw new RaidError('ERR_RAID_MEMORY', 12, `array ${array.name}: not enough memory for the key of its checksums`);
+      throw new RaidError(
+        'ERR_RAID_MEMORY',
+        Status.NoMemory,
+        `array ${array.name}: not enough memory for the key of its checksums`,
+      );
     }
     const key = buffers.u8.subarray(this.#keyAddr, this.#keyAddr + BLOCK_SUM_KEY_BYTES);
     makeBlockSumKey(Buffer.from(salt, 'hex'), key);

@@ -624,7 +624,7 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
       const why = extension === undefined ? 'there is no room' : 'there is no more room';
       throw new RaidError(
         'ERR_RAID_METADATA',
-        5,
+        Status.IoError,
         `array ${this.name} slot ${slot}: blocks ${memberOffset} to ${memberOffset + numBlocks - 1} are lost, and ${why} for a list of bad blocks`,
       );
     }

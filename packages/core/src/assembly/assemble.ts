@@ -1,4 +1,4 @@
-import { BdevError, nullUuid } from '@raidkit/bdev';
+import { BdevError, nullUuid, Status } from '@raidkit/bdev';
 import type { Bdev } from '@raidkit/bdev';
 import { RaidArray } from '../array/array.js';
 import type { Outside } from '../array/assembly-facts.js';
@@ -65,7 +65,7 @@ async function examineNow(ctx: RaidContext, bdev: Bdev, isByHand: boolean): Prom
     const { name, uuid } = found.record;
     if (!ctx.mayAssemble(uuid)) {
       const message = `the device has the superblock of array ${name} (${uuid}), which is not allowed to run here`;
-      if (isByHand) throw new RaidError('ERR_RAID_MEMBER', 1, `${bdev.name}: ${message}`);
+      if (isByHand) throw new RaidError('ERR_RAID_MEMBER', Status.NotPermitted, `${bdev.name}: ${message}`);
       ctx.registry.runtime.log.warn({ bdev: bdev.name, array: name, uuid }, `${message}: the device is not used`);
       return;
     }
@@ -342,7 +342,11 @@ async function examineLatecomer(ctx: RaidContext, array: RaidArray, uuid: string
  */
 export async function addAwaited(ctx: RaidContext, array: RaidArray, bdev: Bdev): Promise<void> {
   if (bdev.claimedBy !== null)
-    throw new RaidError('ERR_RAID_MEMBER', 1, `array ${array.name}: ${bdev.name} is claimed by ${bdev.claimedBy}`);
+    throw new RaidError(
+      'ERR_RAID_MEMBER',
+      Status.NotPermitted,
+      `array ${array.name}: ${bdev.name} is claimed by ${bdev.claimedBy}`,
+    );
   await examine(ctx, bdev, { isByHand: true });
   // A newer superblock may have made the array anew.
   const now = findByUuid(ctx, array.uuid);

@@ -1,3 +1,4 @@
+import { Status } from '@raidkit/bdev';
 import type { BdevDescriptor } from '@raidkit/bdev';
 import type { MappedHost } from './mapped-host.js';
 import { chooseRegionBlocks } from './region-size.js';
@@ -328,7 +329,7 @@ async function loadBadBlocks(
   if (!force) {
     throw new RaidError(
       'ERR_RAID_METADATA',
-      5,
+      Status.IoError,
       `${what}. Start with force: all of them then return EIO until they are written`,
       {
         cause: error,

@@ -1,3 +1,4 @@
+import { Status } from '@raidkit/bdev';
 import { summedBytes } from '../checksums/area.js';
 import { RaidError } from '../errors.js';
 import type { MappedHost } from './mapped-host.js';
@@ -13,7 +14,7 @@ import { WriteIntentBitmap } from './write-intent-bitmap.js';
 export async function layMap(array: MappedHost): Promise<WriteIntentBitmap> {
   const { blockSize, extension, geometry, name } = array;
   if (extension === undefined)
-    throw new RaidError('ERR_RAID_INVALID', 22, `array ${name}: there is no room for a write-intent bitmap`);
+    throw new RaidError('ERR_RAID_INVALID', Status.Invalid, `array ${name}: there is no room for a write-intent bitmap`);
   const blocks = Math.max(...geometry.memberBlocks);
   const stripeBlocks = geometry.stripe?.memberBlocks ?? summedBytes / blockSize;
   const regionBlocks = chooseRegionBlocks(array.regionLimits, { memberBlocks: blocks, stripeBlocks, blockSize }, (count) =>
@@ -24,7 +25,7 @@ export async function layMap(array: MappedHost): Promise<WriteIntentBitmap> {
   if (!array.hasRoomForRegions(numRegions))
     throw new RaidError(
       'ERR_RAID_INVALID',
-      22,
+      Status.Invalid,
       `array ${name}: there is no room in front of its data for a write-intent bitmap of ${numRegions} regions`,
     );
   for (let region = 0; region < numRegions; region++) bitmap.set(region, RegionState.Dirty);

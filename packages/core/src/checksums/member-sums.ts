@@ -376,7 +376,7 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
       if (!(error instanceof PageNotWritten)) throw error;
       const message = `${descriptor.bdev.name}: ${error.message}`;
       if (error.status !== null) throw BdevError.fromStatus(error.status, message, { type: IoType.Write, flags: 0 });
-      throw new RaidError('ERR_RAID_MEMORY', 12, `${message}: unresponsive devices hold all memory for checksums`);
+      throw new RaidError('ERR_RAID_MEMORY', Status.NoMemory, `${message}: unresponsive devices hold all memory for checksums`);
     }
   }
 

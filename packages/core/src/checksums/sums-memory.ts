@@ -1,3 +1,4 @@
+import { Status } from '@raidkit/bdev';
 import type { BdevRegistry } from '@raidkit/bdev';
 import { BufferMemoryError } from '@raidkit/parity';
 import { EdgeBuffers } from './edge-buffers.js';
@@ -52,7 +53,7 @@ export class SumsMemory {
       } catch (cause) {
         if (!(cause instanceof BufferMemoryError)) throw cause;
         if (pages > fewestPages) continue;
-        throw new RaidError('ERR_RAID_MEMORY', 12, 'not enough memory for checksums', { cause });
+        throw new RaidError('ERR_RAID_MEMORY', Status.NoMemory, 'not enough memory for checksums', { cause });
       }
     }
   }

@@ -144,7 +144,7 @@ function numWriteErrors({ slots }: JournalHost): number {
 function notWrittenAgain(array: JournalHost, cause: unknown): RaidError {
   const why = cause instanceof Error ? cause.message : String(cause);
   const message = `array ${array.name}: its journal could not be written again, because a member refuses writes: ${why}. The start is tried again; start with force to give up what the journal says of the absent members' blocks there: they return EIO then, until they are written`;
-  return new RaidError('ERR_RAID_METADATA', 5, message, { cause });
+  return new RaidError('ERR_RAID_METADATA', Status.IoError, message, { cause });
 }
 
 /** A lack of memory makes the start fail, to be tried again. No data may be given up because of it. */

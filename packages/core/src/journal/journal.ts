@@ -206,7 +206,7 @@ export class Journal {
     const { lostFlushes, name, state } = this.#array;
     if (absent.length > 0 && state === 'configuring' && lostFlushes > this.#lostFlushesBefore) {
       const message = `array ${name}: a flush failed while it was being started without a member: it must be started again`;
-      throw new RaidError('ERR_RAID_METADATA', 5, message);
+      throw new RaidError('ERR_RAID_METADATA', Status.IoError, message);
     }
     const isBegun = this.#isFor(absent);
     if (absent.length === 0 || !(isBegun || this.#mayBegin(absent)) || !this.takeMemory()) return noJournal;

@@ -1,3 +1,4 @@
+import { Status } from '@raidkit/bdev';
 import { RaidError } from '../errors.js';
 import type { LevelOptions, RaidGeometry, StripeShape } from './context.js';
 import type { CopySet, RaidLevel } from './level.js';
@@ -174,5 +175,9 @@ export function checkGrowth(array: LevelSubject, kept: RaidGeometry, { memberBlo
 }
 
 function refuse(array: LevelSubject, message: string): never {
-  throw new RaidError('ERR_RAID_MODULE', 22, `array ${array.name}: level ${array.module.level} cannot be used: ${message}`);
+  throw new RaidError(
+    'ERR_RAID_MODULE',
+    Status.Invalid,
+    `array ${array.name}: level ${array.module.level} cannot be used: ${message}`,
+  );
 }

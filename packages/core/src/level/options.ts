@@ -1,3 +1,4 @@
+import { Status } from '@raidkit/bdev';
 import { RaidError } from '../errors.js';
 import type { LevelOptions } from './context.js';
 import type { OptionSchema, RaidModule } from './module.js';
@@ -17,7 +18,7 @@ export function checkLevelOptions(
   given: LevelOptions,
 ): LevelOptions {
   const refuse = (message: string): never => {
-    throw new RaidError('ERR_RAID_INVALID', 22, `array ${name}: ${message}`);
+    throw new RaidError('ERR_RAID_INVALID', Status.Invalid, `array ${name}: ${message}`);
   };
   let text: string;
   try {
@@ -55,7 +56,7 @@ export function doesNotTake({ level }: RaidModule, numSlots: number, options: Le
 /** Throws, naming the option and its limits, if an array of the level cannot have these options. */
 export function checkOptions(module: RaidModule, options: LevelOptions): void {
   const refuse = (message: string): never => {
-    throw new RaidError('ERR_RAID_INVALID', 22, message);
+    throw new RaidError('ERR_RAID_INVALID', Status.Invalid, message);
   };
   const schemas = module.options ?? {};
   for (const [name, value] of Object.entries(options)) {

@@ -1,3 +1,4 @@
+import { Status } from '@raidkit/bdev';
 import { RaidError } from '../errors.js';
 import { raidApiVersion, thirdPartyCodes } from './module.js';
 import { faultOfSchema } from './options.js';
@@ -54,7 +55,7 @@ export class RaidModuleRegistry {
 }
 
 function refusal(module: RaidModule, message: string): RaidError {
-  return new RaidError('ERR_RAID_MODULE', 22, `RAID level ${module.level} cannot be registered: ${message}`);
+  return new RaidError('ERR_RAID_MODULE', Status.Invalid, `RAID level ${module.level} cannot be registered: ${message}`);
 }
 
 function checkModule(module: RaidModule): void {

@@ -1,3 +1,4 @@
+import { Status } from '@raidkit/bdev';
 import { BufferPool } from '@raidkit/parity';
 import { RaidError } from '../errors.js';
 import type { ArrayShape, RedundantContext } from './context.js';
@@ -74,7 +75,7 @@ export class StripeBuffers<Operation extends StripeOperation> {
       });
     } catch (error) {
       const message = `array ${raid.name}: not enough memory for ${count} stripe buffers of ${operationBytes} bytes`;
-      throw new RaidError('ERR_RAID_MEMORY', 12, message, { cause: error });
+      throw new RaidError('ERR_RAID_MEMORY', Status.NoMemory, message, { cause: error });
     }
     for (let made = 0; made < count; made++) this.#free.push(new operation());
   }

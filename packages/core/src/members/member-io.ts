@@ -129,7 +129,7 @@ export async function onEveryMember(
   if (firstFull !== undefined && !canGoOn) throw notWritten(array, firstFull.slot, firstFull.error);
   // A member that left in the meantime does not count.
   if (!array.canRunWith((slot) => slot.isInSync && done.includes(slot))) {
-    throw new RaidError('ERR_RAID_TOO_FEW_MEMBERS', 19, `array ${array.name}: too few members are left`);
+    throw new RaidError('ERR_RAID_TOO_FEW_MEMBERS', Status.NoDevice, `array ${array.name}: too few members are left`);
   }
 }
 

@@ -1,3 +1,4 @@
+import { Status } from '@raidkit/bdev';
 import type { BdevRegistry } from '@raidkit/bdev';
 import type { BufferMemory } from '@raidkit/parity';
 import { BufferPool } from '@raidkit/parity';
@@ -28,8 +29,13 @@ function newPool(memory: BufferMemory, name: string, slotBytes: number): BufferP
   try {
     return new BufferPool(memory, { slotBytes, count: 1 });
   } catch (cause) {
-    throw new RaidError('ERR_RAID_MEMORY', 12, `array ${name}: not enough memory for a buffer of ${slotBytes} bytes`, {
-      cause,
-    });
+    throw new RaidError(
+      'ERR_RAID_MEMORY',
+      Status.NoMemory,
+      `array ${name}: not enough memory for a buffer of ${slotBytes} bytes`,
+      {
+        cause,
+      },
+    );
   }
 }

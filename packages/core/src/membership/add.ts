@@ -1,5 +1,5 @@
 import type { Bdev } from '@raidkit/bdev';
-import { BdevError } from '@raidkit/bdev';
+import { BdevError, Status } from '@raidkit/bdev';
 import type { RaidArray } from '../array/array.js';
 import type { RaidContext } from '../array/context.js';
 import { RaidError } from '../errors.js';
@@ -18,7 +18,7 @@ function checkCanAdd(array: RaidArray, bdev: Bdev): void {
   if (array.state === 'offline' || array.isStarting || array.isDeleting || array.isReadOnly) {
     const state = array.isReadOnly ? 'read-only' : array.state;
     const message = `array ${array.name} is ${array.isStarting ? 'starting' : state}: ${bdev.name} cannot be added`;
-    throw new RaidError('ERR_RAID_INVALID', 22, message);
+    throw new RaidError('ERR_RAID_INVALID', Status.Invalid, message);
   }
   if (array.state === 'configuring') requireCreation(array, bdev);
 }
@@ -27,7 +27,7 @@ function checkCanAdd(array: RaidArray, bdev: Bdev): void {
 function checkCanFill(array: RaidArray, bdev: Bdev, isPartial: boolean): void {
   if (canTakeAlong(array, isPartial)) return;
   const message = `array ${array.name}: a rebuild is running; add ${bdev.name} when it has ended`;
-  throw new RaidError('ERR_RAID_BUSY', 1, message);
+  throw new RaidError('ERR_RAID_BUSY', Status.NotPermitted, message);
 }
 
 /**
@@ -50,7 +50,11 @@ export async function addMember(ctx: RaidContext, array: RaidArray, bdev: Bdev, 
   // A former member goes back to its slot.
   const slot = wanted ?? empty.find(({ recordedUuid }) => recordedUuid === bdev.uuid) ?? empty[0];
   if (slot === undefined) {
-    throw new RaidError('ERR_RAID_INVALID', 22, `array ${array.name} has no empty slot: ${bdev.name} cannot be added`);
+    throw new RaidError(
+      'ERR_RAID_INVALID',
+      Status.Invalid,
+      `array ${array.name} has no empty slot: ${bdev.name} cannot be added`,
+    );
   }
   openMember(ctx, array, slot, bdev);
   let outerBefore: string | null | undefined;
@@ -107,7 +111,7 @@ function takeIn(ctx: RaidContext, array: RaidArray, slot: Slot, bdev: Bdev, { fo
     const needed = dataOffset + array.integrity.blocksNeeded(slot.dataSize);
     if (bdev.numBlocks < needed) {
       const message = `array ${array.name} slot ${slot.index}: ${bdev.name} has ${bdev.numBlocks} blocks, but ${needed} are needed`;
-      throw new RaidError('ERR_RAID_MEMBER', 22, message);
+      throw new RaidError('ERR_RAID_MEMBER', Status.Invalid, message);
     }
     // The device was a member when its superblock was written; the map records what it missed since.
     const isPartial = isKnown && slot.dataOffset === dataOffset && lastSeen === slot.lastSeqNumber;

@@ -1,3 +1,4 @@
+import { Status } from '@raidkit/bdev';
 import type { Bdev } from '@raidkit/bdev';
 import type { RaidArray } from '../array/array.js';
 import type { RaidContext } from '../array/context.js';
@@ -48,8 +49,9 @@ async function append(array: RaidArray, slot: Slot, bdev: Bdev): Promise<void> {
   try {
     await array.metadata.update();
     if (array.bdev === null || array.state !== 'online')
-      throw new RaidError('ERR_RAID_INVALID', 22, `array ${name} is ${array.state}`);
-    if (bdev.state !== 'registered') throw new RaidError('ERR_RAID_MEMBER', 19, `array ${name}: ${bdev.name} was removed`);
+      throw new RaidError('ERR_RAID_INVALID', Status.Invalid, `array ${name} is ${array.state}`);
+    if (bdev.state !== 'registered')
+      throw new RaidError('ERR_RAID_MEMBER', Status.NoDevice, `array ${name}: ${bdev.name} was removed`);
   } catch (error) {
     if (array.state === 'online') await takeBack(array, slot, before, kept);
     throw error;

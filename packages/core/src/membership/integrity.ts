@@ -1,3 +1,4 @@
+import { Status } from '@raidkit/bdev';
 import type { RaidArray } from '../array/array.js';
 import { ArraySums } from '../array/array-sums.js';
 import type { RaidContext } from '../array/context.js';
@@ -22,8 +23,8 @@ export interface IntegrityOptions {
   readonly whenRoom?: boolean;
 }
 
-function refuse(array: RaidArray, message: string, errno = 22): never {
-  throw new RaidError(errno === 16 ? 'ERR_RAID_BUSY' : 'ERR_RAID_INVALID', errno, `array ${array.name}: ${message}`);
+function refuse(array: RaidArray, message: string, errno: Status = Status.Invalid): never {
+  throw new RaidError(errno === Status.Busy ? 'ERR_RAID_BUSY' : 'ERR_RAID_INVALID', errno, `array ${array.name}: ${message}`);
 }
 
 function checkIsUp(array: RaidArray): void {
@@ -38,7 +39,7 @@ function checkCanHave(array: RaidArray): void {
   const { blockSize, bitmap, extension, module, name } = array;
   const isPlain = module.redundancy === 'none';
   checkIsUp(array);
-  if (array.hasIntegrity) throw new RaidError('ERR_RAID_EXISTS', 17, `array ${name} has checksums already`);
+  if (array.hasIntegrity) throw new RaidError('ERR_RAID_EXISTS', Status.Exists, `array ${name} has checksums already`);
   if (!array.hasSuperblock) refuse(array, 'it has no superblock, which checksums need');
   // An array without redundancy gets its map together with the checksums.
   if (extension === undefined || (bitmap === null && !isPlain))
@@ -54,8 +55,9 @@ function checkMembers(array: RaidArray): void {
   if (away !== undefined)
     refuse(array, `slot ${away.index} has no member in sync: checksums can be turned on when all members are in sync`);
   if (slots.some(({ replacement }) => replacement !== null))
-    refuse(array, 'a member is being replaced: turn checksums on when that has ended', 16);
-  if (process !== null) refuse(array, `a ${process.type} is running: turn checksums on when it has ended, or cancel it`, 16);
+    refuse(array, 'a member is being replaced: turn checksums on when that has ended', Status.Busy);
+  if (process !== null)
+    refuse(array, `a ${process.type} is running: turn checksums on when it has ended, or cancel it`, Status.Busy);
 }
 
 function checkPlaces(array: RaidArray): void {
@@ -232,7 +234,7 @@ async function withMap(array: RaidArray, then: (bitmap: WriteIntentBitmap | null
   }
   for (let rounds = 0, isDone = false; !isDone; rounds++) {
     if (rounds === mostRounds)
-      refuse(array, 'members change, or their flushes fail, while the bitmap of checksums is written', 16);
+      refuse(array, 'members change, or their flushes fail, while the bitmap of checksums is written', Status.Busy);
     const { incarnation, lostFlushes, membership } = array;
     const bitmap = await layMap(array);
     await whenStill(array, () => {
@@ -271,9 +273,9 @@ function checkCanTurnOff(array: RaidArray): void {
   const { process, slots } = array;
   if (!array.hasIntegrity) refuse(array, 'it has no checksums');
   if (slots.some(({ replacement, role }) => replacement !== null || role === 'rebuilding' || role === 'opening'))
-    refuse(array, 'a member is being rebuilt or replaced: turn checksums off when that has ended', 16);
+    refuse(array, 'a member is being rebuilt or replaced: turn checksums off when that has ended', Status.Busy);
   if (process !== null && !isOfSums(process))
-    refuse(array, `a ${process.type} is running: turn checksums off when it has ended, or cancel it`, 16);
+    refuse(array, `a ${process.type} is running: turn checksums off when it has ended, or cancel it`, Status.Busy);
 }
 
 /** Whether the process exists only for checksums, so that it ends with them. */

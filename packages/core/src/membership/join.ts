@@ -1,4 +1,4 @@
-import { BdevError } from '@raidkit/bdev';
+import { BdevError, Status } from '@raidkit/bdev';
 import type { Bdev, BdevDescriptor, BdevEvent } from '@raidkit/bdev';
 import type { RaidArray } from '../array/array.js';
 import { isOnlyRead } from '../array/context.js';
@@ -18,7 +18,7 @@ import type { Slot } from '../members/slot.js';
 export function openMember(ctx: RaidContext, array: RaidArray, slot: Slot, bdev: Bdev): void {
   if (bdev.abandoned > 0) {
     const message = `array ${array.name}: ${bdev.name} still has ${bdev.abandoned} I/Os in flight from an earlier use`;
-    throw new RaidError('ERR_RAID_BUSY', 16, message);
+    throw new RaidError('ERR_RAID_BUSY', Status.Busy, message);
   }
   const descriptor: BdevDescriptor = ctx.registry.open(bdev, {
     writable: !isOnlyRead(ctx, array),
@@ -51,7 +51,7 @@ export function checkBlockSize(array: RaidArray, bdev: Bdev): void {
     const stripBytes = array.stripSizeKb * 1024;
     if (array.module.manifest.stripSize === 'required' && stripBytes < bdev.blockSize) {
       const message = `array ${array.name}: a strip of ${array.stripSizeKb} KiB is smaller than the ${bdev.blockSize}-byte blocks of ${bdev.name}`;
-      throw new RaidError('ERR_RAID_INVALID', 22, message);
+      throw new RaidError('ERR_RAID_INVALID', Status.Invalid, message);
     }
     if (!array.isAssembled) requireRoomForRecords(array, bdev);
     array.setBlockSize(bdev.blockSize);
@@ -59,7 +59,7 @@ export function checkBlockSize(array: RaidArray, bdev: Bdev): void {
   }
   if (bdev.blockSize === array.blockSize) return;
   const message = `array ${array.name}: ${bdev.name} has ${bdev.blockSize}-byte blocks, but the other members have ${array.blockSize}`;
-  throw new RaidError('ERR_RAID_MEMBER', 22, message);
+  throw new RaidError('ERR_RAID_MEMBER', Status.Invalid, message);
 }
 
 /**
@@ -70,7 +70,7 @@ function requireRoomForRecords({ name, store }: RaidArray, bdev: Bdev): void {
   const most = store?.extension?.mostBlockBytes ?? Infinity;
   if (bdev.blockSize <= most) return;
   const message = `array ${name}: ${bdev.name} has ${bdev.blockSize}-byte blocks, and with superblocks they have ${most} bytes at most (block_size): larger blocks leave no room for the records that identify members. Open the devices with smaller blocks, or create the array without superblocks`;
-  throw new RaidError('ERR_RAID_INVALID', 22, message);
+  throw new RaidError('ERR_RAID_INVALID', Status.Invalid, message);
 }
 
 /**
@@ -129,7 +129,7 @@ export function setDataArea(array: RaidArray, slot: Slot, bdev: Bdev): void {
   const dataSize = array.integrity.roomForData(bdev.numBlocks - dataOffset);
   if (dataSize <= 0) {
     const message = `array ${array.name}: ${bdev.name} is too small: ${bdev.numBlocks} blocks, of which ${dataOffset} are reserved`;
-    throw new RaidError('ERR_RAID_MEMBER', 22, message);
+    throw new RaidError('ERR_RAID_MEMBER', Status.Invalid, message);
   }
   slot.setDataArea(dataOffset, dataSize);
   attach(array, slot, bdev);
@@ -140,7 +140,7 @@ export function setDataArea(array: RaidArray, slot: Slot, bdev: Bdev): void {
  * Gives the slot this device; the caller sets its role. Throws ENODEV if the device disappeared while it was being examined.
  */
 export function attach(array: RaidArray, slot: Slot, bdev: Bdev): void {
-  if (bdev.state !== 'registered') throw new RaidError('ERR_RAID_MEMBER', 19, `${bdev.name} was removed`);
+  if (bdev.state !== 'registered') throw new RaidError('ERR_RAID_MEMBER', Status.NoDevice, `${bdev.name} was removed`);
   slot.attach(bdev);
   array.assembly.forgetStranger(bdev.uuid);
   dropDuplicateUuid(array.slots, slot);
@@ -194,9 +194,9 @@ export async function refuseForeign(
     if (found.record.uuid === own) return found.record;
     if (ignore.all === true) return null;
     const message = `${what}: ${name} has the superblock of array ${found.record.name} (${found.record.uuid}); delete that array with clear_sb, wipe the device, or use force`;
-    throw new RaidError('ERR_RAID_SUPERBLOCK_FOUND', 17, message);
+    throw new RaidError('ERR_RAID_SUPERBLOCK_FOUND', Status.Exists, message);
   }
   if (signature === null) return null;
   const message = `${what}: ${name} has ${signature}, which would be overwritten; wipe it first, or use force`;
-  throw new RaidError('ERR_RAID_SUPERBLOCK_FOUND', 17, message);
+  throw new RaidError('ERR_RAID_SUPERBLOCK_FOUND', Status.Exists, message);
 }

@@ -1,3 +1,4 @@
+import { Status } from '@raidkit/bdev';
 import type { Bdev, BdevDescriptor, Runtime } from '@raidkit/bdev';
 import type { RaidArray } from '../array/array.js';
 import type { RaidContext } from '../array/context.js';
@@ -37,7 +38,7 @@ export async function removeOnRequest(
       }
       if (isNeeded()) {
         const message = `array ${array.name}: it cannot do without ${String(name)} of slot ${slot.index}, because another member has failed or was removed`;
-        throw new RaidError('ERR_RAID_BUSY', 16, message);
+        throw new RaidError('ERR_RAID_BUSY', Status.Busy, message);
       }
     }
     // The member may have left by itself meanwhile, and another device may have its place.

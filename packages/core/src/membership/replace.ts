@@ -1,3 +1,4 @@
+import { Status } from '@raidkit/bdev';
 import type { Bdev, BdevDescriptor } from '@raidkit/bdev';
 import type { RaidArray } from '../array/array.js';
 import type { RaidContext } from '../array/context.js';
@@ -97,7 +98,7 @@ async function beginReplacement(ctx: RaidContext, array: RaidArray, slot: Slot, 
 
 function checkCanReplace(array: RaidArray, slot: Slot, bdev: Bdev): void {
   const refuse = (message: string): never => {
-    throw new RaidError('ERR_RAID_INVALID', 22, `array ${array.name}: ${message}`);
+    throw new RaidError('ERR_RAID_INVALID', Status.Invalid, `array ${array.name}: ${message}`);
   };
   if (array.state !== 'online' || array.isDeleting || array.isReadOnly) refuse('it is not online, or read-only');
   if (array.module.redundancy === 'none') refuse(`level ${array.module.level} cannot replace a member`);

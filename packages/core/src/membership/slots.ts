@@ -9,7 +9,7 @@ import type { CopySet, RaidLevel } from '../level/level.js';
 import { doesNotTake } from '../level/options.js';
 import { mostSlots } from '../level/registry.js';
 import { Slot } from '../members/slot.js';
-import { nullUuid } from '@raidkit/bdev';
+import { nullUuid, Status } from '@raidkit/bdev';
 import { startSumIfDue } from '../sync/start-process.js';
 import { recordOuter } from './nesting.js';
 import { removeOnRequest } from './remove.js';
@@ -26,7 +26,7 @@ const lookAgainMs = 10;
 export function checkCanChangeSlots(array: RaidArray, kind: 'copy' | 'space', numSlots: number): void {
   const { module, name, options } = array;
   const refuse = (message: string): never => {
-    throw new RaidError('ERR_RAID_INVALID', 22, `array ${name}: ${message}`);
+    throw new RaidError('ERR_RAID_INVALID', Status.Invalid, `array ${name}: ${message}`);
   };
   if (module.addedSlot !== kind) {
     const why =
@@ -102,22 +102,22 @@ export async function removeSlot(ctx: RaidContext, array: RaidArray, slot: Slot)
 }
 
 function checkCanRemove(array: RaidArray, slot: Slot): void {
-  const refuse = (message: string, errno = 22): never => {
-    throw new RaidError(errno === 16 ? 'ERR_RAID_BUSY' : 'ERR_RAID_INVALID', errno, `array ${array.name}: ${message}`);
+  const refuse = (message: string, errno: Status = Status.Invalid): never => {
+    throw new RaidError(errno === Status.Busy ? 'ERR_RAID_BUSY' : 'ERR_RAID_INVALID', errno, `array ${array.name}: ${message}`);
   };
   checkCanChangeSlots(array, 'copy', array.numSlots - 1);
   if (array.slots[slot.index] !== slot) refuse('the slot was removed already');
   slotsWithout(array, slot);
-  if (slot.role === 'opening') refuse(`slot ${slot.index} is about to get a member`, 16);
+  if (slot.role === 'opening') refuse(`slot ${slot.index} is about to get a member`, Status.Busy);
   if (slot.replacement !== null || array.slots.some((other) => other !== slot && other.replacement !== null))
-    refuse('a member is being replaced: remove the slot when that has ended', 16);
+    refuse('a member is being replaced: remove the slot when that has ended', Status.Busy);
   const { process } = array;
   if (process !== null && !(process.targets.length === 1 && process.target === slot))
-    refuse(`a ${process.type} is running: remove the slot when it has ended, or cancel it`, 16);
+    refuse(`a ${process.type} is running: remove the slot when it has ended, or cancel it`, Status.Busy);
   if (array.waitsFor !== null && !slot.isRebuilding)
-    refuse(`its background process waits for that of array ${array.waitsFor}: remove the slot when it has ended`, 16);
+    refuse(`its background process waits for that of array ${array.waitsFor}: remove the slot when it has ended`, Status.Busy);
   if (slot.isConfigured && !array.canDoWithout(slot))
-    refuse(`it cannot do without ${String(slot.name)} of slot ${slot.index}`, 16);
+    refuse(`it cannot do without ${String(slot.name)} of slot ${slot.index}`, Status.Busy);
   // The list of bad blocks identifies slots by number. An interrupted update would leave it with other numbers than the
   // superblock.
   const marked = array.slots.find(({ index }) => index > slot.index && array.badBlocks.countOf(index) > 0);
@@ -137,7 +137,7 @@ function slotsWithout(array: RaidArray, slot: Slot): readonly Slot[] {
   const indexes = able.map(({ index }) => index).join(', ');
   throw new RaidError(
     'ERR_RAID_INVALID',
-    22,
+    Status.Invalid,
     `array ${array.name}: slot ${slot.index} cannot be removed, because data of other members would move; ${able.length === 1 ? 'this one can be' : 'each of these can be'}: ${indexes}`,
   );
 }
@@ -162,7 +162,8 @@ function tryWithout(
 /** Removes a slot that is empty. */
 async function dropSlot(array: RaidArray, slot: Slot): Promise<void> {
   checkCanRemove(array, slot);
-  if (slot.hasDevice) throw new RaidError('ERR_RAID_BUSY', 16, `array ${array.name}: slot ${slot.index} has a member again`);
+  if (slot.hasDevice)
+    throw new RaidError('ERR_RAID_BUSY', Status.Busy, `array ${array.name}: slot ${slot.index} has a member again`);
   await recordNumber(array);
   if (array.badBlocks.countOf(slot.index) > 0) {
     // The list of bad blocks is written before the superblock. If the update is interrupted, a member that comes back to this
@@ -173,7 +174,8 @@ async function dropSlot(array: RaidArray, slot: Slot): Promise<void> {
   }
   await whenStill(array, () => {
     checkCanRemove(array, slot);
-    if (slot.hasDevice) throw new RaidError('ERR_RAID_BUSY', 16, `array ${array.name}: slot ${slot.index} has a member again`);
+    if (slot.hasDevice)
+      throw new RaidError('ERR_RAID_BUSY', Status.Busy, `array ${array.name}: slot ${slot.index} has a member again`);
     const before = [...array.slots];
     changeSlots(array, slotsWithout(array, slot));
     array.badBlocks.renumber((index) => array.slots.findIndex((one) => one === before[index]));
@@ -192,11 +194,11 @@ export async function whenStill(array: RaidArray, then: () => unknown): Promise<
     if (bdev === null || array.state !== 'online' || array.isDeleting) throw goneOffline(array);
     // A process that is filling the member that has just left is about to end.
     if (process !== null && (process.targets.length === 0 || process.targets.some(({ role }) => role === 'rebuilding')))
-      throw new RaidError('ERR_RAID_BUSY', 16, `array ${array.name}: a ${process.type} has started meanwhile`);
+      throw new RaidError('ERR_RAID_BUSY', Status.Busy, `array ${array.name}: a ${process.type} has started meanwhile`);
     if (array.waitsFor !== null)
       throw new RaidError(
         'ERR_RAID_BUSY',
-        16,
+        Status.Busy,
         `array ${array.name}: its background process waits for that of array ${array.waitsFor}`,
       );
     // Users' I/O is not held while processes are queued anyway.
@@ -223,7 +225,11 @@ async function doIfStill(array: RaidArray, bdev: Bdev, then: () => unknown): Pro
 }
 
 function goneOffline({ name, state, isDeleting }: RaidArray): RaidError {
-  return new RaidError('ERR_RAID_INVALID', 22, `array ${name} is ${isDeleting ? 'being stopped or deleted' : state}`);
+  return new RaidError(
+    'ERR_RAID_INVALID',
+    Status.Invalid,
+    `array ${name} is ${isDeleting ? 'being stopped or deleted' : state}`,
+  );
 }
 
 /** Gives the array these slots with their members. Throws, without changing anything, if the level refuses them. */
@@ -274,7 +280,7 @@ function checkSizes(
   if (isSame && fits) return;
   const sizes = `${kept.numBlocks} blocks become ${geometry.numBlocks}`;
   const message = `array ${name}: level ${module.level} cannot have ${geometry.memberBlocks.length} slots: data would move (${sizes})`;
-  throw new RaidError(isCopy ? 'ERR_RAID_MODULE' : 'ERR_RAID_MEMBER', 22, message);
+  throw new RaidError(isCopy ? 'ERR_RAID_MODULE' : 'ERR_RAID_MEMBER', Status.Invalid, message);
 }
 
 /** The slots of an array, and the copies that they hold. */
@@ -303,7 +309,7 @@ function checkMovesNothing({ module, name }: RaidArray, before: Layout, after: L
   if (had.length === has.length && had.every((set, index) => set === has[index] && set !== 'none')) return;
   throw new RaidError(
     'ERR_RAID_INVALID',
-    22,
+    Status.Invalid,
     `array ${name}: level ${module.level} cannot have these ${after.slots.length} slots: data would move`,
   );
 }

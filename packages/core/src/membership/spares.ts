@@ -1,3 +1,4 @@
+import { Status } from '@raidkit/bdev';
 import type { Bdev, BdevDescriptor } from '@raidkit/bdev';
 import type { RaidArray } from '../array/array.js';
 import type { RaidContext } from '../array/context.js';
@@ -58,8 +59,8 @@ export class Spares {
       descriptor.claim('spare');
       await refuseForeign(this.#ctx, descriptor, `spare ${name}`, null);
       if (this.#ctx.retries.isStopped)
-        throw new RaidError('ERR_RAID_INVALID', 22, `spare ${name}: the arrays have been stopped`);
-      if (bdev.state !== 'registered') throw new RaidError('ERR_RAID_MEMBER', 19, `spare ${name}: it was removed`);
+        throw new RaidError('ERR_RAID_INVALID', Status.Invalid, `spare ${name}: the arrays have been stopped`);
+      if (bdev.state !== 'registered') throw new RaidError('ERR_RAID_MEMBER', Status.NoDevice, `spare ${name}: it was removed`);
     } catch (error) {
       descriptor.close();
       throw error;
@@ -69,7 +70,7 @@ export class Spares {
   }
 
   remove(name: string): void {
-    if (!this.#spares.has(name)) throw new RaidError('ERR_RAID_NOT_FOUND', 19, `there is no spare ${name}`);
+    if (!this.#spares.has(name)) throw new RaidError('ERR_RAID_NOT_FOUND', Status.NoDevice, `there is no spare ${name}`);
     this.#drop(name);
   }
 

@@ -1,4 +1,4 @@
-import { BlockClient, IoType } from '@raidkit/bdev';
+import { BlockClient, IoType, Status } from '@raidkit/bdev';
 import { noJournal } from './host.js';
 import type { JournalPlan, MetadataHost, ProcessHeader } from './host.js';
 import { RaidError, mayHaveLostWrites } from '../errors.js';
@@ -240,7 +240,7 @@ export class SuperblockWriter {
     } catch (error) {
       if (!(error instanceof RangeError)) throw error;
       const message = `array ${this.#array.name} cannot be recorded on its members: ${error.message}`;
-      throw new RaidError('ERR_RAID_INVALID', 22, message, { cause: error });
+      throw new RaidError('ERR_RAID_INVALID', Status.Invalid, message, { cause: error });
     }
   }
 
@@ -270,7 +270,11 @@ export class SuperblockWriter {
     if (array.extension !== undefined) await this.#writeBadBlocks(array.extension);
     if (array.level === null) {
       // Only a started level knows the array's size. The next start records the members that left.
-      throw new RaidError('ERR_RAID_METADATA', 5, `array ${array.name}: it is not online, so nothing can be recorded`);
+      throw new RaidError(
+        'ERR_RAID_METADATA',
+        Status.IoError,
+        `array ${array.name}: it is not online, so nothing can be recorded`,
+      );
     }
     while (array.journal?.mustSettle === true) await array.journal.settle();
     // The start that requested this may have failed meanwhile, and then the array's state is unknown.
@@ -278,7 +282,11 @@ export class SuperblockWriter {
     if (!array.canRunWith((slot) => slot.isInSync)) {
       // A member that the array cannot do without is never recorded as out: with it, the other members are still the newest
       // state.
-      throw new RaidError('ERR_RAID_TOO_FEW_MEMBERS', 19, `array ${array.name}: a member that it needs was removed`);
+      throw new RaidError(
+        'ERR_RAID_TOO_FEW_MEMBERS',
+        Status.NoDevice,
+        `array ${array.name}: a member that it needs was removed`,
+      );
     }
     const { extension } = array;
     // The previous superblock that may have been written. Headers alone may have been written several times without one.
@@ -446,7 +454,7 @@ export class SuperblockWriter {
     if (written === 0 && !isCalledOff) {
       for (const { slot, error } of failed) if (slot.isInSync) noteFailed(array, slot, error);
       const message = `array ${array.name}: the ${what} could not be written to any member`;
-      throw new RaidError('ERR_RAID_METADATA', 5, message, { cause: lastError });
+      throw new RaidError('ERR_RAID_METADATA', Status.IoError, message, { cause: lastError });
     }
     // A member without the newest record would be stale at the next start, so it must be failed, or the update fails. A rebuild
     // target is failed too: what a failed flush lost, the next flush does not restore.
@@ -454,12 +462,12 @@ export class SuperblockWriter {
       if (!array.failMember(slot.index, `its ${what} could not be written`)) {
         noteFailed(array, slot, error);
         const message = `array ${array.name} slot ${slot.index}: the ${what} could not be written to ${String(slot.name)}, and the array cannot do without it`;
-        throw new RaidError('ERR_RAID_METADATA', 5, message, { cause: lastError });
+        throw new RaidError('ERR_RAID_METADATA', Status.IoError, message, { cause: lastError });
       }
     }
     if (isCalledOff) {
       const message = `array ${array.name}: a new member did not get its ${what}, so the others must not record it`;
-      throw new RaidError('ERR_RAID_METADATA', 5, message, { cause: lastError });
+      throw new RaidError('ERR_RAID_METADATA', Status.IoError, message, { cause: lastError });
     }
   }
 }

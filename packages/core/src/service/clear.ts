@@ -2,7 +2,7 @@ import type { Bdev } from '@raidkit/bdev';
 import type { RaidArray } from '../array/array.js';
 import type { RaidContext } from '../array/context.js';
 import { RaidError } from '../errors.js';
-import { nullUuid } from '@raidkit/bdev';
+import { nullUuid, Status } from '@raidkit/bdev';
 import type { SuperblockStore } from '../format/store.js';
 import { arrayOfVolume, recordOuter } from '../membership/nesting.js';
 
@@ -37,7 +37,7 @@ export async function undeclare(ctx: RaidContext, bdev: Bdev, outerUuid: string)
 /** Erases what an array has recorded at the start of an unclaimed device: superblock, headers, map and journal. */
 export async function wipe(ctx: RaidContext, bdevName: string): Promise<void> {
   const { registry, store } = ctx;
-  if (store === null) throw new RaidError('ERR_RAID_INVALID', 22, 'there is no superblock store');
+  if (store === null) throw new RaidError('ERR_RAID_INVALID', Status.Invalid, 'there is no superblock store');
   const descriptor = registry.open(bdevName, { writable: true });
   try {
     descriptor.claim('wiping');

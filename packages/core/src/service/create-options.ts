@@ -6,7 +6,7 @@ import { checkLevelOptions, doesNotTake } from '../level/options.js';
 import { canRun, minOperational, whyNot } from '../level/redundancy.js';
 import { mostSlots } from '../level/registry.js';
 import type { RaidModule } from '../level/module.js';
-import { isUuid, nullUuid } from '@raidkit/bdev';
+import { isUuid, nullUuid, Status } from '@raidkit/bdev';
 import type { SuperblockStore } from '../format/store.js';
 import { checkReads } from './read-options.js';
 import type { ReadOptions } from './read-options.js';
@@ -57,21 +57,21 @@ export interface CheckedOptions {
 export function checkCreateOptions(ctx: RaidContext, options: CreateArrayOptions): CheckedOptions {
   const { arrays, modules, registry } = ctx;
   const { name, level, baseBdevs, stripSizeKb = 0, uuid } = options;
-  const refuse = (message: string, errno = 22): never => {
-    throw new RaidError(errno === 17 ? 'ERR_RAID_EXISTS' : 'ERR_RAID_INVALID', errno, `array ${name}: ${message}`);
+  const refuse = (message: string, errno: Status = Status.Invalid): never => {
+    throw new RaidError(errno === Status.Exists ? 'ERR_RAID_EXISTS' : 'ERR_RAID_INVALID', errno, `array ${name}: ${message}`);
   };
   const nameBytes = Buffer.byteLength(name);
   if (nameBytes < 1 || nameBytes > maxNameBytes) refuse(`the name must be 1 to ${maxNameBytes} bytes long`);
   if (/\p{Cc}/u.test(name)) refuse('the name must not contain control characters');
   const module = modules.byName(level);
   if (module === undefined) return refuse(`there is no RAID level ${level}`);
-  if (arrays.has(name)) refuse('an array of this name exists', 17);
-  if (registry.get(name) !== undefined) refuse('a bdev of this name exists', 17);
+  if (arrays.has(name)) refuse('an array of this name exists', Status.Exists);
+  if (registry.get(name) !== undefined) refuse('a bdev of this name exists', Status.Exists);
   // In a saved configuration, an array that has no uuid yet has the null uuid.
   if (uuid !== undefined && uuid !== nullUuid) {
     if (!isUuid(uuid)) refuse(`${uuid} is not a uuid`);
     const isTaken = [...arrays.values()].some((array) => array.uuid === uuid.toLowerCase());
-    if (isTaken || registry.get(uuid.toLowerCase()) !== undefined) refuse(`the uuid ${uuid} is in use`, 17);
+    if (isTaken || registry.get(uuid.toLowerCase()) !== undefined) refuse(`the uuid ${uuid} is in use`, Status.Exists);
   }
   if (module.manifest.stripSize === 'none') {
     if (stripSizeKb !== 0) refuse(`level ${module.level} has no strips: omit strip_size_kb`);
@@ -84,7 +84,7 @@ export function checkCreateOptions(ctx: RaidContext, options: CreateArrayOptions
   const store = options.superblock === true ? ctx.store : null;
   if (options.superblock === true && store === null) refuse('there is no superblock store');
   if (options.integrity === true) {
-    const needs = (what: string): never => refuse(`integrity needs ${what}; omit integrity, or change that`, 22);
+    const needs = (what: string): never => refuse(`integrity needs ${what}; omit integrity, or change that`, Status.Invalid);
     if (store === null) needs('superblocks (superblock): checksums depend on what they record');
     if (store?.extension === undefined) needs('a superblock store that keeps records');
     if (stripSizeKb !== 0 && stripSizeKb < summedKb) needs(`strips (strip_size_kb) of ${summedKb} KiB at least`);

@@ -2,7 +2,7 @@ import { RaidArray } from '../array/array.js';
 import type { RaidContext } from '../array/context.js';
 import { startIfComplete } from '../assembly/assemble.js';
 import { RaidError } from '../errors.js';
-import { newUuid, nullUuid } from '@raidkit/bdev';
+import { newUuid, nullUuid, Status } from '@raidkit/bdev';
 import { configureMember } from '../membership/join.js';
 import { closeArray } from '../membership/remove.js';
 import { bringOnline } from '../start/start.js';
@@ -15,7 +15,8 @@ import type { CreateArrayOptions } from './create-options.js';
  * them. On an error nothing is left behind.
  */
 export async function createArray(ctx: RaidContext, options: CreateArrayOptions): Promise<RaidArray> {
-  if (ctx.retries.isStopped) throw new RaidError('ERR_RAID_INVALID', 22, `array ${options.name}: the arrays have been stopped`);
+  if (ctx.retries.isStopped)
+    throw new RaidError('ERR_RAID_INVALID', Status.Invalid, `array ${options.name}: the arrays have been stopped`);
   const { module, levelOptions, store } = checkCreateOptions(ctx, options);
   const given = options.uuid?.toLowerCase() ?? nullUuid;
   const uuid = given !== nullUuid || store === null ? given : newUuid(ctx.registry.runtime);
@@ -35,7 +36,7 @@ export async function createArray(ctx: RaidContext, options: CreateArrayOptions)
     ctx,
   );
   const refusal = ctx.arrayNames.enter(array.name, uuid);
-  if (refusal !== null) throw new RaidError('ERR_RAID_EXISTS', 17, `array ${array.name}: ${refusal}`);
+  if (refusal !== null) throw new RaidError('ERR_RAID_EXISTS', Status.Exists, `array ${array.name}: ${refusal}`);
   if (options.reads?.policy !== undefined) array.setReadPolicy(options.reads.policy);
   for (const slot of array.slots) slot.setReadPreference(options.reads?.members?.[slot.name ?? ''] ?? slot.readPreference);
   array.expectMembers(options.baseBdevs.filter((member) => member !== null).length);

@@ -1,3 +1,4 @@
+import { Status } from '@raidkit/bdev';
 import type { RaidArray } from '../array/array.js';
 import { RaidError } from '../errors.js';
 import type { RaidEventListener } from '../events.js';
@@ -14,8 +15,9 @@ export async function failMember(
 ): Promise<void> {
   const { name } = array;
   const member = array.slots[slot];
-  if (member?.isConfigured !== true) throw new RaidError('ERR_RAID_NOT_FOUND', 19, `array ${name}: slot ${slot} has no member`);
-  if (array.state !== 'online') throw new RaidError('ERR_RAID_INVALID', 22, `array ${name} is ${array.state}`);
+  if (member?.isConfigured !== true)
+    throw new RaidError('ERR_RAID_NOT_FOUND', Status.NoDevice, `array ${name}: slot ${slot} has no member`);
+  if (array.state !== 'online') throw new RaidError('ERR_RAID_INVALID', Status.Invalid, `array ${name} is ${array.state}`);
   let listener: RaidEventListener = () => undefined;
   // Identified by name, because slots before it may be removed meanwhile.
   const { name: device } = member;
@@ -30,7 +32,7 @@ export async function failMember(
   });
   try {
     if (!array.failMember(slot, reason))
-      throw new RaidError('ERR_RAID_BUSY', 16, `array ${name} cannot do without ${String(member.name)}`);
+      throw new RaidError('ERR_RAID_BUSY', Status.Busy, `array ${name} cannot do without ${String(member.name)}`);
     await isOut;
   } finally {
     listeners.delete(listener);

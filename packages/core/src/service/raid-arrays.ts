@@ -1,4 +1,4 @@
-import { BdevError, nullUuid } from '@raidkit/bdev';
+import { BdevError, nullUuid, Status } from '@raidkit/bdev';
 import type { Bdev, BdevRegistry, Examiner, JsonObject } from '@raidkit/bdev';
 import type { RaidArray } from '../array/array.js';
 import type { ArrayView } from '../array/array-view.js';
@@ -87,7 +87,7 @@ export class RaidArrays {
   setMemberOptions(options: Partial<MemberOptions>): void {
     for (const [key, value] of Object.entries(options)) {
       if (Number.isInteger(value) && value >= 0 && value <= maxTimeoutMs) continue;
-      throw new RaidError('ERR_RAID_INVALID', 22, `${key} must be 0 to ${maxTimeoutMs} ms, not ${value}`);
+      throw new RaidError('ERR_RAID_INVALID', Status.Invalid, `${key} must be 0 to ${maxTimeoutMs} ms, not ${value}`);
     }
     Object.assign(this.#ctx.memberOptions, options);
     for (const array of this.#ctx.arrays.values()) {
@@ -104,7 +104,7 @@ export class RaidArrays {
     for (const [key, value] of Object.entries(options)) {
       if (Number.isFinite(value) && value >= 0 && (value > 0 || key !== 'windowSizeKb')) continue;
       const least = key === 'windowSizeKb' ? 'more than 0' : '0 or more';
-      throw new RaidError('ERR_RAID_INVALID', 22, `${key} must be ${least}, not ${value}`);
+      throw new RaidError('ERR_RAID_INVALID', Status.Invalid, `${key} must be ${least}, not ${value}`);
     }
     Object.assign(this.#ctx.processOptions, options);
   }
@@ -117,7 +117,7 @@ export class RaidArrays {
     const { absentWaitMs = 0, degradedStartMs = 0 } = options;
     for (const [key, value] of Object.entries({ absentWaitMs, degradedStartMs })) {
       if (!Number.isFinite(value) || value < 0)
-        throw new RaidError('ERR_RAID_INVALID', 22, `${key} must be 0 or more, not ${value}`);
+        throw new RaidError('ERR_RAID_INVALID', Status.Invalid, `${key} must be 0 or more, not ${value}`);
     }
     Object.assign(this.#ctx.assemblyOptions, options);
   }
@@ -167,7 +167,7 @@ export class RaidArrays {
    */
   async delete(name: string, options: { clearSuperblock?: boolean } = {}): Promise<void> {
     const array = this.#find(name);
-    if (array.isDeleting) throw new RaidError('ERR_RAID_BUSY', 114, `array ${name} is being deleted already`);
+    if (array.isDeleting) throw new RaidError('ERR_RAID_BUSY', Status.Already, `array ${name} is being deleted already`);
     let members: Bdev[] = [];
     const end = array.lifecycle.end(() => {
       members = array.slots.flatMap(({ descriptor }) => descriptor?.bdev ?? []);
@@ -205,7 +205,8 @@ export class RaidArrays {
   async growBaseBdev(arrayName: string, bdevName: string): Promise<void> {
     const array = this.#find(arrayName);
     const bdev = this.registry.get(bdevName);
-    if (bdev === undefined) throw new RaidError('ERR_RAID_NOT_FOUND', 19, `array ${arrayName}: there is no bdev ${bdevName}`);
+    if (bdev === undefined)
+      throw new RaidError('ERR_RAID_NOT_FOUND', Status.NoDevice, `array ${arrayName}: there is no bdev ${bdevName}`);
     const add = array.module.addedSlot === 'space' ? appendSpace : addCopy;
     await this.#taking([bdevName], () => add(this.#ctx, array, bdev));
   }
@@ -217,7 +218,8 @@ export class RaidArrays {
   async removeSlot(arrayName: string, index: number): Promise<void> {
     const array = this.#find(arrayName);
     const slot = array.slots[index];
-    if (slot === undefined) throw new RaidError('ERR_RAID_NOT_FOUND', 19, `array ${arrayName} has no slot ${index}`);
+    if (slot === undefined)
+      throw new RaidError('ERR_RAID_NOT_FOUND', Status.NoDevice, `array ${arrayName} has no slot ${index}`);
     await asRaidErrors(removeSlot(this.#ctx, array, slot));
   }
 
@@ -228,9 +230,10 @@ export class RaidArrays {
   async replaceBaseBdev(arrayName: string, memberName: string, bdevName: string): Promise<void> {
     const array = this.#find(arrayName);
     const slot = array.slots.find(({ name, descriptor }) => name === memberName && descriptor !== null);
-    if (slot === undefined) throw new RaidError('ERR_RAID_NOT_FOUND', 19, `array ${arrayName} has no member ${memberName}`);
+    if (slot === undefined)
+      throw new RaidError('ERR_RAID_NOT_FOUND', Status.NoDevice, `array ${arrayName} has no member ${memberName}`);
     const bdev = this.registry.get(bdevName);
-    if (bdev === undefined) throw new RaidError('ERR_RAID_NOT_FOUND', 19, `there is no bdev ${bdevName}`);
+    if (bdev === undefined) throw new RaidError('ERR_RAID_NOT_FOUND', Status.NoDevice, `there is no bdev ${bdevName}`);
     await this.#taking([bdevName], () => replaceMember(this.#ctx, array, slot, bdev));
   }
 
@@ -242,7 +245,7 @@ export class RaidArrays {
       await removeOnRequest(this.#ctx, array, slot, 'it was removed on request');
       return;
     }
-    throw new RaidError('ERR_RAID_NOT_FOUND', 19, `no array has a member ${bdevName}`);
+    throw new RaidError('ERR_RAID_NOT_FOUND', Status.NoDevice, `no array has a member ${bdevName}`);
   }
 
   /**
@@ -259,7 +262,7 @@ export class RaidArrays {
     if (array.state !== 'configuring' || array.isStarting) {
       throw new RaidError(
         'ERR_RAID_INVALID',
-        22,
+        Status.Invalid,
         `array ${name} is ${array.state}: only one that is configuring can be started`,
       );
     }
@@ -341,7 +344,7 @@ export class RaidArrays {
 
   #processOf(name: string): RaidProcess {
     const { process } = this.#find(name);
-    if (process === null) throw new RaidError('ERR_RAID_NOT_FOUND', 2, `array ${name} has no process`);
+    if (process === null) throw new RaidError('ERR_RAID_NOT_FOUND', Status.NotFound, `array ${name} has no process`);
     return process;
   }
 
@@ -359,7 +362,7 @@ export class RaidArrays {
    */
   async addSpare(bdevName: string, arrayName: string | null = null): Promise<void> {
     const bdev = this.registry.get(bdevName);
-    if (bdev === undefined) throw new RaidError('ERR_RAID_NOT_FOUND', 19, `there is no bdev ${bdevName}`);
+    if (bdev === undefined) throw new RaidError('ERR_RAID_NOT_FOUND', Status.NoDevice, `there is no bdev ${bdevName}`);
     if (arrayName !== null) this.#find(arrayName);
     await this.#taking([bdevName], () => this.#spares.add(bdev, arrayName));
   }
@@ -428,7 +431,7 @@ export class RaidArrays {
 
   #find(name: string): RaidArray {
     const array = this.#ctx.arrays.get(name);
-    if (array === undefined) throw new RaidError('ERR_RAID_NOT_FOUND', 19, `there is no array ${name}`);
+    if (array === undefined) throw new RaidError('ERR_RAID_NOT_FOUND', Status.NoDevice, `there is no array ${name}`);
     return array;
   }
 }

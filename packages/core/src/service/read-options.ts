@@ -1,3 +1,4 @@
+import { Status } from '@raidkit/bdev';
 import type { RaidArray } from '../array/array.js';
 import { RaidError } from '../errors.js';
 import { readPolicies, readPreferences } from '../format/read-policy.js';
@@ -16,7 +17,7 @@ export interface ReadOptions {
 /** Throws if a policy or preference is invalid, or the level has no copies. */
 export function checkReads(name: string, module: RaidModule, { members = {}, policy }: ReadOptions): void {
   const refuse = (message: string): never => {
-    throw new RaidError('ERR_RAID_INVALID', 22, `array ${name}: ${message}`);
+    throw new RaidError('ERR_RAID_INVALID', Status.Invalid, `array ${name}: ${message}`);
   };
   if (module.redundancy !== 'copies')
     refuse(`level ${module.level} has each block on one member: there are no copies to choose from`);
@@ -33,7 +34,7 @@ export function checkReads(name: string, module: RaidModule, { members = {}, pol
 export async function setReads(array: RaidArray, options: ReadOptions): Promise<void> {
   const { name } = array;
   const refuse = (message: string): never => {
-    throw new RaidError('ERR_RAID_INVALID', 22, `array ${name}: ${message}`);
+    throw new RaidError('ERR_RAID_INVALID', Status.Invalid, `array ${name}: ${message}`);
   };
   checkReads(name, array.module, options);
   if (array.state !== 'online') refuse(`it is ${array.state}: the read policy can be changed only while it is online`);
@@ -42,7 +43,7 @@ export async function setReads(array: RaidArray, options: ReadOptions): Promise<
     refuse(`its members have blocks of ${array.blockSize} bytes, which leaves no room to record it`);
   const wanted = Object.entries(options.members ?? {}).map(([member, preference]): [Slot, ReadPreference] => {
     const slot = array.slots.find((one) => one.name === member && one.descriptor !== null);
-    if (slot === undefined) throw new RaidError('ERR_RAID_NOT_FOUND', 19, `array ${name} has no member ${member}`);
+    if (slot === undefined) throw new RaidError('ERR_RAID_NOT_FOUND', Status.NoDevice, `array ${name} has no member ${member}`);
     return [slot, preference];
   });
   const policyBefore = array.readPolicy;

@@ -1,3 +1,4 @@
+import { Status } from '@raidkit/bdev';
 import type { RaidArray } from '../array/array.js';
 import { RaidError } from '../errors.js';
 
@@ -5,12 +6,12 @@ import { RaidError } from '../errors.js';
 export function trustRedundancy(array: RaidArray): void {
   const { bdev, consistency, journal, module, name, state } = array;
   if (module.redundancy !== 'parity') {
-    throw new RaidError('ERR_RAID_INVALID', 95, `array ${name}: level ${module.level} has no parity to trust`);
+    throw new RaidError('ERR_RAID_INVALID', Status.NotSupported, `array ${name}: level ${module.level} has no parity to trust`);
   }
   if (state !== 'online' || bdev === null)
     throw new RaidError(
       'ERR_RAID_INVALID',
-      22,
+      Status.Invalid,
       `array ${name} is ${state}: the inconsistent ranges are known once it is online`,
     );
   array.log.warn(array.logFields(), 'parity is trusted on request');

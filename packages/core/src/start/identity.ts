@@ -2,7 +2,7 @@ import type { Bdev, BdevDescriptor } from '@raidkit/bdev';
 import type { RaidArray } from '../array/array.js';
 import { RaidError } from '../errors.js';
 import type { Slot } from '../members/slot.js';
-import { nullUuid } from '@raidkit/bdev';
+import { nullUuid, Status } from '@raidkit/bdev';
 import { goesWith, seqStep } from '../format/store.js';
 import type { ArrayRecord, ExtensionHeader, ExtensionStore, MapLife } from '../format/store.js';
 
@@ -20,7 +20,7 @@ export function requireCreation(array: RaidArray, bdev: Bdev): void {
   const absent = awaitedSlots(array).map(({ index, recordedUuid }) => `slot ${index} (${recordedUuid})`);
   const what = absent.length === 0 ? 'cannot be started' : `waits for ${absent.join(', ')}`;
   const message = `array ${array.name} ${what}, and ${bdev.name} (${bdev.uuid}) is not one of its current members: bring those back, or start the array without them, and then add ${bdev.name}`;
-  throw new RaidError('ERR_RAID_INVALID', 22, message);
+  throw new RaidError('ERR_RAID_INVALID', Status.Invalid, message);
 }
 
 /**
@@ -37,7 +37,7 @@ export function refuseFormerMember(array: RaidArray, bdev: Bdev, found: ArrayRec
   )
     return;
   const message = `array ${array.name}: ${bdev.name} was removed from the array: its data is stale; wipe it to use it as any other device`;
-  throw new RaidError('ERR_RAID_SUPERBLOCK_FOUND', 17, message);
+  throw new RaidError('ERR_RAID_SUPERBLOCK_FOUND', Status.Exists, message);
 }
 
 /** Returns the slots whose members are current by the newest superblock but absent. */

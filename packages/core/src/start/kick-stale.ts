@@ -1,3 +1,4 @@
+import { Status } from '@raidkit/bdev';
 import type { RaidArray } from '../array/array.js';
 import { RaidError } from '../errors.js';
 import { pagesTakenBy } from './identity.js';
@@ -99,7 +100,7 @@ export async function kickStale(array: RaidArray, force: boolean): Promise<Found
  */
 function refuseWithoutOptions(array: RaidArray): never {
   const message = `array ${array.name}: no readable member records the options of level ${array.module.level}, which define the layout: bring back one that does`;
-  throw new RaidError('ERR_RAID_METADATA', 22, message);
+  throw new RaidError('ERR_RAID_METADATA', Status.Invalid, message);
 }
 
 /**
@@ -117,7 +118,7 @@ function refuseOtherOptions(array: RaidArray, found: ReadonlyMap<Slot, readonly 
   if (!force)
     throw new RaidError(
       'ERR_RAID_METADATA',
-      22,
+      Status.Invalid,
       `${message}. Close the member that is wrong, or start with force to use the newest record`,
     );
   array.log.error(array.logFields(), `started by force: ${message}`);
@@ -173,7 +174,7 @@ function refuseOlder(array: RaidArray, slot: Slot, force: boolean): void {
   if (!force)
     throw new RaidError(
       'ERR_RAID_METADATA',
-      22,
+      Status.Invalid,
       `${message}. Bring back the right one, or start with force to use it as it is`,
     );
   array.log.error(array.logFields(slot), `started by force: ${message}`);
@@ -197,7 +198,7 @@ function refuseRunBeside(array: RaidArray, newest: ExtensionHeader, force: boole
   const ahead = inSync.filter(({ foundSeqNumber }) => foundSeqNumber === array.metadata.seqNumber);
   const refuse = (message: string): never => {
     array.assembly.noteAhead(ahead.map(({ uuid }) => uuid));
-    throw new RaidError('ERR_RAID_METADATA', 16, message);
+    throw new RaidError('ERR_RAID_METADATA', Status.Busy, message);
   };
   const ran = `array ${array.name}: another program ran it from ${run.join(', ')}`;
   if (ahead.length === 0) {

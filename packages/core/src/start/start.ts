@@ -1,4 +1,4 @@
-import { Bdev, BlockClient, newUuid } from '@raidkit/bdev';
+import { Bdev, BlockClient, newUuid, Status } from '@raidkit/bdev';
 import type { BdevOptions } from '@raidkit/bdev';
 import type { RaidArray } from '../array/array.js';
 import { isOnlyRead } from '../array/context.js';
@@ -61,10 +61,10 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
     array.setGeometry(geometry);
     const { numBlocks, memberBlocks } = geometry;
     if (numBlocks < 1)
-      throw new RaidError('ERR_RAID_MEMBER', 22, `array ${array.name}: the members are too small for one stripe`);
+      throw new RaidError('ERR_RAID_MEMBER', Status.Invalid, `array ${array.name}: the members are too small for one stripe`);
     if (recordedBlocks !== null && recordedBlocks !== numBlocks) {
       const message = `array ${array.name}: the superblock records ${recordedBlocks} blocks, but its members make ${numBlocks}`;
-      throw new RaidError('ERR_RAID_METADATA', 22, message);
+      throw new RaidError('ERR_RAID_METADATA', Status.Invalid, message);
     }
     array.slots.forEach((slot, index) => slot.setDataArea(slot.dataOffset, memberBlocks[index] ?? slot.dataSize));
     if (!array.hasUuid) array.uuid = newUuid(ctx.registry.runtime);
@@ -163,7 +163,7 @@ function requireSoundLevel({ io, module, name }: RaidArray): void {
   if (io.hasLevelThrown)
     throw new RaidError(
       'ERR_RAID_MODULE',
-      22,
+      Status.Invalid,
       `array ${name}: level ${module.level} threw an exception while the array was being started`,
     );
 }
@@ -174,10 +174,14 @@ function requireMemory(array: RaidArray): void {
   const needed = module.memoryBytes?.(array) ?? 0;
   const { bytes, freeBytes } = memory;
   if (!Number.isSafeInteger(needed) || needed < 0)
-    throw new RaidError('ERR_RAID_MODULE', 22, `array ${name}: memoryBytes of level ${module.level} returned ${needed}`);
+    throw new RaidError(
+      'ERR_RAID_MODULE',
+      Status.Invalid,
+      `array ${name}: memoryBytes of level ${module.level} returned ${needed}`,
+    );
   if (needed <= freeBytes) return;
   const message = `array ${name}: with ${numSlots} slots level ${module.level} needs ${needed} bytes of buffer memory, but only ${freeBytes} of ${bytes} are free; stop another array, or start with more memory`;
-  throw new RaidError('ERR_RAID_MEMORY', 12, message);
+  throw new RaidError('ERR_RAID_MEMORY', Status.NoMemory, message);
 }
 
 async function stopLevel(array: RaidArray, level: RaidLevel | null): Promise<void> {
@@ -205,7 +209,7 @@ function openSums(ctx: RaidContext, array: RaidArray, found: SumsHeader | null, 
   });
   if (!isWhole && recordedBlocks === null) {
     const message = `array ${name}: with integrity level ${array.module.level} must use a multiple of ${blocksTogether * blockSize} bytes of each member; omit integrity`;
-    throw new RaidError('ERR_RAID_INVALID', 22, message);
+    throw new RaidError('ERR_RAID_INVALID', Status.Invalid, message);
   }
   if (!isWhole || cramped !== undefined) {
     array.integrity.setOn(false);
@@ -231,7 +235,7 @@ function doubtOf(origin: RegionOrigin | null): DoubtList | null {
 
 function requireEnough(array: RaidArray): void {
   if (array.canRunWith(isInSync)) return;
-  throw new RaidError('ERR_RAID_TOO_FEW_MEMBERS', 19, `array ${array.name}: ${array.whyNotWith(isInSync)}`);
+  throw new RaidError('ERR_RAID_TOO_FEW_MEMBERS', Status.NoDevice, `array ${array.name}: ${array.whyNotWith(isInSync)}`);
 }
 
 /** Throws for a split brain: each half of the array has data that the other lacks, so an operator must choose. */
@@ -239,7 +243,7 @@ function refuseHalves(array: RaidArray, force: boolean): void {
   const other = array.assembly.splitBrain.find(({ slot, seqNumber }) => seqNumber > array.slotAt(slot).lastSeqNumber);
   if (other === undefined) return;
   const message = `array ${array.name}: slot ${other.slot} and the members to start were used without each other (split brain), and each has writes that the other lacks. Start with force to discard the writes that only slot ${other.slot} has, or close the others to start from it`;
-  if (!force) throw new RaidError('ERR_RAID_METADATA', 16, message);
+  if (!force) throw new RaidError('ERR_RAID_METADATA', Status.Busy, message);
   array.log.warn(array.logFields(), `started by force: ${message}`);
 }
 
@@ -252,7 +256,7 @@ function refuseStrangers(array: RaidArray, force: boolean): void {
   const described = array.assembly.isVouchedFor || isBorneOut(array, records) ? null : describeStrangers(array);
   if (described === null) return;
   const refusal = `array ${array.name}: ${described}; or start with force, without it`;
-  if (!force) throw new RaidError('ERR_RAID_METADATA', 16, refusal);
+  if (!force) throw new RaidError('ERR_RAID_METADATA', Status.Busy, refusal);
   array.log.warn(array.logFields(), `started by force: ${refusal}`);
 }
 
@@ -278,7 +282,7 @@ async function refuseUnsafeStart(array: RaidArray, origin: RegionOrigin | null, 
   if (!force) {
     // The refusal must not be reported as that of a member that cannot be taken out.
     array.mustKeepAll = false;
-    throw new RaidError('ERR_RAID_METADATA', 5, message);
+    throw new RaidError('ERR_RAID_METADATA', Status.IoError, message);
   }
   array.log.warn(array.logFields(), `started by force: ${message}`);
   await rewriteUnstable(array);
@@ -379,7 +383,7 @@ async function recordMembers(array: RaidArray): Promise<void> {
     if (!array.canRunWith(isInSync)) {
       throw new RaidError(
         'ERR_RAID_TOO_FEW_MEMBERS',
-        19,
+        Status.NoDevice,
         `array ${array.name}: members were removed while it was being started`,
       );
     }

@@ -1,3 +1,4 @@
+import { Status } from '@raidkit/bdev';
 import { RaidError } from '../errors.js';
 import { onEveryMember } from '../members/member-io.js';
 import type { GrowingSums, SyncHost } from './host.js';
@@ -44,7 +45,7 @@ async function repeat(array: SyncHost, work: () => Promise<void>): Promise<void>
     await work();
     if (array.lostFlushes === lostFlushes) return;
   }
-  throw new RaidError('ERR_RAID_METADATA', 5, `array ${array.name}: flushes of its members fail repeatedly`);
+  throw new RaidError('ERR_RAID_METADATA', Status.IoError, `array ${array.name}: flushes of its members fail repeatedly`);
 }
 
 /** To be called again after each await. */

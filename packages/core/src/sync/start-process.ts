@@ -1,3 +1,4 @@
+import { Status } from '@raidkit/bdev';
 import type { BdevRegistry } from '@raidkit/bdev';
 import { BufferMemoryError } from '@raidkit/parity';
 import { RaidError } from '../errors.js';
@@ -128,21 +129,21 @@ export function startSync(
 export function checkCanSync(array: QueueHost, type: ProcessType): void {
   const { name, module, state } = array;
   if (state !== 'online' || array.isReadOnly) {
-    throw new RaidError('ERR_RAID_INVALID', 22, `array ${name} is ${array.isReadOnly ? 'read-only' : state}`);
+    throw new RaidError('ERR_RAID_INVALID', Status.Invalid, `array ${name} is ${array.isReadOnly ? 'read-only' : state}`);
   }
   if (module.redundancy === 'none' && array.hasIntegrity) {
     if (type === 'check') return;
     throw new RaidError(
       'ERR_RAID_INVALID',
-      22,
+      Status.Invalid,
       `array ${name}: level ${module.level} has no redundancy to ${type} from: a check reads all blocks that have checksums`,
     );
   }
   if (module.redundancy === 'none') {
-    throw new RaidError('ERR_RAID_INVALID', 22, `array ${name}: level ${module.level} has nothing to compare`);
+    throw new RaidError('ERR_RAID_INVALID', Status.Invalid, `array ${name}: level ${module.level} has nothing to compare`);
   }
   if (!canCompare(array)) {
-    throw new RaidError('ERR_RAID_INVALID', 22, `array ${name} is degraded: there is nothing to compare`);
+    throw new RaidError('ERR_RAID_INVALID', Status.Invalid, `array ${name} is degraded: there is nothing to compare`);
   }
 }
 
@@ -151,7 +152,7 @@ export function checkCanRepair(array: QueueHost, { source, wrong }: SyncOptions)
   const copies = slotsOfCopies(array.level ?? {});
   const named = source ?? wrong;
   const refuse = (message: string): never => {
-    throw new RaidError('ERR_RAID_INVALID', 22, `array ${array.name}: ${message}`);
+    throw new RaidError('ERR_RAID_INVALID', Status.Invalid, `array ${array.name}: ${message}`);
   };
   if (named !== undefined && array.slots[named]?.isInSync !== true) refuse(`slot ${named} has no member`);
   if (copies.length === 0 && source !== undefined)
@@ -171,7 +172,7 @@ export function checkFrom({ name, numBlocks }: QueueHost, type: ProcessType, { f
       ? `a check must start at block 0 to ${numBlocks - 1}, not ${from}`
       : `a ${type} covers the whole array: only a check can start after block 0`;
   if (type !== 'check' || !(Number.isInteger(from) && from >= 0 && from < numBlocks))
-    throw new RaidError('ERR_RAID_INVALID', 22, `array ${name}: ${message}`);
+    throw new RaidError('ERR_RAID_INVALID', Status.Invalid, `array ${name}: ${message}`);
 }
 
 /** Throws a RaidError that names the field and its range, if a limit of a process is invalid. */
@@ -183,7 +184,7 @@ export function checkLimits(name: string, limits: Partial<OwnLimits>): void {
     const what = isKnown
       ? `${field} is ${String(value)}; it must be a whole number from 0 (no limit) to ${mostMbSec}, in MiB/s, or null for the shared one`
       : `a process has no limit ${field}: there are maxBandwidthMbSec and minBandwidthMbSec`;
-    throw new RaidError('ERR_RAID_INVALID', 22, `array ${name}: ${what}`);
+    throw new RaidError('ERR_RAID_INVALID', Status.Invalid, `array ${name}: ${what}`);
   }
 }
 

@@ -1,4 +1,4 @@
-import { IoType } from '@raidkit/bdev';
+import { IoType, Status } from '@raidkit/bdev';
 import type { Bdev, BdevDescriptor, BdevEvent, BdevRegistry, IoPool, RangeLocks, Runtime } from '@raidkit/bdev';
 import type { BufferMemory, SizeClassPool } from '@raidkit/parity';
 import { NbdError } from '../errors.js';
@@ -222,7 +222,7 @@ function checkText(field: string, text: string, mostBytes: number): void {
   if (isText && Buffer.byteLength(text) <= mostBytes) return;
   throw new NbdError(
     'ERR_NBD_INVALID',
-    22,
+    Status.Invalid,
     `the ${field} of an NBD export must be at most ${mostBytes} bytes of UTF-8 without NUL and lone surrogates`,
   );
 }

@@ -1,3 +1,4 @@
+import { Status } from '@raidkit/bdev';
 import { NbdError } from '../errors.js';
 import type { ClientIdentity } from '../handshake/identity.js';
 import type { NbdAddress } from '../transport/listen.js';
@@ -45,11 +46,15 @@ function matches({ listener, tlsUser, certificate }: ClientRule, client: ClientI
 /** Throws an `NbdError` if there are too many or no rules, or if a rule has no condition. */
 export function checkRules(rules: readonly ClientRule[]): void {
   if (rules.length < 1 || rules.length > mostRules) {
-    throw new NbdError('ERR_NBD_INVALID', 22, `an NBD export has 1 to ${mostRules} access rules, not ${rules.length}`);
+    throw new NbdError(
+      'ERR_NBD_INVALID',
+      Status.Invalid,
+      `an NBD export has 1 to ${mostRules} access rules, not ${rules.length}`,
+    );
   }
   for (const [index, { listener, tlsUser, certificate }] of rules.entries()) {
     if (listener !== undefined || tlsUser !== undefined || certificate !== undefined) continue;
     const message = `rule ${index} of access to the NBD export names no listener, TLS user or certificate: omit the rules to let all clients use it`;
-    throw new NbdError('ERR_NBD_INVALID', 22, message);
+    throw new NbdError('ERR_NBD_INVALID', Status.Invalid, message);
   }
 }

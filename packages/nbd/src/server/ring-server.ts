@@ -1,3 +1,4 @@
+import { Status } from '@raidkit/bdev';
 import { loadSys, whyNoSys } from '@raidkit/sys';
 import type { Ring } from '@raidkit/sys';
 import type { PeerServers, ConnectionHandoff } from './handoff.js';
@@ -40,7 +41,8 @@ export class RingNbdServer extends NbdServer {
     if (sys === null) throw new Error(whyNoSys());
     const memoryAddr = sys.addressOf(runtime.memory.u8);
     const scratchAddr = runtime.memory.allocRegion(scratchBytes);
-    if (scratchAddr < 0) throw new NbdError('ERR_NBD_INVALID', 12, "the runtime's memory is too small for an NBD server");
+    if (scratchAddr < 0)
+      throw new NbdError('ERR_NBD_INVALID', Status.NoMemory, "the runtime's memory is too small for an NBD server");
     const startTls = tls === undefined ? null : (client: TlsHandover): void => tls.take(client);
     this.#host = { ring: options.ring, sys, runtime, memoryAddr, scratchAddr, scratchBytes, startTls };
   }

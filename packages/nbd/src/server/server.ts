@@ -183,10 +183,11 @@ export class NbdServer {
   addExport(options: AddExportOptions): NbdExportInfo {
     this.checkOpen();
     const { name, description = '', isDefault = false, clients = null, allocation = null } = options;
-    if (this.#exports.has(name)) throw new NbdError('ERR_NBD_EXPORT_EXISTS', 17, `an NBD export ${name} exists already`);
+    if (this.#exports.has(name))
+      throw new NbdError('ERR_NBD_EXPORT_EXISTS', Status.Exists, `an NBD export ${name} exists already`);
     const other = [...this.#exports.values()].find((one) => one.isDefault);
     if (isDefault && other !== undefined) {
-      throw new NbdError('ERR_NBD_EXPORT_EXISTS', 17, `the default NBD export is ${other.name} already`);
+      throw new NbdError('ERR_NBD_EXPORT_EXISTS', Status.Exists, `the default NBD export is ${other.name} already`);
     }
     const bdev = typeof options.bdev === 'string' ? this.#registry.get(options.bdev) : options.bdev;
     if (bdev === undefined) {
@@ -224,7 +225,7 @@ export class NbdServer {
    */
   async removeExport(name: string): Promise<void> {
     const found = this.#exports.get(name);
-    if (found === undefined) throw new NbdError('ERR_NBD_EXPORT_NOT_FOUND', 2, `there is no NBD export ${name}`);
+    if (found === undefined) throw new NbdError('ERR_NBD_EXPORT_NOT_FOUND', Status.NotFound, `there is no NBD export ${name}`);
     await this.#remove(found);
   }
 
@@ -400,7 +401,7 @@ export class NbdServer {
 
   /** For transports: throws if the server is closed. */
   checkOpen(): void {
-    if (this.isClosing) throw new NbdError('ERR_NBD_CLOSED', 108, 'the NBD server is closed');
+    if (this.isClosing) throw new NbdError('ERR_NBD_CLOSED', Status.ShutDown, 'the NBD server is closed');
   }
 
   #find(name: string, client: ClientIdentity): NbdExport | null {

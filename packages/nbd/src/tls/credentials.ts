@@ -4,6 +4,7 @@ import type { Stats } from 'node:fs';
 import { join } from 'node:path';
 import { createSecureContext } from 'node:tls';
 import type { TLSSocket, TlsOptions } from 'node:tls';
+import { Status } from '@raidkit/bdev';
 import { NbdError } from '../errors.js';
 import { noteOffer } from './identity.js';
 
@@ -164,7 +165,7 @@ function parsed<T>(path: string, what: string, parse: () => T): T {
 }
 
 function invalid(message: string, cause?: unknown): NbdError {
-  return new NbdError('ERR_NBD_INVALID', 22, message, { cause });
+  return new NbdError('ERR_NBD_INVALID', Status.Invalid, message, { cause });
 }
 
 function textOf(error: unknown): string {

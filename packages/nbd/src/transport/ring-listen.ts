@@ -1,6 +1,7 @@
 import { fchmodSync, rmSync } from 'node:fs';
 import { constants } from 'node:os';
 import { lookup } from 'node:dns/promises';
+import { Status } from '@raidkit/bdev';
 import { RingOp, SocketFamily, SocketOption, readSocketAddress, socketAddressBytes } from '@raidkit/sys';
 import type { RingOwner, SocketAddress } from '@raidkit/sys';
 import { NbdError } from '../errors.js';
@@ -176,7 +177,12 @@ async function resolve(address: NbdAddress): Promise<SocketAddress> {
     return { family: found.family === 6 ? 'IPv6' : 'IPv4', address: found.address, port: address.port };
   } catch (cause) {
     const { code = '' } = cause as NodeJS.ErrnoException;
-    throw new NbdError('ERR_NBD_ADDRESS', 22, `cannot listen on ${addressText(address)}: ${code || String(cause)}`, { cause });
+    throw new NbdError(
+      'ERR_NBD_ADDRESS',
+      Status.Invalid,
+      `cannot listen on ${addressText(address)}: ${code || String(cause)}`,
+      { cause },
+    );
   }
 }
 

@@ -1,5 +1,6 @@
 import { statSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { Status } from '@raidkit/bdev';
 import { NbdError } from '../errors.js';
 
 const othersWrite = 0o002;
@@ -12,14 +13,15 @@ const sticky = 0o1000;
 export function checkSocketFolder(path: string): void {
   const folder = dirname(path);
   const stats = statSync(folder, { throwIfNoEntry: false });
-  if (stats?.isDirectory() !== true) throw new NbdError('ERR_NBD_ADDRESS', 2, `there is no directory ${folder} for a socket`);
+  if (stats?.isDirectory() !== true)
+    throw new NbdError('ERR_NBD_ADDRESS', Status.NotFound, `there is no directory ${folder} for a socket`);
   const own = process.geteuid?.() ?? 0;
   if (stats.uid !== 0 && stats.uid !== own) {
     const message = `${folder} belongs to user ${stats.uid}, who could replace the socket ${path}; use a directory of user ${own}`;
-    throw new NbdError('ERR_NBD_ADDRESS', 13, message);
+    throw new NbdError('ERR_NBD_ADDRESS', Status.AccessDenied, message);
   }
   if ((stats.mode & othersWrite) !== 0 && (stats.mode & sticky) === 0) {
     const message = `every user can write to ${folder}, and replace the socket ${path}; use another directory, or chmod o-w ${folder}`;
-    throw new NbdError('ERR_NBD_ADDRESS', 13, message);
+    throw new NbdError('ERR_NBD_ADDRESS', Status.AccessDenied, message);
   }
 }
