@@ -82,6 +82,36 @@ it('an old image of a member that comes back while the array is up is filled fro
   }
 });
 
+it('an old image that waits to be filled from the start, and leaves, is filled from the start when it returns', async () => {
+  const built = await build('raid1', 3, { mebibytes: 4 });
+  const { rig, disks, volume } = built;
+  await volume.write(0, blocks(8, 1));
+  await volume.flush();
+  const old = disks[1]!.bytes.slice();
+  await volume.write(0, blocks(8, 2));
+  await whenClean(built);
+  await rig.registry.unregister(rig.registry.get('m1')!);
+  await volume.write(4096, blocks(8, 3));
+  const array = arrayOf(rig, 'a');
+  const plugInOld = (): Promise<unknown> =>
+    plugIn(rig.registry, { name: 'm1', uuid: memberUuid(1), bytes: old.slice() }).then(() => rig.registry.waitForExamine());
+  const [first] = disks as [Built['disks'][0]];
+  // The rebuild cannot begin.
+  first.fault = ({ type, offsetBlocks }) => (type === IoType.Read && offsetBlocks >= 2048 ? null : Status.Ok);
+  rig.arrays.startSync('a', 'check');
+  await until(() => first.held.length > 0, 'a check runs');
+  await plugInOld();
+  expect(array.slots[1]!.isRebuilding).toBe(true);
+  await rig.registry.unregister(rig.registry.get('m1')!);
+  await plugInOld();
+  first.fault = () => Status.Ok;
+  for (const io of first.held.splice(0)) first.finish(io, Status.Ok);
+  await until(() => array.numInSync === 3 && array.process === null, 'it is back');
+  for (const name of ['m0', 'm2']) await rig.arrays.removeBaseBdev(name);
+  expect(await volume.read(0, 8)).toEqual(blocks(8, 2));
+  expect(await volume.read(4096, 8)).toEqual(blocks(8, 3));
+});
+
 it('an old image of a member that left before the last start is filled from the start', async () => {
   const built = await build('raid1', 2, { mebibytes: 4 });
   const { rig, disks, volume } = built;

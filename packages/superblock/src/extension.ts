@@ -120,14 +120,17 @@ export function encodeHeader(header: ExtensionHeader): Uint8Array {
   view.setUint8(127, readPolicies.indexOf(header.readPolicy));
   header.slots.forEach((slot, index) => {
     const at = headerFixed + index * slotBytes;
+    // Only one of the two is not 0. Older versions take the former number for pages, which mean nothing without `lastSeqNumber`.
+    const pagesOrFormer = slot.formerSeqNumber > 0 ? slot.formerSeqNumber : slot.pagesTaken;
     writeU64(view, at, slot.lastSeqNumber);
     view.setUint32(at + 8, Math.min(slot.readErrors, 0xffff_ffff), true);
-    view.setUint32(at + 12, slot.pagesTaken % 2 ** 32, true);
+    view.setUint32(at + 12, pagesOrFormer % 2 ** 32, true);
     view.setUint32(at + 16, Math.min(slot.writeErrors, 0xffff_ffff), true);
-    view.setUint32(at + 20, Math.floor(slot.pagesTaken / 2 ** 32), true);
+    view.setUint32(at + 20, Math.floor(pagesOrFormer / 2 ** 32), true);
     writeU64(view, at + 24, slot.repairedBlocks);
     const badFlag = header.badBlocks?.slots.includes(index) === true ? badBlocksFlag : 0;
-    view.setUint8(at + 30, journalFlags(header, index) | readFlags[slot.readPreference] | badFlag);
+    const former = slot.formerSeqNumber > 0 ? formerFlag : 0;
+    view.setUint8(at + 30, journalFlags(header, index) | readFlags[slot.readPreference] | badFlag | former);
     view.setUint8(at + 31, slot.isRemovedByHand ? 1 : 0);
   });
   writeIncarnation(bytes, tailAt, header.incarnation);
@@ -158,12 +161,16 @@ export function parseHeader(bytes: Uint8Array): ExtensionHeader | null {
   const type = processTypes[view.getUint8(124) - 1];
   const slots = Array.from({ length: numSlots }, (_, index): ExtensionSlot => {
     const at = headerFixed + index * slotBytes;
+    const lastSeqNumber = readU64(view, at);
+    // Both counts had twice the size in older headers; no count was large enough to use it.
+    const pagesOrFormer = view.getUint32(at + 12, true) + view.getUint32(at + 20, true) * 2 ** 32;
+    const isFormer = (view.getUint8(at + 30) & formerFlag) !== 0 && lastSeqNumber === 0;
     return {
-      lastSeqNumber: readU64(view, at),
+      lastSeqNumber,
+      formerSeqNumber: isFormer ? pagesOrFormer : 0,
       isRemovedByHand: view.getUint8(at + 31) === 1,
       readPreference: preferenceOf(view.getUint8(at + 30)),
-      // Both counts had twice the size in older headers; no count was large enough to use it.
-      pagesTaken: view.getUint32(at + 12, true) + view.getUint32(at + 20, true) * 2 ** 32,
+      pagesTaken: isFormer ? 0 : pagesOrFormer,
       readErrors: view.getUint32(at + 8, true),
       writeErrors: view.getUint32(at + 16, true),
       repairedBlocks: view.getUint32(at + 24, true) + view.getUint16(at + 28, true) * 2 ** 32,
@@ -200,6 +207,8 @@ const readFlags: Readonly<Record<ReadPreference, number>> = { normal: 0, 'write-
 
 /** Flag of a slot that has entries in the list of bad blocks. */
 const badBlocksFlag = 16;
+/** Flag of a slot with a former sequence number, in the place of its pages taken. */
+const formerFlag = 32;
 /** Highest generation of a list of bad blocks that a header can store. */
 const mostListGeneration = 0xffff_fffe;
 
@@ -272,12 +281,18 @@ function findSlotFault(slots: readonly ExtensionSlot[]): Fault | null {
   for (const [index, slot] of slots.entries()) {
     const fault =
       integerFault('lastSeqNumber', slot.lastSeqNumber, mostCounted) ??
+      integerFault('formerSeqNumber', slot.formerSeqNumber, hasRoomForFormer(slot) ? mostCounted : 0) ??
       integerFault('readErrors', slot.readErrors, mostCounted) ??
       integerFault('writeErrors', slot.writeErrors, mostCounted) ??
       integerFault('repairedBlocks', slot.repairedBlocks, 2 ** 48 - 1);
     if (fault !== null) return { field: `slots[${index}].${fault.field}`, message: `slots[${index}].${fault.message}` };
   }
   return null;
+}
+
+/** Whether the slot's record has room for a former sequence number. */
+function hasRoomForFormer({ lastSeqNumber, pagesTaken }: ExtensionSlot): boolean {
+  return lastSeqNumber === 0 && pagesTaken === 0;
 }
 
 /** Returns a fault if the slots are out of range or not in ascending order. */

@@ -33,6 +33,7 @@ function header(changes: Partial<ExtensionHeader> = {}, numSlots = 3): Extension
     readPolicy: 'round-robin',
     slots: Array.from({ length: numSlots }, (_, index) => ({
       lastSeqNumber: 65_536 * index,
+      formerSeqNumber: 0,
       pagesTaken: 2 ** 45 + index,
       isRemovedByHand: index === 1,
       readPreference: readPreferences[index % 3] ?? 'normal',
@@ -75,6 +76,31 @@ describe('headers', () => {
         expect(parseHeader(bytes)).toEqual(tagged);
       }
     }
+  });
+
+  it('say of a slot which superblocks are former ones, in the place of its pages taken', () => {
+    const written = header();
+    const [first, ...others] = written.slots as [ExtensionHeader['slots'][0], ...ExtensionHeader['slots']];
+    const former = { ...first, lastSeqNumber: 0, formerSeqNumber: 2 ** 52 + 65_537, pagesTaken: 0 };
+    const said = { ...written, slots: [former, ...others] };
+    const bytes = encodeHeader(said);
+    expect(parseHeader(bytes)).toEqual(said);
+    // A version that does not know the flag finds a member with pages and without a superblock that it could be known by.
+    const view = new DataView(bytes.buffer);
+    const length = view.getUint32(12, true);
+    const flags = view.getUint8(128 + 30);
+    view.setUint8(128 + 30, flags & ~32);
+    const seen = { ...former, formerSeqNumber: 0, pagesTaken: former.formerSeqNumber };
+    expect(parseHeader(withGoodChecksum(bytes, length))).toEqual({ ...said, slots: [seen, ...others] });
+    // Where the last superblock is known, pages are pages.
+    view.setUint8(128 + 30, flags);
+    view.setUint32(128, 65_536, true);
+    const known = { ...seen, lastSeqNumber: 65_536 };
+    expect(parseHeader(withGoodChecksum(bytes, length))).toEqual({ ...said, slots: [known, ...others] });
+    for (const changes of [{ lastSeqNumber: 65_536 }, { pagesTaken: 1 }, { formerSeqNumber: -1 }, { formerSeqNumber: 2 ** 53 }])
+      expect(() => encodeHeader({ ...said, slots: [{ ...former, ...changes }, ...others] })).toThrow(
+        /slots\[0\].formerSeqNumber is/,
+      );
   });
 
   it('of sums that cannot be are none, and are not written', () => {

@@ -1,3 +1,4 @@
+const formerSuites = ['packages/core/test/former-members.test.ts'];
 const lyingSuites = ['packages/core/test/lying-records.test.ts'];
 
 /** Superblocks and headers: what the members say of one another, and in what order they come to say it. */
@@ -23,12 +24,61 @@ export const metadata = [
   {
     id: 'waiting-target-lacks-little',
     file: 'core/src/metadata/superblock-writer.ts',
-    line: 'return isInSync || filling?.isOnMap === true;',
+    line: 'return isInSync || (isOperational && filling?.isOnMap === true);',
     becomes: 'return true;',
     loses:
       'a device that waits to be filled counts after a crash as a member that lacks what was written since, and nothing else',
     levels: ['raid1'],
     suites: ['packages/core/test/waiting-target.test.ts'],
+  },
+  {
+    id: 'former-superblock-forgotten',
+    file: 'core/src/members/slot.ts',
+    line: 'this.formerSeqNumber = seqNumber > 0 ? 0 : this.newestKnown;',
+    becomes: 'this.formerSeqNumber = 0;',
+    loses: 'a former member that was accepted before a crash counts as one that was used apart, and the array does not start',
+    tests: formerSuites,
+  },
+  {
+    id: 'discarded-writes-count-again',
+    file: 'core/src/members/slot.ts',
+    line: 'const newest = Math.max(this.newestKnown, seqNumber);',
+    becomes: 'const newest = this.newestKnown;',
+    loses: 'what a person has discarded by adding a device keeps the array from starting after a crash',
+    tests: formerSuites,
+  },
+  {
+    id: 'waiting-image-is-as-it-left',
+    file: 'core/src/membership/add.ts',
+    line: 'if (!isPartial) slot.noteFormer(slot.isSuccessor ? 0 : (lastSeen ?? 0));',
+    becomes: '',
+    loses: 'an old image that leaves while it waits to be filled is given only what was written since, when it returns',
+    tests: ['packages/core/test/old-images.test.ts'],
+  },
+  {
+    id: 'successor-speaks-for-the-former-member',
+    file: 'core/src/metadata/superblock-writer.ts',
+    line: 'const mayName = knownByIt.includes(slot) && (slot.isInSync || !slot.isSuccessor);',
+    becomes: 'const mayName = knownByIt.includes(slot);',
+    loses:
+      'a member that was used apart is filled after a crash in the round that was to record another device in its slot: its writes are gone',
+    tests: formerSuites,
+  },
+  {
+    id: 'old-numbers-are-never-apart',
+    file: 'core/src/start/start.ts',
+    line: 'const other = array.assembly.splitBrain.find(({ slot, seqNumber }) => seqNumber > array.slotAt(slot).newestKnown);',
+    becomes: 'const other = array.assembly.splitBrain.find(({ seqNumber }) => seqNumber > array.metadata.seqNumber);',
+    loses: 'a member that was used apart, with fewer rounds than the others, is filled, and its writes are gone',
+    tests: formerSuites,
+  },
+  {
+    id: 'former-number-without-its-flag',
+    file: 'superblock/src/extension.ts',
+    line: 'const former = slot.formerSeqNumber > 0 ? formerFlag : 0;',
+    becomes: 'const former = 0;',
+    loses: 'the number of a former superblock is read as a number of pages',
+    tests: ['packages/superblock/test/extension.test.ts'],
   },
   {
     id: 'target-recorded-as-current',

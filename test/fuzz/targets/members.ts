@@ -103,7 +103,8 @@ const fullHeader: ExtensionHeader = {
   readPolicy: 'round-robin',
   slots: Array.from({ length: 3 }, (_, index) => ({
     lastSeqNumber: 65_536 * index,
-    pagesTaken: 2 ** 45 + index,
+    formerSeqNumber: index === 0 ? 2 ** 40 + 65_536 : 0,
+    pagesTaken: index === 0 ? 0 : 2 ** 45 + index,
     isRemovedByHand: index === 1,
     readPreference: index === 2 ? 'write-mostly' : 'normal',
     readErrors: index,

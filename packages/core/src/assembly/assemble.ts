@@ -537,7 +537,7 @@ function dangerOfStarting(ctx: RaidContext, array: RaidArray): string | null {
  */
 function wasUsedApart(array: RaidArray, bdev: Bdev, record: ArrayRecord): boolean {
   const own = array.slots.find(({ recordedUuid }) => recordedUuid === bdev.uuid);
-  return own !== undefined && record.seqNumber > own.lastSeqNumber && countsOut(array, own, record);
+  return own !== undefined && record.seqNumber > own.newestKnown && countsOut(array, own, record);
 }
 
 /** Whether the superblock of the slot's device records the device as current and one of the array's current members as out. */

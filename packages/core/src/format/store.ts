@@ -154,6 +154,11 @@ export interface ExtensionSlot {
   /** Sequence number of the last superblock that was written to the slot's member. */
   lastSeqNumber: number;
   /**
+   * If `lastSeqNumber` is 0: superblocks up to this number, on the slot's member, are former states of the array, which is to
+   * fill that member from the start. A newer one shows that the member was used without the others. 0 if unknown.
+   */
+  formerSeqNumber: number;
+  /**
    * Number of page writes of this incarnation that the member had by then, as the sum of its pages' generations. A member with
    * fewer has been reverted to an older state. 0 if the header does not record it.
    */

@@ -59,6 +59,10 @@ export class Slot implements SlotView {
   emptySince = 0;
   /** Sequence number of the last superblock that was written to the member; 0 if unknown. */
   lastSeqNumber = 0;
+  /** While `lastSeqNumber` is 0: superblocks up to this number, on the recorded member, are former states of the array. */
+  formerSeqNumber = 0;
+  /** What is known of superblocks is of the slot's former member: no round has yet recorded this one on all members. */
+  isSuccessor = false;
   /** Number of page writes that the last member is known to have, as the sum of the pages' generations; see `ExtensionSlot`. */
   pagesTaken = 0;
   /** Sequence number of the superblock on the member, as it was read or last written; 0 if it has none. */
@@ -225,6 +229,11 @@ export class Slot implements SlotView {
     this.errors.checksum++;
   }
 
+  /** A superblock of the recorded member with a higher number than this was not written by the array. */
+  get newestKnown(): number {
+    return this.lastSeqNumber > 0 ? this.lastSeqNumber : this.formerSeqNumber;
+  }
+
   /** Adopts what the superblock has for the slot, before there is a member. */
   adoptRecord({ uuid, dataOffsetBlocks, dataSizeBlocks, state }: SlotRecord): void {
     this.recordedUuid = uuid;
@@ -236,6 +245,7 @@ export class Slot implements SlotView {
   /** Adopts what the header has for the slot. `checksumErrors`: number of blocks that did not match their checksum. */
   adoptHeader(kept: ExtensionSlot, checksumErrors: number): void {
     this.lastSeqNumber = kept.lastSeqNumber;
+    this.formerSeqNumber = kept.formerSeqNumber;
     this.pagesTaken = kept.pagesTaken;
     this.isRemovedByHand = kept.isRemovedByHand && !this.isInSync;
     this.errors.read = kept.readErrors;
@@ -269,7 +279,22 @@ export class Slot implements SlotView {
 
   /** A superblock with this sequence number will be written to the member; 0 if it is not one that it could be known by. */
   noteLastSeqNumber(seqNumber: number): void {
+    this.formerSeqNumber = seqNumber > 0 ? 0 : this.newestKnown;
     this.lastSeqNumber = seqNumber;
+  }
+
+  /** The array accepts the recorded member with the superblock of this number, to fill it from the start. */
+  noteFormer(seqNumber: number): void {
+    const newest = Math.max(this.newestKnown, seqNumber);
+    this.noteLastSeqNumber(0);
+    this.formerSeqNumber = newest;
+  }
+
+  /** See {@link isSuccessor}: a round has recorded the member. `seqNumber`: as in {@link noteLastSeqNumber}. */
+  noteRecorded(seqNumber: number): void {
+    this.isSuccessor = false;
+    this.lastSeqNumber = seqNumber;
+    this.formerSeqNumber = 0;
   }
 
   notePagesTaken(pagesTaken: number): void {
@@ -366,7 +391,10 @@ export class Slot implements SlotView {
    * back, and reset for another one.
    */
   attach({ name, uuid }: { readonly name: string; readonly uuid: string }): void {
-    if (this.recordedUuid !== uuid) this.forgetErrors();
+    if (this.recordedUuid !== uuid) {
+      this.forgetErrors();
+      this.isSuccessor = true;
+    }
     if (this.recordedUuid !== uuid && this.recordedUuid !== nullUuid) this.readPreference = 'normal';
     this.name = name;
     this.awaitedName = name;

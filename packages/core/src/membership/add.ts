@@ -119,7 +119,8 @@ function takeIn(ctx: RaidContext, array: RaidArray, slot: Slot, bdev: Bdev, { fo
     if (!isPartial) slot.notePagesTaken(0);
     slot.setDataArea(dataOffset, slot.dataSize);
     attach(array, slot, bdev);
-    // From here on nothing can fail.
+    // From here on nothing can fail. Its superblock is former even if a crash leaves it there.
+    if (!isPartial) slot.noteFormer(slot.isSuccessor ? 0 : (lastSeen ?? 0));
     if (isNew) appendCopy(array, slot);
     array.sums?.open(slot, isPartial);
     startRebuild(ctx, array, slot, isPartial);

@@ -295,7 +295,12 @@ export class SuperblockWriter {
     this.#check({ ...this.snapshot(), seqNumber: next });
     const plan = array.journal?.plan(next) ?? noJournal;
     // A member that waits to be filled gets this superblock too. Later it could not be told from a member that left with it.
-    for (const slot of array.slots) if (slot.isOperational) slot.noteLastSeqNumber(isKnownByIt(slot) ? next : 0);
+    const knownByIt = array.slots.filter(isKnownByIt);
+    for (const slot of array.slots) {
+      // Until all members have the superblock, it may be that the one before counts, which names the slot's former member.
+      const mayName = knownByIt.includes(slot) && (slot.isInSync || !slot.isSuccessor);
+      if (slot.isOperational) slot.noteLastSeqNumber(mayName ? next : 0);
+    }
     const record = { ...this.snapshot(), seqNumber: next };
     // Several rounds may have failed, each after reaching some members. The headers must belong to the superblocks of all of
     // them.
@@ -330,6 +335,9 @@ export class SuperblockWriter {
     if (array.slots.every(hasIt)) {
       this.completedSeqNumber = record.seqNumber;
       this.recordedSlots = record.slots.length;
+      for (const slot of array.slots) {
+        if (slot.isSuccessor && isStillIn(record, slot)) slot.noteRecorded(knownByIt.includes(slot) ? next : 0);
+      }
       this.#plan = plan;
       this.#settled = { seqNumber: next, plan };
       // Written again to record that all members have the superblock, so that a member found with an older one was absent.
@@ -400,10 +408,12 @@ export class SuperblockWriter {
       wantsIntegrity,
       levelOptions: JSON.stringify(options),
       readPolicy,
-      slots: slots.map(({ lastSeqNumber, pagesTaken, isRemovedByHand, readPreference, errors }) => ({
+      slots: slots.map(({ formerSeqNumber, lastSeqNumber, pagesTaken, isRemovedByHand, readPreference, errors }) => ({
         lastSeqNumber,
-        // Members have no pages of a map that was given up or is not written yet.
-        pagesTaken: bitmap === null ? 0 : pagesTaken,
+        formerSeqNumber,
+        // Members have no pages of a map that was given up or is not written yet. While a member's former superblock counts, its
+        // pages do not.
+        pagesTaken: bitmap === null || formerSeqNumber > 0 ? 0 : pagesTaken,
         isRemovedByHand,
         readPreference,
         readErrors: errors.read,
@@ -478,8 +488,8 @@ function isStillIn({ slots }: ArrayRecord, slot: Slot): boolean {
 }
 
 /** Whether the superblock that is being written says what its member lacks. */
-function isKnownByIt({ filling, isInSync }: Slot): boolean {
-  return isInSync || filling?.isOnMap === true;
+function isKnownByIt({ filling, isInSync, isOperational }: Slot): boolean {
+  return isInSync || (isOperational && filling?.isOnMap === true);
 }
 
 function slotRecord(slot: Slot): SlotRecord {

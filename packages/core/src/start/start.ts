@@ -240,7 +240,7 @@ function requireEnough(array: RaidArray): void {
 
 /** Throws for a split brain: each half of the array has data that the other lacks, so an operator must choose. */
 function refuseHalves(array: RaidArray, force: boolean): void {
-  const other = array.assembly.splitBrain.find(({ slot, seqNumber }) => seqNumber > array.slotAt(slot).lastSeqNumber);
+  const other = array.assembly.splitBrain.find(({ slot, seqNumber }) => seqNumber > array.slotAt(slot).newestKnown);
   if (other === undefined) return;
   const message = `array ${array.name}: slot ${other.slot} and the members to start were used without each other (split brain), and each has writes that the other lacks. Start with force to discard the writes that only slot ${other.slot} has, or close the others to start from it`;
   if (!force) throw new RaidError('ERR_RAID_METADATA', Status.Busy, message);
