@@ -245,13 +245,10 @@ export class VolumeModel {
     }
   }
 
-  /** As {@link doubtValues}, if a write to any of them may not be on stable media. */
-  doubtUnsettled(firstSector: number, endSector: number): void {
-    for (let sector = firstSector; sector < endSector; sector++) {
-      if (!this.#unsettled.has(sector)) continue;
-      this.doubtValues(firstSector, endSector - firstSector);
-      return;
-    }
+  /** Whether a write to any of these sectors may not be on stable media. */
+  isUnsettled(firstSector: number, endSector: number): boolean {
+    for (let sector = firstSector; sector < endSector; sector++) if (this.#unsettled.has(sector)) return true;
+    return false;
   }
 
   /** Whether the contents of one of these sectors are unknown. */

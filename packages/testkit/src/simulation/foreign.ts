@@ -62,7 +62,13 @@ export async function runByOther(run: SimRun, { how, mode, writes }: ForeignUse,
     disk.onSubmit = (io) => leaveAlone(disk, run.reservedBytes, io);
     if (!disk.isPresent) comeBack(run, disk, 'same');
   }
-  const stack = new Stack(run.world, run.memory, run.module, spdkRules(run.store), () => undefined);
+  const perBlock = run.plan.shape.blockSize / sectorBytes;
+  // What this program writes is not torn by the crash.
+  const tornThen = torn.filter(({ start, end: last }) => run.model.isUnsettled(start * perBlock, last * perBlock));
+  let rebuilds = 0;
+  const stack = new Stack(run.world, run.memory, run.module, spdkRules(run.store), (event) => {
+    if (event.type === 'processStarted' && event.process === 'rebuild') rebuilds++;
+  });
   for (const disk of run.disks) await run.inTime(`examining ${disk.name}`, stack.plugIn(disk));
   await run.inTime('examining', stack.registry.waitForExamine());
   await run.world.sleep(1);
@@ -75,15 +81,9 @@ export async function runByOther(run: SimRun, { how, mode, writes }: ForeignUse,
   let isWhole = false;
   if (array?.state === 'online') {
     run.coverage.mark(`foreign run with ${writes === 0 ? 'no' : 'some'} writes`);
-    const found = array.numInSync;
     volume = open(run, stack);
     await use(run, volume, writes);
     isWhole = array.numInSync === array.numSlots && array.process === null;
-    // The other program has rebuilt an absent member from stripes that the crash tore, without the journal.
-    if (array.numInSync > found || array.process !== null) {
-      const perBlock = array.blockSize / sectorBytes;
-      for (const { start, end: last } of torn) run.model.doubtUnsettled(start * perBlock, last * perBlock);
-    }
   }
   // A crash of an array that lacks a member loses data with the other program, for which we are not responsible.
   const last = how !== 'stop' && isWhole ? how : 'stop';
@@ -95,6 +95,12 @@ export async function runByOther(run: SimRun, { how, mode, writes }: ForeignUse,
   if (last !== 'stop') await run.world.sleep(run.random.exponential(2));
   stack.die();
   volume?.die();
+  // The other program has rebuilt an absent member from stripes that the crash tore, without the journal. A small array is
+  // rebuilt before it is found to be online here.
+  if (rebuilds > 0) {
+    run.coverage.mark('a foreign run rebuilds a member');
+    for (const { start, end: last } of tornThen) run.model.doubtValues(start * perBlock, (last - start) * perBlock);
+  }
   for (const disk of run.disks) {
     disk.onSubmit = null;
     if (last === 'power') disk.powerCut(mode);
