@@ -185,6 +185,7 @@ class Bench {
         onDamage: (block) => run.damaged.push(block),
         onLost: () => undefined,
         onSumsLost: () => undefined,
+        onGivenSumsLost: () => undefined,
         onPageNotWritten: () => run.notWritten++,
         onPageGivenUp: () => false,
       },

@@ -4,6 +4,7 @@ const plain = ['packages/core/test/integrity-plain.test.ts'];
 const conversion = ['packages/core/test/integrity-conversion.test.ts'];
 const plainConversion = ['packages/core/test/integrity-plain-conversion.test.ts'];
 const fullList = ['packages/core/test/full-list.test.ts'];
+const exchange = ['packages/core/test/exchange.test.ts'];
 const growth = ['packages/core/test/integrity-growth.test.ts'];
 
 export const checksums = [
@@ -429,6 +430,71 @@ export const checksums = [
     becomes: '',
     loses: 'a device that has taken a member’s place is current without its checksums',
     suites,
+  },
+  {
+    id: 'flush-of-the-replaced-member',
+    file: 'core/src/sync/replace.ts',
+    line: ' || slot.partsInFlight > 0',
+    becomes: '',
+    loses: 'a flush that a replaced member fails after the exchange costs the new member its place',
+    suites: exchange,
+  },
+  {
+    id: 'flushes-go-on-during-the-exchange',
+    file: 'core/src/sync/replace.ts',
+    line: 'this.#array.io.holdFlushes();',
+    becomes: '',
+    loses: 'users who flush all the time keep two members from changing places, and all others from writing',
+    suites: exchange,
+  },
+  {
+    id: 'page-of-the-replaced-member',
+    file: 'core/src/sync/replace.ts',
+    line: ' || paths.some((path) => path?.isIdle === false)',
+    becomes: '',
+    loses: 'a member that is given back its place reads no page of its checksums any more, because one was given up meanwhile',
+    suites: exchange,
+  },
+  {
+    id: 'pages-of-a-member-given-back',
+    file: 'core/src/sync/replace.ts',
+    line: 'await this.#array.bitmap?.writeAll().catch(() => undefined);',
+    becomes: '',
+    loses: 'a member that is given back its place lacks pages of the map that its header says it has taken',
+    suites: exchange,
+  },
+  {
+    id: 'replacement-without-its-sums',
+    file: 'core/src/sync/replace.ts',
+    line: 'if (this.#replacement.hasLostSums) throw',
+    becomes: 'if (false) throw',
+    loses:
+      'a device whose checksums were lost while it was filled takes the place of a member: nothing shows what is wrong on it',
+    suites: exchange,
+  },
+  {
+    id: 'sums-of-a-target-lost-unseen',
+    file: 'core/src/checksums/member-sums.ts',
+    line: 'const isOwn = !isFirst && this.#isBeingFilled;',
+    becomes: 'const isOwn = false;',
+    loses: 'checksums that a target of a rebuild could not read back are none, and its blocks are read unproven',
+    suites: exchange,
+  },
+  {
+    id: 'sums-of-a-target-dropped',
+    file: 'core/src/checksums/member-sums.ts',
+    line: 'if (this.#isBeingFilled) this.#options.listener.onGivenSumsLost();',
+    becomes: '',
+    loses: 'checksums that could not be written to a target are none, and its blocks are read unproven',
+    suites: exchange,
+  },
+  {
+    id: 'target-without-its-sums',
+    file: 'core/src/array/array-sums.ts',
+    line: "if (isMember()) array.failMember(slot.index, 'checksums written by its rebuild could not be read back or written');",
+    becomes: 'if (isMember()) return;',
+    loses: 'a target that has lost checksums of its blocks becomes a member',
+    suites: exchange,
   },
   {
     id: 'sums-believed-after-foreign-run',

@@ -237,6 +237,7 @@ export class ArraySums implements GrowingSums {
       codec: this.#format.codecFor(member),
       // What a member that is leaving has read is still returned, so it must be proven too.
       knowledge: this.#knowledgeOf(() => isMember() && slot.wasInSync, isKnown),
+      isBeingFilled: () => !isMember() || !slot.wasInSync,
       listener: this.#listenerOf(slot, descriptor, dataOffset, isMember),
       mustWash: this.#isForeign && isKnown,
       isReadOnly: array.isReadOnly,
@@ -343,6 +344,10 @@ export class ArraySums implements GrowingSums {
         // As above: the other members may have left before somebody reads these blocks. A repair that has failed reads the page
         // again, which must not begin another one.
         if (isNews) array.repairDamage();
+      },
+      onGivenSumsLost() {
+        if (isMember()) array.failMember(slot.index, 'checksums written by its rebuild could not be read back or written');
+        else if (slot.replacement?.descriptor.bdev === bdev) slot.replacement.loseSums();
       },
       onPageGivenUp: () =>
         !isMember() ||

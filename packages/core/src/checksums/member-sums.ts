@@ -38,6 +38,8 @@ export interface SumsListener {
   onLost(block: number): void;
   /** Valid checksums of blocks `[block, end)` could not be read, so none of these blocks matches until it is written. */
   onSumsLost(block: number, end: number): void;
+  /** Checksums that a device that is being filled was given could not be read back or written, so it must not become a member. */
+  onGivenSumsLost(): void;
   /** A page of checksums could not be written. The member should be failed if the array can do without it. */
   onPageNotWritten(status: Status): void;
   /**
@@ -65,6 +67,8 @@ export interface MemberSumsOptions {
   readonly format: ChecksumPages;
   readonly codec: ChecksumPageCodec;
   readonly knowledge: SumsKnowledge;
+  /** The device is being filled, so its checksums are those that it was given since this was opened. Default: never. */
+  readonly isBeingFilled?: () => boolean;
   readonly listener: SumsListener;
   /**
    * Another program may have run the array. Pages of a region are then checked before its checksums become valid, and a record
@@ -209,6 +213,10 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
 
   get isIdle(): boolean {
     return this.#inFlight === 0;
+  }
+
+  async whenIdle(): Promise<void> {
+    if (this.#inFlight > 0) await new Promise<void>((resolve) => this.#onIdle.push(resolve));
   }
 
   async sum(start: number, count: number, addr: number, likeAddr: number): Promise<void> {
@@ -382,7 +390,7 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
 
   async close(): Promise<void> {
     // No await follows the last check, so nothing can begin in between.
-    while (this.#inFlight > 0) await new Promise<void>((resolve) => this.#onIdle.push(resolve));
+    while (this.#inFlight > 0) await this.whenIdle();
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#options.cache.remove(this);
@@ -547,6 +555,12 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
   onPageDropped(page: number): void {
     // What was cleared in memory is still on the device.
     this.#unmarkAdopted(page);
+    // Blocks that were filled since would have none.
+    if (this.#isBeingFilled) this.#options.listener.onGivenSumsLost();
+  }
+
+  get #isBeingFilled(): boolean {
+    return this.#options.isBeingFilled?.() === true;
   }
 
   seal(addr: number, page: number): void {
@@ -572,12 +586,14 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
     // That holds even if its regions have changed since: nothing of this incarnation has been written there that could be
     // damaged.
     const isOfOthers = mustWash && isFirst;
+    // Whatever the map says of its regions, a device that is being filled has been given all that its page has.
+    const isOwn = !isFirst && this.#isBeingFilled;
     const limit = Math.min((page + 1) * this.#perPage, this.#numSummed);
     let hasChanged = false;
     this.#lacking.delete(page);
     for (let at = page * this.#perPage, end; at < limit; at = end) {
       end = knowledge.endOfRun(at, limit);
-      const isCounted = knowledge.counts(at);
+      const isCounted = isOwn || knowledge.counts(at);
       for (let from = at, stop; from < end; from = stop) {
         stop = Math.min(end, this.#endOfRecord(from));
         const record = Math.floor((from % this.#perPage) / this.#options.format.sumsPerRecord);
@@ -587,7 +603,8 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
         if (!isGood) this.#fill(addr, from, stop, counts ? 0xff : 0);
         if (!isGood && counts) {
           this.#lacking.add(page);
-          this.#options.listener.onSumsLost(from, stop);
+          if (isOwn) this.#options.listener.onGivenSumsLost();
+          else this.#options.listener.onSumsLost(from, stop);
         } else if (!counts && isFirst) this.#fill(addr, from, stop, 0);
         // A checksum that is not valid must not become valid when the page is read again, nor be missing when the block gets
         // one.
@@ -604,9 +621,10 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
   #lacksCounted(page: number, good: number): boolean {
     const { format, isReadOnly = false, knowledge, mustWash = false } = this.#options;
     if (mustWash && (isReadOnly || !this.#isAdopted(page))) return false;
+    const isOwn = !isReadOnly && this.#isAdopted(page) && this.#isBeingFilled;
     const limit = Math.min((page + 1) * this.#perPage, this.#numSummed);
     for (let at = page * this.#perPage; at < limit; at = knowledge.endOfRun(at, limit)) {
-      if (!knowledge.counts(at)) continue;
+      if (!isOwn && !knowledge.counts(at)) continue;
       for (let from = at, end = knowledge.endOfRun(at, limit); from < end; from = this.#endOfRecord(from)) {
         if ((good & (1 << Math.floor((from % this.#perPage) / format.sumsPerRecord))) === 0) return true;
       }

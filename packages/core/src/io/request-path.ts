@@ -36,6 +36,8 @@ export class RequestPath implements BdevDriver, RequestSink {
   /** Number of users' requests that are in progress at the level or waiting in core. */
   #begun = 0;
   #idleWaiters: (() => void)[] = [];
+  /** Users' flushes that are held back; null if they are not. */
+  #heldFlushes: BdevIo[] | null = null;
 
   constructor(array: IoHost, barrier: CommitBarrier) {
     this.#array = array;
@@ -73,7 +75,22 @@ export class RequestPath implements BdevDriver, RequestSink {
   #gathers(parent: BdevIo): boolean {
     if (parent.type === IoType.Write) return this.#gather.submit(parent);
     if (parent.type !== IoType.Flush) this.#gather.letGo(parent.offsetBlocks, parent.numBlocks);
+    else if (this.#heldFlushes !== null) {
+      this.#heldFlushes.push(parent);
+      return true;
+    }
     return false;
+  }
+
+  /** Users' flushes, which a quiesced volume lets through, wait until {@link releaseFlushes}. Those in progress go on. */
+  holdFlushes(): void {
+    this.#heldFlushes ??= [];
+  }
+
+  releaseFlushes(): void {
+    const held = this.#heldFlushes ?? [];
+    this.#heldFlushes = null;
+    for (const parent of held) this.submitUnrouted(parent, -1, Status.Ok);
   }
 
   /**

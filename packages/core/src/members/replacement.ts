@@ -13,6 +13,8 @@ export class Replacement {
   readonly dataOffset: number;
   /** Size of a chunk in blocks of the data area, a multiple of the stripe. */
   readonly chunkBlocks: number;
+  /** Checksums that the device was given could not be read back or written, so it cannot become a member. */
+  hasLostSums = false;
   readonly #changed: Uint8Array;
   #count = 0;
 
@@ -26,6 +28,11 @@ export class Replacement {
   /** As `Slot.setSums`. */
   setSums(sums: SummedPath | null): void {
     this.sums = sums;
+  }
+
+  /** See {@link hasLostSums}. */
+  loseSums(): void {
+    this.hasLostSums = true;
   }
 
   /** As `Slot.data`. */

@@ -17,6 +17,7 @@ export interface MemberDevice {
   readonly foundSeqNumber: number;
   readonly hasLostFlush: boolean;
   readonly isUnsteady: boolean;
+  readonly readPreference: ReadPreference;
 }
 
 /** A process that fills a slot's member. */
@@ -457,7 +458,8 @@ export class Slot implements SlotView {
   }
 
   /** Makes another device, open and claimed, the member at once. The caller closes the former device. */
-  exchange({ descriptor, name, sums, uuid, dataOffset, foundSeqNumber, hasLostFlush, isUnsteady }: MemberDevice): void {
+  exchange(device: MemberDevice): void {
+    const { descriptor, name, sums, uuid, dataOffset, foundSeqNumber, hasLostFlush, isUnsteady, readPreference } = device;
     this.#descriptor = descriptor;
     this.sums = sums;
     this.name = name;
@@ -469,7 +471,7 @@ export class Slot implements SlotView {
     this.hasLostFlush = hasLostFlush;
     this.isUnsteady = isUnsteady;
     this.refusedResyncs = 0;
-    this.readPreference = 'normal';
+    this.readPreference = readPreference;
   }
 
   /** Closes the device as if it had never been examined. No I/O may be in flight. */

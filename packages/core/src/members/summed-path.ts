@@ -25,8 +25,10 @@ export interface SummedPath extends IoPath {
    * with a `BdevError`.
    */
   sum(start: number, count: number, addr: number, likeAddr: number): Promise<void>;
-  /** No I/O of this path is in flight. */
+  /** No I/O of this path is in flight, that of pages included. */
   readonly isIdle: boolean;
+  /** Resolves when no I/O of this path is in flight. Check {@link isIdle} again: some may have begun since. */
+  whenIdle(): Promise<void>;
   /**
    * Drops the checksums of these blocks from memory, except those not written yet, so that they are read from the device again.
    */

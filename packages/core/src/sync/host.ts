@@ -86,6 +86,11 @@ export interface SyncHost extends IoHost {
   markDamaged(slot: number, memberOffset: number, numBlocks: number, mayJoin: boolean): void;
   /** The superblocks may be out of date. No write is acknowledged until they have been updated; resolves then. */
   recordAgain(): Promise<void>;
+  readonly io: IoHost['io'] & {
+    /** Users' flushes, which a quiesced volume lets through, wait until {@link releaseFlushes}. Those in progress go on. */
+    holdFlushes(): void;
+    releaseFlushes(): void;
+  };
   /** No read repair may begin until {@link releaseRepairs}. */
   holdRepairs(): void;
   releaseRepairs(): void;

@@ -49,6 +49,7 @@ export class ReplaceTask implements ProcessStep {
   }
 
   async run(start: number, end: number): Promise<void> {
+    this.#mustHaveSums();
     const { from, to } = this.#array.memberRange(start, end);
     await this.#copy(from, to);
     if (!this.#array.badBlocks.isRecorded) await this.#array.metadata.update();
@@ -67,6 +68,7 @@ export class ReplaceTask implements ProcessStep {
     if (bdev === null) throw new Error(`array ${this.#array.name} is not online`);
     const range = await quiesced(bdev, 0, bdev.numBlocks);
     this.#array.holdRepairs();
+    this.#array.io.holdFlushes();
     try {
       await this.#array.repairsIdle();
       while (this.#replacement.changedChunks > 0) await this.#copyNextChanged();
@@ -78,9 +80,16 @@ export class ReplaceTask implements ProcessStep {
       if (this.#array.membership !== membership) throw new Error('a member that could not be flushed was removed');
       await this.#changePlaces();
     } finally {
+      this.#array.io.releaseFlushes();
       this.#array.releaseRepairs();
       bdev.unquiesce(range);
     }
+  }
+
+  /** Nothing would show that blocks without their checksums are wrong. */
+  #mustHaveSums(): void {
+    const { name } = this.#replacement.descriptor.bdev;
+    if (this.#replacement.hasLostSums) throw new Error(`checksums of ${name} could not be read back or written`);
   }
 
   /** The superblock that makes the new device current must be true of its checksums too. */
@@ -95,12 +104,13 @@ export class ReplaceTask implements ProcessStep {
   async #changePlaces(): Promise<void> {
     const slot = this.#slot;
     const { metadata } = this.#array;
-    // A superblock update in progress must not mix records of the two devices. There is no await between this and #take.
-    while (!metadata.isIdle()) await metadata.whenIdle();
+    // There is no await between this and #take.
+    await this.#whenStill();
+    this.#mustHaveSums();
     if (!this.#isIn() || slot.descriptor === null) throw new Error('the member to replace was removed');
     const { bdev } = this.#replacement.descriptor;
-    const { name, uuid, descriptor, sums, dataOffset, foundSeqNumber, hasLostFlush, isUnsteady } = slot;
-    const before = { name, uuid, descriptor, sums, dataOffset, foundSeqNumber, hasLostFlush, isUnsteady };
+    const { name, uuid, descriptor, sums, dataOffset, foundSeqNumber, hasLostFlush, isUnsteady, readPreference } = slot;
+    const before = { name, uuid, descriptor, sums, dataOffset, foundSeqNumber, hasLostFlush, isUnsteady, readPreference };
     const { badBlocks } = this.#array;
     const badBefore = [...badBlocks.rangesOf(slot.index)];
     const damagedBefore = badBlocks.damagedIn(slot.index, 0, Infinity);
@@ -113,6 +123,7 @@ export class ReplaceTask implements ProcessStep {
       foundSeqNumber: 0,
       hasLostFlush: false,
       isUnsteady: false,
+      readPreference: 'normal',
     });
     try {
       // After a crash either device may be the member, so the list has the bad blocks of both. Those of the old device are
@@ -128,6 +139,8 @@ export class ReplaceTask implements ProcessStep {
         this.#take(before);
         badBlocks.replace(slot.index, badBefore);
         for (const { start, end } of damagedBefore) badBlocks.noteDamage(slot.index, start, end - start);
+        // The old member lacks the pages of the map that only the new one was given. If it cannot be written, it is failed.
+        await this.#array.bitmap?.writeAll().catch(() => undefined);
         await this.#array.recordAgain();
       } else {
         await before.sums?.close();
@@ -141,7 +154,6 @@ export class ReplaceTask implements ProcessStep {
     // If that fails, the list contains too many blocks until the next update.
     if (!this.#array.badBlocks.isRecorded) await this.#array.metadata.update().catch(() => undefined);
     for (const { start, end } of this.#bad.list()) this.#process.noteUnreadable(slot.index, start, end - start, true);
-    await slot.whenDrained();
     await before.sums?.close();
     await this.#clearOld(before.descriptor);
     before.descriptor.close();
@@ -159,6 +171,22 @@ export class ReplaceTask implements ProcessStep {
         { ...this.#array.logFields(this.#slot), bdev: descriptor.bdev.name, err: error },
         'the superblock of the replaced member could not be cleared: wipe it before it is used again',
       );
+    }
+  }
+
+  /**
+   * Resolves in a turn in which nothing of the array is in flight on the two devices, and no superblock update, which must not
+   * mix their records. What the old member answered later would be judged and counted as an answer of the new one. A page of
+   * checksums that it gave up later would fail nobody, and it could not read its pages if it were given back its place.
+   */
+  async #whenStill(): Promise<void> {
+    const slot = this.#slot;
+    const { metadata } = this.#array;
+    const paths = [slot.sums, this.#replacement.sums];
+    while (!metadata.isIdle() || slot.partsInFlight > 0 || paths.some((path) => path?.isIdle === false)) {
+      await metadata.whenIdle();
+      await slot.whenDrained();
+      for (const path of paths) await path?.whenIdle();
     }
   }
 
