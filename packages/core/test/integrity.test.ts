@@ -343,6 +343,53 @@ it.each([
   },
 );
 
+describe('a mirror that loses a copy before it could repair what the other one lacks of its checksums', () => {
+  /** The page of m0 cannot be read, and m1 leaves while the first repair reads it. */
+  async function loseCopy(): Promise<{ rig: Rig; disks: RamDisk[]; volume: BlockClient }> {
+    const built = await build('raid1', 2, { integrity: true });
+    await built.volume.write(0, blocks(1024, 5));
+    await stop(built.rig, built.volume);
+    const { rig, disks, volume } = await startFrom(built.disks.map(({ bytes }) => bytes));
+    const array = arrayOf(rig, 'a');
+    const { dataOffset, dataSize } = array.slots[0]!;
+    disks[0]!.fault = ({ type, offsetBlocks }) =>
+      type === IoType.Read && offsetBlocks === dataOffset + dataSize ? Status.IoError : Status.Ok;
+    disks[1]!.fault = ({ type, offsetBlocks }) =>
+      type === IoType.Read && offsetBlocks >= dataOffset && offsetBlocks < dataOffset + dataSize ? null : Status.Ok;
+    const reads = Array.from({ length: 4 }, () => volume.read(0, together).catch(() => null));
+    await until(() => errorsOf(rig)[0]! > 0 && array.isRepairing, 'a repair has begun');
+    const removed = rig.arrays.removeBaseBdev('m1');
+    await until(() => array.slots[1]!.isRemoving, 'it is leaving');
+    disks[1]!.fault = () => Status.Ok;
+    for (const io of disks[1]!.held.splice(0)) disks[1]!.finish(io, Status.NoDevice);
+    await Promise.all([removed, ...reads]);
+    await until(() => !array.isRepairing, 'it has been given up');
+    expect(array.numInSync).toBe(1);
+    return { rig, disks, volume };
+  }
+
+  it('has lost nothing when the page can be read again', async () => {
+    const { rig, disks, volume } = await loseCopy();
+    await expect(volume.read(0, together)).rejects.toThrow('EIO');
+    disks[0]!.fault = () => Status.Ok;
+    expect(new Set(await volume.read(0, 1024))).toEqual(new Set([5]));
+    expect(arrayOf(rig, 'a').badBlocks.size).toBe(0);
+    await stop(rig, volume);
+  });
+
+  it('lists the blocks before a region of them is written, because a crash would hide that they are unproven', async () => {
+    const { rig, disks, volume } = await loseCopy();
+    expect(arrayOf(rig, 'a').badBlocks.size).toBe(0);
+    await volume.write(0, blocks(together, 6));
+    expect(arrayOf(rig, 'a').badBlocks.has(0, together, 1024 - together)).toBe(true);
+    const again = await startFrom([disks[0]!.bytes]);
+    expect(new Set(await again.volume.read(0, together))).toEqual(new Set([6]));
+    await expect(again.volume.read(together, together)).rejects.toThrow('EIO');
+    await stop(again.rig, again.volume);
+    await stop(rig, volume);
+  });
+});
+
 /** A mirror's only copy, which cannot read its page of checksums for now. */
 async function startWithoutPage(): Promise<{ rig: Rig; disk: RamDisk; volume: BlockClient }> {
   const built = await build('raid1', 2, { integrity: true });

@@ -192,7 +192,7 @@ export const checksums = [
   {
     id: 'full-list-takes-good-blocks-for-nothing',
     file: 'core/src/array/array.ts',
-    line: 'const mayBeLeftOut = !mayJoin || this.#outlastsCrash(memberOffset, memberOffset + numBlocks);',
+    line: 'const mayBeLeftOut = !mayJoin || this.outlastsCrash(memberOffset, memberOffset + numBlocks);',
     becomes: 'const mayBeLeftOut = !mayJoin;',
     loses: 'good blocks are EIO for damage that checksums go on saying anyway',
     suites: fullList,
@@ -495,6 +495,22 @@ export const checksums = [
     becomes: 'if (isMember()) return;',
     loses: 'a target that has lost checksums of its blocks becomes a member',
     suites: exchange,
+  },
+  {
+    id: 'unproven-for-now-is-listed',
+    file: 'core/src/metadata/damage.ts',
+    line: 'if (!isGood && (await this.#mayBeProvenLater(at, next))) continue;',
+    becomes: '',
+    loses: 'what a copy cannot prove for a while is bad for good, because the other one has left before it could repair it',
+    suites,
+  },
+  {
+    id: 'unproven-for-now-is-never-listed',
+    file: 'core/src/metadata/damage.ts',
+    line: 'return this.#array.outlastsCrash(start, end);',
+    becomes: 'return true;',
+    loses: 'a crash has blocks read unproven of which checksums were missing when their region was written',
+    suites,
   },
   {
     id: 'sums-believed-after-foreign-run',

@@ -636,7 +636,7 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
    * true, they may use the whole list, and if that is full, two of its ranges are joined.
    */
   markDamaged(slot: number, memberOffset: number, numBlocks: number, mayJoin: boolean): void {
-    const mayBeLeftOut = !mayJoin || this.#outlastsCrash(memberOffset, memberOffset + numBlocks);
+    const mayBeLeftOut = !mayJoin || this.outlastsCrash(memberOffset, memberOffset + numBlocks);
     if (mayBeLeftOut) this.markBad(slot, memberOffset, numBlocks);
     else this.#listAnyway(slot, memberOffset, numBlocks);
   }
@@ -672,7 +672,7 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
   }
 
   /** Whether the checksums of blocks `[start, end)` of members will still be valid after a crash. */
-  #outlastsCrash(start: number, end: number): boolean {
+  outlastsCrash(start: number, end: number): boolean {
     const { bitmap, blocksTogether, metadata } = this;
     return end <= metadata.recordedSummedBlocks * blocksTogether && bitmap?.isSettled(start, end - start) === true;
   }
@@ -685,7 +685,7 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
     const { badBlocks, isReadOnly, slots } = this;
     if (badBlocks.isSettled || isReadOnly) return false;
     return slots.some(({ index }) =>
-      badBlocks.unrecordedIn(index, memberOffset, numBlocks).some(({ start, end }) => !this.#outlastsCrash(start, end)),
+      badBlocks.unrecordedIn(index, memberOffset, numBlocks).some(({ start, end }) => !this.outlastsCrash(start, end)),
     );
   }
 

@@ -192,6 +192,13 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
     return !this.#isClosed && (await this.countWithout(start, end)) === 0;
   }
 
+  async mayFind(block: number): Promise<boolean> {
+    if (this.#isClosed) return false;
+    const at = Math.floor(block / (summedBytes / this.#blockSize));
+    const page = Math.floor(at / this.#perPage);
+    return this.#onPage(page, (frame) => this.#lacking.has(page) && this.#isLost(frame, at));
+  }
+
   async countWithout(start: number, end: number): Promise<number> {
     if (this.#isClosed) return end - start;
     const { view } = this.#memory;

@@ -17,6 +17,11 @@ export interface SummedPath extends IoPath {
   writeAll(): Promise<void>;
   /** Resolves to whether each of these blocks of the data area has a checksum, so that reads of it are verified. */
   haveSums(start: number, end: number): Promise<boolean>;
+  /**
+   * Resolves to whether this block of the data area has a checksum that was lost in memory only, so that another read of its
+   * page may return it.
+   */
+  mayFind(block: number): Promise<boolean>;
   /** Resolves to the number of these blocks of the data area that have no checksum, so that reads of them are not verified. */
   countWithout(start: number, end: number): Promise<number>;
   /**

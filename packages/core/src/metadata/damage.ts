@@ -17,6 +17,8 @@ export interface DamageHost extends MembersHost {
    * damage after a crash.
    */
   markDamaged(slot: number, memberOffset: number, numBlocks: number, mayJoin: boolean): void;
+  /** Whether the checksums of blocks `[start, end)` of members will still be valid after a crash. */
+  outlastsCrash(start: number, end: number): boolean;
 }
 
 /**
@@ -79,12 +81,22 @@ class Listing {
         const isGood = await canRead(array, slot, at, count, addr);
         // A write in the meantime has made the blocks good, and another member in the slot has other data.
         if (isGood === null || !slot.isInSync) continue;
+        if (!isGood && (await this.#mayBeProvenLater(at, next))) continue;
         for (const part of array.badBlocks.damagedIn(slot.index, at, count)) {
           if (isGood) array.badBlocks.forgetDamage(slot.index, part.start, part.end - part.start);
           else this.#mark(part.start, part.end);
         }
       }
     });
+  }
+
+  /**
+   * Whether only the checksum of these blocks is missing, and another read of its page may return it. They stay unreadable until
+   * then, and on the list they would be lost. Before a crash could hide that, they are listed all the same.
+   */
+  async #mayBeProvenLater(start: number, end: number): Promise<boolean> {
+    if (!this.#mayJoin || (await this.#slot.sums?.mayFind(start)) !== true) return false;
+    return this.#array.outlastsCrash(start, end);
   }
 
   #mark(start: number, end: number): void {

@@ -84,6 +84,8 @@ export interface SyncHost extends IoHost {
   markBad(slot: number, memberOffset: number, numBlocks: number): void;
   /** See {@link DamageHost}. */
   markDamaged(slot: number, memberOffset: number, numBlocks: number, mayJoin: boolean): void;
+  /** See {@link DamageHost}. */
+  outlastsCrash(start: number, end: number): boolean;
   /** The superblocks may be out of date. No write is acknowledged until they have been updated; resolves then. */
   recordAgain(): Promise<void>;
   readonly io: IoHost['io'] & {
