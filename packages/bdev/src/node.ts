@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { BufferMemory } from '@raidkit/parity';
+import type { LookClock } from './runtime/look-timer.js';
 import type { Logger, Runtime } from './runtime/runtime.js';
 
 const silent = (): void => undefined;
@@ -13,14 +14,20 @@ export interface NodeRuntimeOptions {
   log?: Logger;
 }
 
+/** Node's clock and timers, for a `LookTimer` outside of a {@link Runtime}. Its timers keep the process alive. */
+export const nodeClock: LookClock = {
+  now: () => performance.now(),
+  setWatchTimer: (fn, ms) => setTimeout(fn, ms),
+  clearTimer: (timer) => clearTimeout(timer as NodeJS.Timeout),
+};
+
 /** The {@link Runtime} of a Node process: its clock, timers, event loop and random numbers. */
 export function nodeRuntime(options: NodeRuntimeOptions = {}): Runtime {
   return {
-    now: () => performance.now(),
+    ...nodeClock,
     wallClock: () => Date.now(),
     setTimer: (fn, ms) => setTimeout(fn, ms),
     setWatchTimer: (fn, ms) => setTimeout(fn, ms).unref(),
-    clearTimer: (timer) => clearTimeout(timer as NodeJS.Timeout),
     soon: (fn) => void setImmediate(fn),
     randomBytes: (count) => randomBytes(count),
     log: options.log ?? noLog,

@@ -1,5 +1,5 @@
 import { Bdev, BdevRegistry, IoType, Status } from '@raidkit/bdev';
-import type { BdevDriver, BdevIo, BdevOptions } from '@raidkit/bdev';
+import type { BdevDriver, BdevIo, BdevOptions, LookClock } from '@raidkit/bdev';
 import { nodeRuntime } from '@raidkit/bdev/node';
 import { BufferMemory } from '@raidkit/parity';
 import { openReactor } from '@raidkit/reactor';
@@ -105,14 +105,16 @@ export interface RigOptions {
   server?: Partial<NbdServerOptions>;
   export?: Partial<AddExportOptions>;
   memoryBytes?: number;
+  /** Replaces the runtime's. */
+  clock?: LookClock;
 }
 
 /** A server with one export `disk`, the default, over a {@link MemoryDriver}. */
 export function newRig(options: RigOptions = {}): Rig {
   const memoryBytes = options.memoryBytes ?? 64 * MiB;
-  const runtime =
+  const machine =
     reactor === null ? nodeRuntime({ memoryBytes }) : { ...reactor.runtime, memory: new BufferMemory({ bytes: memoryBytes }) };
-  const registry = new BdevRegistry(runtime);
+  const registry = new BdevRegistry({ ...machine, ...options.clock });
   const { bdev, driver } = addDevice(registry, options.device);
   const { tls, ...rest } = options.server ?? {};
   const serverOptions = { registry, maxConnections: 64, ...rest };

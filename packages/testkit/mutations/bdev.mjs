@@ -3,7 +3,7 @@ export const bdev = [
   {
     id: 'late-look-hears-nothing',
     file: 'bdev/src/runtime/look-timer.ts',
-    line: 'const isLate = now - this.dueAt > mostLateMs;',
+    line: 'const isLate = lateMs > mostLateMs;',
     becomes: 'const isLate = false;',
     loses: 'a member is failed whose answer has not been heard, because the process did not run',
     tests: ['packages/bdev/test/deadlines.test.ts'],

@@ -10,7 +10,41 @@ const suites = [
 const tlsSuites = ['packages/nbd/test/tls-records.test.ts', 'packages/nbd/test/tls-terminator.test.ts'];
 /** What clients do to each other. */
 const attackSuites = ['packages/nbd/test/attacks.test.ts'];
+/** Time in which the process does not run. */
+const pauseSuites = ['packages/nbd/test/pauses.test.ts'];
 export const nbd = [
+  {
+    id: 'nbd-pause-counts-in-a-handshake',
+    file: 'nbd/src/server/server.ts',
+    line: 'handshake.dueAt += lateMs;',
+    becomes: '',
+    loses: 'a client in its handshake is dropped for a time in which the process did not run',
+    suites: pauseSuites,
+  },
+  {
+    id: 'nbd-pause-counts-as-idle',
+    file: 'nbd/src/server/connection.ts',
+    line: 'if (this.progressAt <= stoppedAt) this.progressAt += lateMs;',
+    becomes: '',
+    loses: 'a client is dropped as idle for a time in which the process did not run',
+    suites: pauseSuites,
+  },
+  {
+    id: 'nbd-pause-counts-as-a-stall',
+    file: 'nbd/src/server/stall-watch.ts',
+    line: 'for (const wait of this.#waits.values()) wait.since += lateMs;',
+    becomes: '',
+    loses: 'a client that moves its bytes is dropped for a time in which the process did not run',
+    suites: pauseSuites,
+  },
+  {
+    id: 'nbd-no-look-at-pauses',
+    file: 'nbd/src/server/server.ts',
+    line: 'this.#sweepTimer.set(runtime, runtime.now() + Math.min(shortest / sweepsPerTimeout, mostSweepMs));',
+    becomes: 'this.#sweepTimer.set(runtime, runtime.now() + shortest / sweepsPerTimeout);',
+    loses: 'where time limits are long, a time in which the process did not run counts for a handshake',
+    suites: pauseSuites,
+  },
   {
     id: 'nbd-handshakes-of-one-address-without-limit',
     file: 'nbd/src/server/server.ts',

@@ -1,6 +1,8 @@
 import { createServer } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { ListenOptions, Socket } from 'node:net';
+import { LookTimer } from '@raidkit/bdev';
+import { nodeClock } from '@raidkit/bdev/node';
 import { LogLimit, freeUnixPath } from '@raidkit/nbd';
 import type { Logger } from 'pino';
 import type { DashboardSite } from '../dashboard/site.js';
@@ -84,9 +86,10 @@ export async function listenHttp(
       return;
     }
     answering.add(socket);
-    const timer = setTimeout(() => socket.destroy(), times.answerMs);
+    const timer = new LookTimer(() => socket.destroy());
+    timer.set(nodeClock, nodeClock.now() + times.answerMs);
     response.once('finish', () => answering.delete(socket));
-    response.once('close', () => clearTimeout(timer));
+    response.once('close', () => timer.clear());
     const served = sources.site.has(pathOf(request))
       ? sources.site.serve(request, response, 'unix' in address)
       : serve(request, response, pages);

@@ -1,6 +1,8 @@
 import { createServer } from 'node:net';
 import type { ListenOptions, Socket } from 'node:net';
+import { LookTimer } from '@raidkit/bdev';
 import type { Logger } from '@raidkit/bdev';
+import { nodeClock } from '@raidkit/bdev/node';
 import { LogLimit, freeUnixPath } from '@raidkit/nbd';
 import { portOf, startListening } from '../listening.js';
 import { isLoopback } from '../loopback.js';
@@ -60,11 +62,12 @@ export async function listenRpc(address: RpcAddress, caller: Caller, log: Logger
     async close() {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       for (const socket of sockets) socket.destroySoon();
-      const timer = setTimeout(() => {
+      const timer = new LookTimer(() => {
         for (const socket of sockets) socket.destroy();
-      }, lastAnswersMs);
+      });
+      timer.set(nodeClock, nodeClock.now() + lastAnswersMs);
       await closed;
-      clearTimeout(timer);
+      timer.clear();
     },
   };
 }

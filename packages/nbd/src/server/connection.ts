@@ -202,6 +202,11 @@ export class NbdConnection implements RequestConnection, ExportUser, HandshakeTa
     this.#advance();
   }
 
+  /** The process did not run for this long, from about `stoppedAt` on, which does not count as time without progress. */
+  excuse(lateMs: number, stoppedAt: number): void {
+    if (this.progressAt <= stoppedAt) this.progressAt += lateMs;
+  }
+
   /** For the transport: the client sends nothing more. The connection answers the requests it has and then closes. */
   receivedEnd(): void {
     this.#isEnded = true;

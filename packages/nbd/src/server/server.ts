@@ -1,5 +1,5 @@
-import { Status } from '@raidkit/bdev';
-import type { BdevEvent, BdevRegistry, TimerHandle } from '@raidkit/bdev';
+import { LookTimer, Status } from '@raidkit/bdev';
+import type { BdevEvent, BdevRegistry } from '@raidkit/bdev';
 import { BufferPool } from '@raidkit/parity';
 import type { SizeClassPool } from '@raidkit/parity';
 import type { Socket } from 'node:net';
@@ -59,6 +59,8 @@ const quickHandshakeMs = 1000;
 const fewestSharers = 8;
 /** Connections are checked this many times per shortest timeout. */
 const sweepsPerTimeout = 16;
+/** Most milliseconds between two checks. A check that is late shows how long the process did not run. */
+const mostSweepMs = 1000;
 /** Fraction of the memory that the clients of one export may hold together. */
 const exportPart = 3 / 4;
 
@@ -70,10 +72,7 @@ export class NbdServer {
   readonly #leaving = new Map<NbdExport, Promise<void>>();
   readonly #connections = new Set<NbdConnection>();
   /** Clients in their handshake, in the order in which they began it. */
-  readonly #handshakes = new Map<
-    NbdConnection,
-    { readonly timer: TimerHandle; readonly dueAt: number; readonly begunAt: number }
-  >();
+  readonly #handshakes = new Map<NbdConnection, { readonly timer: LookTimer; dueAt: number; begunAt: number }>();
   /** Sum of the counters of removed exports. */
   #formerStats: NbdExportStats = { ...noStats };
   readonly #admission: Admission;
@@ -89,7 +88,10 @@ export class NbdServer {
   readonly #stallTimeoutMs: number;
   readonly #idleTimeoutMs: number;
   readonly #closeTimeoutMs: number;
-  #sweepTimer: TimerHandle | null = null;
+  readonly #sweepTimer = new LookTimer(
+    () => this.#sweep(),
+    (lateMs) => this.#excuse(lateMs),
+  );
   #closing: Promise<void> | null = null;
   #onEmpty: (() => void) | null = null;
 
@@ -315,9 +317,11 @@ export class NbdServer {
     this.#connections.add(connection);
     this.#admission.beginHandshake(origin);
     const timeoutMs = Math.min(from?.handshakeLeftMs ?? Infinity, this.#handshakeTimeoutMs);
-    const timer = runtime.setWatchTimer(() => connection.abort('the handshake took too long'), timeoutMs);
+    const timer = new LookTimer(() => connection.abort('the handshake took too long'));
     const begunAt = runtime.now();
-    this.#handshakes.set(connection, { timer, dueAt: begunAt + timeoutMs, begunAt });
+    const dueAt = begunAt + timeoutMs;
+    timer.set(runtime, dueAt);
+    this.#handshakes.set(connection, { timer, dueAt, begunAt });
     this.#sweepLater();
     return connection;
   }
@@ -390,7 +394,7 @@ export class NbdServer {
         this.#onEmpty = resolve;
       });
     }
-    if (this.#sweepTimer !== null) this.#registry.runtime.clearTimer(this.#sweepTimer);
+    this.#sweepTimer.clear();
     this.#connectionMemory.close();
   }
 
@@ -444,9 +448,10 @@ export class NbdServer {
     if (connections.length === 0) return;
     const { runtime } = this.#registry;
     for (const connection of connections) connection.callOff();
-    runtime.setWatchTimer(() => {
+    const timer = new LookTimer(() => {
       for (const connection of connections) connection.abort('it did not read its last replies');
-    }, this.#closeTimeoutMs);
+    });
+    timer.set(runtime, runtime.now() + this.#closeTimeoutMs);
   }
 
   #onSocket(socket: Socket, listener: string): void {
@@ -461,14 +466,16 @@ export class NbdServer {
     const handshake = this.#handshakes.get(connection);
     if (handshake === undefined) return;
     this.#handshakes.delete(connection);
-    this.#registry.runtime.clearTimer(handshake.timer);
+    handshake.timer.clear();
     this.#admission.endHandshake(connection.origin);
   }
 
   #onLeft(connection: NbdConnection, departure: Handoff): void {
-    const dueAt = this.#handshakes.get(connection)?.dueAt ?? 0;
+    const handshake = this.#handshakes.get(connection);
+    // After a time in which the process did not run this may be called before the timer's own look, which would be put off.
+    const leftMs = handshake === undefined ? 0 : handshake.timer.leftMs(this.#registry.runtime);
     this.#onGone(connection);
-    this.#peers?.take({ ...departure, handshakeLeftMs: Math.max(0, dueAt - this.#registry.runtime.now()) });
+    this.#peers?.take({ ...departure, handshakeLeftMs: leftMs });
   }
 
   #onGone(connection: NbdConnection): void {
@@ -482,12 +489,27 @@ export class NbdServer {
 
   /** Schedules the next check of connections, unless it is scheduled already. */
   #sweepLater(): void {
+    if (this.#sweepTimer.dueAt < Infinity) return;
+    const { runtime } = this.#registry;
     const shortest = Math.min(this.#stallTimeoutMs, this.#idleTimeoutMs || Infinity);
-    this.#sweepTimer ??= this.#registry.runtime.setWatchTimer(this.#sweep, shortest / sweepsPerTimeout);
+    this.#sweepTimer.set(runtime, runtime.now() + Math.min(shortest / sweepsPerTimeout, mostSweepMs));
   }
 
-  readonly #sweep = (): void => {
-    this.#sweepTimer = null;
+  /** The process did not run for this long, which counts for no time limit of a client. */
+  #excuse(lateMs: number): void {
+    const { runtime } = this.#registry;
+    const stoppedAt = runtime.now() - lateMs;
+    this.#stalls.excuse(lateMs);
+    for (const connection of this.#connections) connection.excuse(lateMs, stoppedAt);
+    for (const handshake of this.#handshakes.values()) {
+      if (handshake.begunAt > stoppedAt) continue;
+      handshake.begunAt += lateMs;
+      handshake.dueAt += lateMs;
+      handshake.timer.set(runtime, handshake.dueAt);
+    }
+  }
+
+  #sweep(): void {
     const now = this.#registry.runtime.now();
     const { isShort, commonBytes } = this.#host.budget;
     const fairBytes = commonBytes / Math.max(fewestSharers, this.#connections.size);
@@ -499,7 +521,7 @@ export class NbdServer {
       }
     }
     if (this.#connections.size > 0) this.#sweepLater();
-  };
+  }
 }
 
 function exportInfo(one: NbdExport): NbdExportInfo {

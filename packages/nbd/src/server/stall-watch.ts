@@ -49,6 +49,11 @@ export class StallWatch {
     return false;
   }
 
+  /** The process did not run for this long, which counts for no client. */
+  excuse(lateMs: number): void {
+    for (const wait of this.#waits.values()) wait.since += lateMs;
+  }
+
   forget(connection: WatchedConnection): void {
     this.#waits.delete(connection);
   }

@@ -1,5 +1,7 @@
 import { constants } from 'node:os';
 import type { TLSSocket } from 'node:tls';
+import { LookTimer } from '@raidkit/bdev';
+import { nodeClock } from '@raidkit/bdev/node';
 import { MessageFlag, RingOp, ShutdownHow } from '@raidkit/sys';
 import type { AeadLibrary, Ring, RingOwner, Sys } from '@raidkit/sys';
 import type { TlsAcceptor } from './acceptor.js';
@@ -106,7 +108,7 @@ export class RingTlsClient implements RingOwner, HandshakeCarrier {
   /** Number of records that Node had sent before it was given the client's last handshake record. */
   #sentBefore = 0;
   #layer: RecordLayer | null = null;
-  #timer: NodeJS.Timeout | null = null;
+  readonly #lingering = new LookTimer(() => this.#close());
 
   constructor(host: RingClientHost, fd: number, plainFd: number) {
     this.#host = host;
@@ -174,7 +176,7 @@ export class RingTlsClient implements RingOwner, HandshakeCarrier {
 
   /** Limits the time in which the client may receive its last bytes. */
   #linger(): void {
-    this.#timer ??= setTimeout(() => this.#close(), this.#host.lingerMs);
+    if (this.#lingering.dueAt === Infinity) this.#lingering.set(nodeClock, nodeClock.now() + this.#host.lingerMs);
   }
 
   /** Ends both connections after a failure, whatever is in flight. */
@@ -213,7 +215,7 @@ export class RingTlsClient implements RingOwner, HandshakeCarrier {
     const { sys } = this.#host;
     sys.close(this.#fd);
     sys.close(this.#plainFd);
-    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#lingering.clear();
     this.#host.onClosed();
   }
 

@@ -1,6 +1,8 @@
 import { Socket } from 'node:net';
 import { DEFAULT_MAX_VERSION } from 'node:tls';
 import type { TLSSocket } from 'node:tls';
+import { LookTimer } from '@raidkit/bdev';
+import { nodeClock } from '@raidkit/bdev/node';
 import { loadAead, loadSys, whyNoSys } from '@raidkit/sys';
 import type { AeadLibrary, Ring, Sys } from '@raidkit/sys';
 import type { TlsCredentials } from './credentials.js';
@@ -155,12 +157,16 @@ export class TlsTerminator {
    * that the server sent, so the socket is probed for it.
    */
   #watch(tls: TLSSocket, plain: Socket, plainFd: number): void {
-    let timer = setInterval(() => {
+    const linger = new LookTimer(() => tls.destroy());
+    const timer = setInterval(() => {
       if (!plain.destroyed && !this.#sys.sockets.isPeerGone(plainFd)) return;
       clearInterval(timer);
-      timer = setTimeout(() => tls.destroy(), this.#lingerMs);
+      linger.set(nodeClock, nodeClock.now() + this.#lingerMs);
     }, probeMs);
-    tls.once('close', () => clearInterval(timer));
+    tls.once('close', () => {
+      clearInterval(timer);
+      linger.clear();
+    });
   }
 }
 
