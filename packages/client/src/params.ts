@@ -181,6 +181,7 @@ export interface MethodParams {
   };
   bdev_raid_remove_base_bdev: {
     name: string;
+    force?: boolean;
   };
   bdev_raid_set_options: {
     process_window_size_kb?: number;
@@ -297,6 +298,7 @@ export interface MethodParams {
   raidkit_fail: {
     name: string;
     member: string;
+    force?: boolean;
   };
   raidkit_get_arrays: {
     name?: string;

@@ -139,7 +139,7 @@ describe.concurrent.each(modes)('a disk that fails to flush, and %s', (mode) => 
     isHeld = false;
     const gone = next.disks.get(1)!;
     for (const io of gone.held.splice(0)) gone.finish(io, Status.Ok);
-    const removed = next.rig.arrays.removeBaseBdev('m1');
+    const removed = next.rig.arrays.removeBaseBdev('m1', { force: true });
     for (const disk of all) for (const io of disk.held.splice(0)) disk.finish(io, Status.Ok);
     await removed;
     const seen = async ({ volume }: Process, at: number): Promise<number | string> => first(volume, at).catch(() => 'EIO');
@@ -257,7 +257,7 @@ describe.concurrent.each(modes)('a disk that fails to flush, and %s', (mode) => 
     areRefused = false;
     await rig.arrays.addBaseBdev('a', 'm1');
     await until(() => array.numInSync === 3, 'm1 is filled');
-    await rig.arrays.removeBaseBdev('m2');
+    await rig.arrays.removeBaseBdev('m2', { force: true });
     const { volume } = await restart({ disks }, { cutPower: true, without: [2] });
     expect([1, 'EIO']).toContain(await first(volume, 3 * strip).catch(() => 'EIO'));
   });

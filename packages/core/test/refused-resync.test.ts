@@ -72,6 +72,54 @@ async function readsRight(volume: BlockClient): Promise<void> {
   }
 }
 
+describe.concurrent.each(levels)('a %s after a crash', (level, members) => {
+  it.each(['removed', 'failed'])('keeps a member that is to be %s until parity is right, or by force', async (what) => {
+    let isOut = true;
+    // The resync ends with an error, and is tried again after a while.
+    const fault: RamDisk['fault'] = (io) => (isOut && writesStripes(io, 0, Infinity) ? Status.IoError : Status.Ok);
+    const leave = async ({ rig }: Crashed, index: number, force = false): Promise<void> => {
+      if (what === 'removed') await rig.arrays.removeBaseBdev(`m${index}`, { force });
+      else await rig.arrays.failMember('a', index, 'it is to go', { force });
+    };
+    const one = await crashed(level, members, () => fault);
+    const array = arrayOf(one.rig, 'a');
+    await expect(leave(one, 1)).rejects.toMatchObject({ code: 'ERR_RAID_BUSY', errno: Status.Busy });
+    await until(() => array.history.length > 0, 'the resync has ended');
+    await expect(leave(one, 1)).rejects.toThrow(/cannot do without m1 of slot 1 yet.*Wait for it, or use force/);
+    expect(array.numInSync).toBe(members);
+    isOut = false;
+    await until(() => !array.isIrreplaceable(array.slotAt(1)), 'redundancy is consistent');
+    await leave(one, 1);
+    expect(array.slotAt(1).isInSync).toBe(false);
+    await readsRight(one.volume);
+
+    isOut = true;
+    const other = await crashed(level, members, () => fault);
+    await leave(other, 1, true);
+    expect(arrayOf(other.rig, 'a').slotAt(1).isInSync).toBe(false);
+  });
+});
+
+it('a member stays if redundancy becomes inconsistent while the others are flushed before it is removed', async () => {
+  const { disks, rig, volume } = await build('raid5f', 3, { mebibytes: 3 });
+  await volume.write(0, blocks(chunks * strip, 1));
+  const array = arrayOf(rig, 'a');
+  let isFlushed = false;
+  disks[0]!.fault = (io) => {
+    if (io.type === IoType.Flush && !isFlushed) {
+      isFlushed = true;
+      array.consistency.markInconsistent(0, strip);
+    }
+    return Status.Ok;
+  };
+  await expect(rig.arrays.removeBaseBdev('m1')).rejects.toMatchObject({ code: 'ERR_RAID_BUSY' });
+  expect(isFlushed).toBe(true);
+  expect(array.numInSync).toBe(3);
+  await until(() => array.consistency.isSettled, 'the resync has ended');
+  await rig.arrays.removeBaseBdev('m1');
+  expect(array.numInSync).toBe(2);
+});
+
 describe.concurrent.each(levels)('a %s of which writes of the resync fail', (level, members) => {
   it('loses no member and no block if all devices fail them for a moment', async () => {
     let isOut = true;

@@ -199,7 +199,7 @@ it.each([
   await again.registry.waitForExamine();
   const found = openVolume(again, 'a');
   expect((await found.read(2, 1))[0]).toBe(0x77);
-  await again.arrays.removeBaseBdev('m1');
+  await again.arrays.removeBaseBdev('m1', { force: true });
   expect((await found.read(2, 1))[0]).toBe(0x77);
 });
 
@@ -242,7 +242,7 @@ it('a block that was read after a crash beside one that cannot be read is not wh
   await expect(volume.read(strip + 2, 1)).rejects.toThrow();
   expect(Buffer.compare(await volume.read(strip + 3, 1), blockOf(strip + 3))).toBe(0);
   reads.fail = false;
-  await rig.arrays.removeBaseBdev('m1');
+  await rig.arrays.removeBaseBdev('m1', { force: true });
   await expect(volume.read(2, 1)).rejects.toThrow();
   expect(Buffer.compare(await volume.read(3, 1), blockOf(3))).toBe(0);
   expect(Buffer.compare(await volume.read(strip + 2, 1), blockOf(strip + 2))).toBe(0);

@@ -183,4 +183,20 @@ export const failedFlushes = [
     loses: 'nothing; but users wait for as long as a member does not end its flush',
     suites: ['packages/core/test/failed-flush.test.ts'],
   },
+  {
+    id: 'removed-though-irreplaceable',
+    file: 'core/src/membership/remove.ts',
+    line: 'if (!array.isIrreplaceable(slot)) return;',
+    becomes: 'if (array !== null) return;',
+    loses: 'a good member is removed on request during the resync after a crash, and its blocks cannot be reconstructed',
+    suites: ['packages/core/test/refused-resync.test.ts'],
+  },
+  {
+    id: 'removed-by-what-was-true-before-the-flush',
+    file: 'core/src/membership/remove.ts',
+    line: 'if (bdev !== null && !force && slot.descriptor !== null) requireReplaceable(array, slot);',
+    becomes: '',
+    loses: 'as before, where redundancy becomes inconsistent while the others are flushed',
+    suites: ['packages/core/test/refused-resync.test.ts'],
+  },
 ];

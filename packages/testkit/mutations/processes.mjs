@@ -11,8 +11,8 @@ export const processes = [
   {
     id: 'member-in-doubt-is-failed',
     file: 'core/src/array/array.ts',
-    line: 'if (isInDoubt && this.slotAt(slotIndex).isInSync) return false;',
-    becomes: '',
+    line: 'return !this.isIrreplaceable(this.slotAt(slotIndex)) && this.failMember(slotIndex, reason);',
+    becomes: 'return this.failMember(slotIndex, reason);',
     loses: 'a member fails a write of a resync, and takes blocks along that it has and that parity in doubt does not tell',
     suites: ['packages/core/test/refused-resync.test.ts'],
   },

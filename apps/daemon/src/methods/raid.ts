@@ -136,10 +136,11 @@ export function raidMethods({ arrays, exports, modules }: Service): RpcMethod[] 
     }),
     method({
       name: 'bdev_raid_remove_base_bdev',
-      params: z.strictObject({ name }),
+      // raidkit's own: `force`.
+      params: z.strictObject({ name, force: z.boolean().default(false) }),
       async run(params) {
         try {
-          await arrays.removeBaseBdev(params.name);
+          await arrays.removeBaseBdev(params.name, params);
         } catch (error) {
           if (!RaidError.is(error)) throw error;
           throw new RpcError(-error.errno, 'Failed to remove base bdev from raid bdev', {

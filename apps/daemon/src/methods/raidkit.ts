@@ -262,13 +262,13 @@ export function raidkitMethods(service: Service): RpcMethod[] {
     }),
     method({
       name: 'raidkit_fail',
-      params: z.strictObject({ name, member: name }),
+      params: z.strictObject({ name, member: name, force: z.boolean().default(false) }),
       badParams,
       async run(params) {
         const array = find(params.name);
         const slot = array.slots.find((other) => other.name === params.member && other.isConfigured);
         if (slot === undefined) throw new RpcError(-19, `array ${array.name} has no member ${params.member}`);
-        await arrays.failMember(array.name, slot.index, 'it was failed on request');
+        await arrays.failMember(array.name, slot.index, 'it was failed on request', params);
         return true;
       },
     }),

@@ -21,7 +21,8 @@ type RemoveOptions = ChangeOptions & { keepOpen?: boolean };
 type TakeOutOptions = RemoveOptions & { mirror?: boolean };
 
 const forceHelp = 'overwrite what others keep on the device';
-const offlineHelp = 'even if the array cannot do without it, and goes offline';
+const offlineHelp = 'even if the array cannot do without it, and goes offline or loses blocks';
+const irreplaceableHelp = 'even if blocks of it cannot be reconstructed yet';
 
 export function addMembers(program: Command, run: Run): void {
   addJoinOptions(
@@ -64,7 +65,9 @@ export function addMembers(program: Command, run: Run): void {
       ),
     );
 
-  addChangeOptions(memberCommand(program, 'fail', 'fail a member: a spare replaces it at once'))
+  addChangeOptions(
+    memberCommand(program, 'fail', 'fail a member: a spare replaces it at once').option('-f, --force', irreplaceableHelp),
+  )
     .addHelpText('after', examples(['raidctl fail vol sdx', 'a disk that is about to fail; it stays open']))
     .action((array: string, device: string, options: ChangeOptions) => run((session) => fail(session, array, device, options)));
 
@@ -221,7 +224,7 @@ async function fail(session: Session, arrayName: string, argument: string, optio
   const snapshot = await takeSnapshot(await session.client());
   const array = findArray(snapshot.arrays, arrayName);
   const device = memberOf(session, snapshot, array, argument);
-  const params = { name: array.name, member: device.name };
+  const params = { name: array.name, member: device.name, ...forced(options) };
   const step = callStep(`fail ${device.name} of array ${array.name}`, 'raidkit_fail', params);
   const warnings = [`array ${array.name} continues without ${device.name}`];
   await carryOut(session, { steps: [step], warnings }, options, () => `${device.name} of array ${array.name} has failed\n`);
@@ -238,11 +241,19 @@ async function remove(session: Session, arrayName: string, argument: string, opt
     ? `without ${device.name} array ${array.name} has ${left} of ${array.num_base_bdevs} members`
     : `array ${array.name} cannot do without ${device.name}: it goes offline, and its volume is unavailable until the device is back`;
   const steps = [
-    callStep(`remove ${device.name} from array ${array.name}`, 'bdev_raid_remove_base_bdev', { name: device.name }),
+    callStep(`remove ${device.name} from array ${array.name}`, 'bdev_raid_remove_base_bdev', {
+      name: device.name,
+      ...forced(options),
+    }),
     ...(options.keepOpen === true ? [] : closeSteps(device.bdev ?? undefined)),
   ];
   const plan = goesOn ? { steps, warnings: [risk] } : { steps, warnings: [], graver: [risk] };
   await carryOut(session, plan, options, () => `${device.name} has been removed from array ${array.name}\n`);
+}
+
+/** Left out unless it is set: SPDK does not know it. */
+function forced({ force }: ChangeOptions): { force?: true } {
+  return force === true ? { force } : {};
 }
 
 /** Removes a slot permanently, with its member if it has one. */

@@ -121,6 +121,11 @@ export interface ArrayView {
   whyNotWith(isThere: (slot: SlotView) => boolean): string;
   /** Whether the array can continue without the members of these slots. */
   canDoWithout(...slots: readonly SlotView[]): boolean;
+  /**
+   * Whether blocks of the slot's member could not be reconstructed without it, because the array has parity and redundancy is
+   * inconsistent somewhere.
+   */
+  isIrreplaceable(slot: SlotView): boolean;
   /** Whether redundancy may disagree with the data in these blocks of members' data areas. */
   isInconsistent(memberOffset: number, numBlocks: number): boolean;
   /** Returns the stripe of the geometry. Throws for a level without redundancy. */

@@ -731,9 +731,11 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
   }
 
   failUnlessInDoubt(slotIndex: number, reason: string): boolean {
-    const isInDoubt = this.module.redundancy === 'parity' && !this.consistency.isAllInSync;
-    if (isInDoubt && this.slotAt(slotIndex).isInSync) return false;
-    return this.failMember(slotIndex, reason);
+    return !this.isIrreplaceable(this.slotAt(slotIndex)) && this.failMember(slotIndex, reason);
+  }
+
+  isIrreplaceable({ isInSync }: SlotView): boolean {
+    return isInSync && this.module.redundancy === 'parity' && !this.consistency.isAllInSync;
   }
 
   /**

@@ -45,10 +45,7 @@ export interface MembersHost {
   canDoWithout(...slots: readonly Slot[]): boolean;
   /** Takes a member out after an error. If the array cannot do without it, returns false and does nothing. */
   failMember(slot: number, reason: string): boolean;
-  /**
-   * As {@link failMember}, after a write that no request waits for. Also returns false on an array with parity where redundancy
-   * is inconsistent somewhere, because the member's blocks there could not be reconstructed.
-   */
+  /** As {@link failMember}, after a write that no request waits for. Also returns false if the member is irreplaceable. */
   failUnlessInDoubt(slot: number, reason: string): boolean;
   /** Increases with each {@link noteLostFlush}. */
   readonly lostFlushes: number;

@@ -11,20 +11,28 @@ import type { SlotAbsence } from '../members/slot-view.js';
 /** Milliseconds for which users' I/O is held at most before a member is removed. */
 const longestHoldMs = 1000;
 
+/** Options of calls that remove or fail a member. */
+export interface RemoveOptions {
+  /** Even if blocks of the member cannot be reconstructed without it; they return EIO until they are written. Default false. */
+  force?: boolean;
+}
+
 /**
  * Removes a member on request, as {@link removeMember} does. It is still good, and may be the only one to keep what the others
  * have in their caches, so they are flushed before anything says that it is out. If the array cannot do without it any more
- * after that, because another member has failed or left, rejects with `ERR_RAID_BUSY`, and the member stays.
+ * after that, because another member has failed or left, rejects with `ERR_RAID_BUSY`, and the member stays. So it does where
+ * redundancy is inconsistent, unless forced.
  */
 export async function removeOnRequest(
   ctx: RaidContext,
   array: RaidArray,
   slot: Slot,
   reason: string,
-  goesWithSlot = false,
+  { force = false, goesWithSlot = false }: RemoveOptions & { goesWithSlot?: boolean } = {},
 ): Promise<void> {
   const { bdev } = array;
   const { descriptor, name } = slot;
+  if (bdev !== null && !force) requireReplaceable(array, slot);
   const isNeeded = (): boolean => slot.descriptor === descriptor && slot.isInSync && !array.canDoWithout(slot);
   let release: (() => void) | null = null;
   let left: Promise<void>;
@@ -43,12 +51,24 @@ export async function removeOnRequest(
     }
     // The member may have left by itself meanwhile, and another device may have its place.
     if (slot.descriptor !== null && slot.descriptor !== descriptor) return;
+    if (bdev !== null && !force && slot.descriptor !== null) requireReplaceable(array, slot);
     slot.setRemovedByHand(true);
     left = removeMember(ctx, array, slot, reason, goesWithSlot);
   } finally {
     release?.();
   }
   await left;
+}
+
+/** Throws if data of the member could not be reconstructed without it, because redundancy is inconsistent somewhere. */
+export function requireReplaceable(array: RaidArray, slot: Slot): void {
+  if (!array.isIrreplaceable(slot)) return;
+  const { bitmap, blockSize, consistency, name } = array;
+  const regions = bitmap === null ? 0 : consistency.countRegions(bitmap.regionBlocks);
+  const where =
+    bitmap === null ? '' : ` in ${regions} regions (${regions * bitmap.regionBlocks * blockSize} bytes of each member)`;
+  const message = `array ${name}: it cannot do without ${String(slot.name)} of slot ${slot.index} yet: redundancy may be inconsistent${where} until a resync has ended. Wait for it, or use force: blocks of the member there then return EIO until they are written`;
+  throw new RaidError('ERR_RAID_BUSY', Status.Busy, message);
 }
 
 /**

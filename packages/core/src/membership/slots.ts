@@ -85,7 +85,7 @@ export async function removeSlot(ctx: RaidContext, array: RaidArray, slot: Slot)
   const { uuid } = array;
   const wasByHand = slot.isRemovedByHand;
   try {
-    if (bdev !== null) await removeOnRequest(ctx, array, slot, 'its slot is removed on request', true);
+    if (bdev !== null) await removeOnRequest(ctx, array, slot, 'its slot is removed on request', { goesWithSlot: true });
     // Prevents that a spare fills the slot.
     else slot.setRemovedByHand(true);
     await array.lifecycle.whileBusy(array.afterGrowth(() => dropSlot(array, slot)));

@@ -13,6 +13,7 @@ import type { RaidEventListener } from '../events.js';
 import { describeArray } from '../array/info.js';
 import { checkCanRepair, checkCanSync, checkFrom, checkLimits, startSync } from '../sync/start-process.js';
 import { closeArray, endArray, removeOnRequest } from '../membership/remove.js';
+import type { RemoveOptions } from '../membership/remove.js';
 import { addCopy, addMember } from '../membership/add.js';
 import { disableIntegrity, enableIntegrity } from '../membership/integrity.js';
 import type { IntegrityOptions } from '../membership/integrity.js';
@@ -237,12 +238,16 @@ export class RaidArrays {
     await this.#taking([bdevName], () => replaceMember(this.#ctx, array, slot, bdev));
   }
 
-  /** Removes a member from the array that it belongs to. Resolves when the survivors have recorded that on stable media. */
-  async removeBaseBdev(bdevName: string): Promise<void> {
+  /**
+   * Removes a member from the array that it belongs to. Resolves when the survivors have recorded that on stable media. Unless
+   * forced, rejects with `ERR_RAID_BUSY` while blocks of the member could not be reconstructed without it, as during the resync
+   * of an array with parity after a crash.
+   */
+  async removeBaseBdev(bdevName: string, options: RemoveOptions = {}): Promise<void> {
     for (const array of this.#ctx.arrays.values()) {
       const slot = array.slots.find(({ name, descriptor }) => name === bdevName && descriptor !== null);
       if (slot === undefined) continue;
-      await removeOnRequest(this.#ctx, array, slot, 'it was removed on request');
+      await removeOnRequest(this.#ctx, array, slot, 'it was removed on request', { force: options.force ?? false });
       return;
     }
     throw new RaidError('ERR_RAID_NOT_FOUND', Status.NoDevice, `no array has a member ${bdevName}`);
@@ -350,10 +355,11 @@ export class RaidArrays {
 
   /**
    * Fails a slot's member on request. Resolves when it has left and the other members' superblocks record that, or the array is
-   * gone. Refused if the slot has no member, the array is not online, or it cannot do without the member.
+   * gone. Refused if the slot has no member, the array is not online, or it cannot do without the member; and, unless forced, as
+   * {@link removeBaseBdev} is.
    */
-  async failMember(name: string, slot: number, reason: string): Promise<void> {
-    await failMember(this.#find(name), slot, reason, this.#listeners);
+  async failMember(name: string, slot: number, reason: string, options: RemoveOptions = {}): Promise<void> {
+    await failMember(this.#find(name), slot, reason, options, this.#listeners);
   }
 
   /**

@@ -293,7 +293,7 @@ export class Rig {
 
   /** Removes a disk from the array, as an operator does. */
   async remove(index: number): Promise<void> {
-    await this.stack.arrays.removeBaseBdev(this.disk(index).name);
+    await this.stack.arrays.removeBaseBdev(this.disk(index).name, { force: true });
   }
 
   /** Adds a disk to the empty slot, and waits until it is rebuilt. */

@@ -125,7 +125,7 @@ export class Script {
   async remove(index: number): Promise<void> {
     const { name } = this.run.disk(index);
     if (this.trip?.hasFired === true) this.run.isTolerant = true;
-    await this.#control(`removing ${name}`, (stack) => stack.arrays.removeBaseBdev(name));
+    await this.#control(`removing ${name}`, (stack) => stack.arrays.removeBaseBdev(name, { force: true }));
   }
 
   async add(index: number): Promise<void> {
@@ -139,7 +139,9 @@ export class Script {
     const slot = this.run.array()?.slots.find((other) => other.name === name);
     if (slot === undefined) return;
     if (this.trip?.hasFired === true) this.run.isTolerant = true;
-    await this.#control(`failing ${name}`, (stack) => stack.arrays.failMember(arrayName, slot.index, 'the operator says so'));
+    await this.#control(`failing ${name}`, (stack) =>
+      stack.arrays.failMember(arrayName, slot.index, 'the operator says so', { force: true }),
+    );
   }
 
   /** Makes a disk a spare. */

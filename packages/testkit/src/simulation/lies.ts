@@ -53,6 +53,8 @@ export async function checkAndRepair(run: SimRun, liar: number | null): Promise<
     if (record?.type === type && record.lostBlocks > 0 && array.badBlocks.size > 0 && run.leniency.hasForgiven) {
       // Redundancy was in doubt when a member was lost or removed; a check must report that each time.
       run.coverage.mark('a check met bad blocks');
+      // It may end before it comes to what disagrees, which then stays.
+      run.isUndecided = disagreed;
       return disagreed;
     }
     if (record?.type !== type || record.error !== null)

@@ -166,7 +166,7 @@ export async function checkRest(run: SimRun): Promise<void> {
   const array = run.array();
   if (array === undefined || !run.isRedundant) return;
   const isInSync = (array.bitmap?.regionsToResync ?? 0) === 0;
-  if (!isInSync || run.isTolerant) return;
+  if (!isInSync || run.isTolerant || run.isUndecided) return;
   run.coverage.mark('redundancy checked');
   const problem = checkRedundancy(array, run.disks);
   if (problem !== null) throw new ViolationError(`G7: ${problem}`);

@@ -189,7 +189,7 @@ async function happen(run: SimRun, item: PlanItem): Promise<void> {
       break;
     }
     case 'remove':
-      removeMember(run, run.disk(item.disk));
+      removeMember(run, run.disk(item.disk), item.at);
       break;
     case 'add':
       addMember(run, run.disk(item.disk));

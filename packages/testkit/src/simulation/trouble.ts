@@ -161,15 +161,19 @@ export async function whenBack(run: SimRun, disk: SimDisk): Promise<void> {
   while (!disk.isPresent) await run.world.sleep(50);
 }
 
-/** An operator removes a member, if the data survives it. */
-export function removeMember(run: SimRun, disk: SimDisk): void {
+/** An operator removes a member, if the data survives it. Half of them insist where redundancy is inconsistent. */
+export function removeMember(run: SimRun, disk: SimDisk, at: number): void {
   const array = run.array();
   if (run.stack === null || array?.state !== 'online' || !run.standing.mayLose(disk)) return;
   if (!array.slots.some(({ name }) => name === disk.name)) return;
   run.mark('remove');
   run.standing.good.delete(disk);
-  run.world.trace(`== remove ${disk.name}`);
-  void run.call(`removing ${disk.name}`, run.stack.arrays.removeBaseBdev(disk.name), () => {
+  const force = Math.floor(at * 1000) % 2 === 0;
+  run.world.trace(`== remove ${disk.name}${force ? ' by force' : ''}`);
+  const removed = run.stack.arrays.removeBaseBdev(disk.name, { force });
+  // It is still a member where that was refused.
+  removed.catch(() => run.standing.noteCurrent());
+  void run.call(`removing ${disk.name}`, removed, () => {
     run.world.trace(`== ${disk.name} is removed`);
   });
 }
