@@ -109,6 +109,23 @@ async function dieAtFlush({ rig, disks, volume }: Process, mode: OnFailedFlush):
 
 const modes = ['shows it', 'drops it'] as const;
 
+it('a flush is not acknowledged while a forced write has failed on a member without which nothing goes', async () => {
+  const { rig, disks, volume } = await build('raid5f');
+  await rig.arrays.removeBaseBdev('m2');
+  await volume.write(chunk[0], blocks(1, 7));
+  let hasFailed = false;
+  failFlushes(disks.get(0)!, 'shows it', () => {
+    hasFailed = true;
+  });
+  const other = disks.get(1)!;
+  other.fault = (io) => (io.type === IoType.Write && io.offsetBlocks === dataAt ? null : Status.Ok);
+  const forced = volume.write(chunk[0], blocks(2 * strip, 3), { fua: true });
+  await until(() => hasFailed && other.held.length > 0, 'the write has failed on m0, and m1 has it');
+  await expect(volume.flush()).rejects.toThrow(/EIO/);
+  for (const io of other.held.splice(0)) other.finish(io, Status.Ok);
+  await expect(forced).rejects.toThrow(/EIO/);
+});
+
 describe.concurrent.each(modes)('a disk that fails to flush, and %s', (mode) => {
   it.each(['raid1', 'raid5f'] as const)('costs a %s nothing if the process dies before it is told', async (level) => {
     const before = await build(level);

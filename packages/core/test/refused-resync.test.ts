@@ -120,6 +120,18 @@ it('a member stays if redundancy becomes inconsistent while the others are flush
   expect(array.numInSync).toBe(2);
 });
 
+it('an array that goes offline without a member lets go of it as before: nothing is recorded, and nothing lost', async () => {
+  const { rig, volume } = await build('raid5f', 3, { mebibytes: 3 });
+  await volume.write(0, blocks(chunks * strip, 1));
+  await rig.arrays.removeBaseBdev('m2');
+  const array = arrayOf(rig, 'a');
+  array.consistency.markInconsistent(0, strip);
+  volume.descriptor.close();
+  await rig.arrays.removeBaseBdev('m1');
+  expect(array.state).toBe('offline');
+  expect(array.slotAt(1).isConfigured).toBe(false);
+});
+
 describe.concurrent.each(levels)('a %s of which writes of the resync fail', (level, members) => {
   it('loses no member and no block if all devices fail them for a moment', async () => {
     let isOut = true;

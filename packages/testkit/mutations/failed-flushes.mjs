@@ -186,7 +186,7 @@ export const failedFlushes = [
   {
     id: 'removed-though-irreplaceable',
     file: 'core/src/membership/remove.ts',
-    line: 'if (!array.isIrreplaceable(slot)) return;',
+    line: 'if (array.bdev === null || !array.isIrreplaceable(slot) || !array.canDoWithout(slot)) return;',
     becomes: 'if (array !== null) return;',
     loses: 'a good member is removed on request during the resync after a crash, and its blocks cannot be reconstructed',
     suites: ['packages/core/test/refused-resync.test.ts'],
@@ -194,9 +194,18 @@ export const failedFlushes = [
   {
     id: 'removed-by-what-was-true-before-the-flush',
     file: 'core/src/membership/remove.ts',
-    line: 'if (bdev !== null && !force && slot.descriptor !== null) requireReplaceable(array, slot);',
+    line: 'if (!force && slot.descriptor !== null) requireReplaceable(array, slot);',
     becomes: '',
     loses: 'as before, where redundancy becomes inconsistent while the others are flushed',
     suites: ['packages/core/test/refused-resync.test.ts'],
+  },
+  {
+    id: 'forced-failure-noted-when-judged',
+    file: 'core/src/io/request-path.ts',
+    line: 'if (array.canDoWithout(...losers)) return;',
+    becomes: 'if (losers.length >= 0) return;',
+    loses:
+      'a forced write fails on a member without which nothing goes; before it has ended on the others, a flush is acknowledged that has kept nothing there',
+    suites: ['packages/core/test/failed-flush.test.ts'],
   },
 ];

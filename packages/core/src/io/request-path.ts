@@ -270,13 +270,23 @@ export class RequestPath implements BdevDriver, RequestSink {
         const canGo = array.module.redundancy !== 'none' && array.failMember(slot.index, `${statusName(part.status)} on flush`);
         if (!canGo) array.noteLostFlush(slot, part.status);
       }
-      // With redundancy it depends on which other members failed.
-      const isForced = part.type !== IoType.Read && (part.flags & IoFlag.ForceUnitAccess) !== 0;
-      if (isForced && array.module.redundancy === 'none' && slot.isInSync) array.noteLostFlush(slot, part.status);
+      if (part.type !== IoType.Read && (part.flags & IoFlag.ForceUnitAccess) !== 0)
+        this.#noteForcedFailure(io, slot, part.status);
     }
     io.partDone(part);
     array.registry.ios.put(part);
     slot.partEnded();
+  }
+
+  /**
+   * A forced write has failed on the member, and is judged when the others have answered. If the array cannot do without those
+   * that have failed it so far, they are noted at once: a flush that overlaps may succeed on them without having kept anything.
+   */
+  #noteForcedFailure(io: RaidIo, slot: Slot, status: Status): void {
+    const array = this.#array;
+    const losers = [slot, ...io.failed.map((index) => array.slotAt(index))].filter(({ isInSync }) => isInSync);
+    if (array.canDoWithout(...losers)) return;
+    for (const loser of losers) array.noteLostFlush(loser, status);
   }
 
   requestRepair(slot: number, offset: number, numBlocks: number): void {

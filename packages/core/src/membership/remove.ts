@@ -32,7 +32,7 @@ export async function removeOnRequest(
 ): Promise<void> {
   const { bdev } = array;
   const { descriptor, name } = slot;
-  if (bdev !== null && !force) requireReplaceable(array, slot);
+  if (!force) requireReplaceable(array, slot);
   const isNeeded = (): boolean => slot.descriptor === descriptor && slot.isInSync && !array.canDoWithout(slot);
   let release: (() => void) | null = null;
   let left: Promise<void>;
@@ -51,7 +51,7 @@ export async function removeOnRequest(
     }
     // The member may have left by itself meanwhile, and another device may have its place.
     if (slot.descriptor !== null && slot.descriptor !== descriptor) return;
-    if (bdev !== null && !force && slot.descriptor !== null) requireReplaceable(array, slot);
+    if (!force && slot.descriptor !== null) requireReplaceable(array, slot);
     slot.setRemovedByHand(true);
     left = removeMember(ctx, array, slot, reason, goesWithSlot);
   } finally {
@@ -60,9 +60,12 @@ export async function removeOnRequest(
   await left;
 }
 
-/** Throws if data of the member could not be reconstructed without it, because redundancy is inconsistent somewhere. */
+/**
+ * Throws if data of the member could not be reconstructed without it, because redundancy is inconsistent somewhere. That loses
+ * nothing if the array is not online, or goes offline without the member: then it is never recorded as out.
+ */
 export function requireReplaceable(array: RaidArray, slot: Slot): void {
-  if (!array.isIrreplaceable(slot)) return;
+  if (array.bdev === null || !array.isIrreplaceable(slot) || !array.canDoWithout(slot)) return;
   const { bitmap, blockSize, consistency, name } = array;
   const regions = bitmap === null ? 0 : consistency.countRegions(bitmap.regionBlocks);
   const where =
